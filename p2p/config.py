@@ -1,0 +1,228 @@
+"""TrainConfig: every setting once, typed and validated, with its unit and its source.
+
+The command line's options and their help come from these fields.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from p2p.errors import UsageError
+
+TASKS = ("walker2d", "ant", "humanoid", "hopper", "halfcheetah")
+
+
+class MethodDefaults(NamedTuple):
+    """What a method's authors or the paper would set, and what it allows."""
+
+    learning_rate: float
+    num_peers: int
+    min_peers: int
+    max_peers: int
+
+
+MANY = 1024
+METHODS = {  # appendix A.2: lr 3e-4 for PPO and Distributed PPO, 1e-4 for the others; K = 2
+    "p2pdrl": MethodDefaults(1e-4, 2, 1, MANY),
+    "ppo": MethodDefaults(3e-4, 1, 1, 1),
+}
+
+
+def _method_default(name: str) -> Any:
+    """Return a default that depends on the method chosen."""
+    return lambda data: getattr(METHODS.get(data.get("method", ""), METHODS["p2pdrl"]), name)
+
+
+def _canonical(name: str) -> str:
+    """Fold `HalfCheetah-v5`, `half_cheetah` and `halfcheetah` into one spelling."""
+    return re.sub(r"(-v\d+)$|^p2p/|[\s_-]", "", re.sub(r"-v\d+$", "", name)).lower()
+
+
+def _choose(name: str, known: tuple[str, ...], what: str) -> str:
+    """Return `name` if known, else raise with the nearest ones."""
+    if name in known:
+        return name
+    near = [k for k in known if k.startswith(name)]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown {what} {name!r}; {hint}known: {', '.join(sorted(known))}")
+
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainConfig(BaseModel):
+    """The settings of one training run; equal configs give equal bits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    # What is trained
+    task: str = Field("hopper", description="Task: " + ", ".join(TASKS) + ".")
+    method: str = Field("p2pdrl", description="Method: " + ", ".join(METHODS) + ".")
+    num_peers: Count = Field(
+        default_factory=_method_default("num_peers"),
+        description="K, the number of peers, one OS process each [method: p2pdrl 2, ppo 1].",
+    )
+    total_steps: Count = Field(
+        1_000_000, description="Environment steps over all peers; rounded up to whole iterations."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of every stream.")
+
+    # The domain distribution (Table 1)
+    eps_tr: Unit = Field(0.2, description="Randomisation strength in training, 0..1 (Table 1).")
+    domain_schedule: Literal["iteration", "episode", "env", "carry"] = Field(
+        "iteration",
+        description="When a domain is drawn: one a peer and iteration, with envs reset "
+        "(iteration) or carried over (carry); one an env and iteration (env); one an episode.",
+    )
+    initial_position: Literal["joints", "root_x"] = Field(
+        "joints", description="What the initial position shifts: actuated joints, or root x."
+    )
+    mass_randomisation: Literal["global", "per_link"] = Field(
+        "global", description="One mass factor for the robot, or one a link."
+    )
+
+    # The rollout (line 7; batch size of appendix A.2)
+    steps_per_iteration: Count = Field(
+        4096, description="Steps an iteration over all peers (appendix A.2)."
+    )
+    envs_per_peer: Count = Field(2, description="Environments that each peer steps.")
+
+    # The update (lines 9-15; Table 2)
+    num_epochs: Count = Field(10, description="Epochs an iteration (Table 2).")
+    num_minibatches: Count = Field(32, description="Minibatches an epoch (Table 2).")
+    learning_rate: Positive = Field(
+        default_factory=_method_default("learning_rate"),
+        description="beta, Adam's step size [method: p2pdrl 1e-4, ppo 3e-4; appendix A.2].",
+    )
+    distill_coef: NonNegative = Field(1.0, description="alpha, weight of eq. 3 (appendix A.2).")
+    clip: Positive = Field(0.2, description="epsilon of eq. 2 (Table 2).")
+    discount: Unit = Field(0.99, description="gamma (Table 2).")
+    gae_lambda: Unit = Field(0.95, description="lambda of GAE (Table 2).")
+    hidden_sizes: tuple[Count, Count] = Field(
+        (64, 64), description="Units in the hidden layers of actor and critic (Table 2)."
+    )
+    init_log_std: float = Field(0.0, description="Initial log standard deviation of actions.")
+    adam_eps: Positive = Field(1e-5, description="Adam's epsilon.")
+    max_grad_norm: Positive = Field(0.5, description="Gradient-norm clip, actor and critic apart.")
+    normalise_advantage: bool = Field(True, description="Normalise advantages per minibatch.")
+    value_clip: bool = Field(False, description="Clip the value loss as the policy's is.")
+    anneal_learning_rate: bool = Field(False, description="Anneal the learning rate to 0.")
+    target_kl: Positive | None = Field(
+        None, description="Stop a peer's epochs when KL(pi_old || pi) passes 1.5 times this."
+    )
+
+    # Normalisation (shared by the peers, frozen within an iteration)
+    normalise_obs: bool = Field(True, description="Normalise observations by running moments.")
+    obs_clip: Positive = Field(10.0, description="Clip of the normalised observation.")
+    scale_reward: bool = Field(
+        True, description="Divide rewards by the running std of the discounted return."
+    )
+
+    # How it runs (changes no number)
+    engine: Literal["autograd"] = Field("autograd", description="How a minibatch step is computed.")
+    checkpoint_every: Count = Field(25, description="Iterations between checkpoints.")
+    final_episodes: Annotated[int, Field(ge=0)] = Field(
+        20, description="Episodes of the final score: mean action, nominal domain."
+    )
+    peer_timeout: Positive = Field(
+        300.0, description="Seconds without a sign of life before a peer counts as hung."
+    )
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        return _choose(_canonical(str(value)), TASKS, "task")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        return _choose(str(value).lower().replace("_", "-"), tuple(METHODS), "method")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        """Check that batch sizes split evenly, and that the method takes this many peers."""
+        limits = METHODS[self.method]
+        if not limits.min_peers <= self.num_peers <= limits.max_peers:
+            allowed = (
+                f"{limits.min_peers}"
+                if limits.min_peers == limits.max_peers
+                else (f"{limits.min_peers}..{limits.max_peers}")
+            )
+            raise ValueError(
+                f"num_peers={self.num_peers} does not suit method {self.method!r}, "
+                f"which takes {allowed}"
+            )
+        parts = self.num_peers * math.lcm(self.envs_per_peer, self.num_minibatches)
+        if self.steps_per_iteration % parts:
+            nearest = max(1, round(self.steps_per_iteration / parts)) * parts
+            raise ValueError(
+                f"steps_per_iteration={self.steps_per_iteration} does not split over "
+                f"num_peers={self.num_peers} x envs_per_peer={self.envs_per_peer} and "
+                f"num_minibatches={self.num_minibatches}; the nearest that does is {nearest}"
+            )
+        if self.steps_per_peer // self.num_minibatches < 2:
+            raise ValueError(
+                f"minibatches of {self.steps_per_peer // self.num_minibatches} sample leave no "
+                "advantage to normalise; raise steps_per_iteration or lower num_minibatches"
+            )
+        return self
+
+    @property
+    def steps_per_peer(self) -> int:
+        """Steps that one peer collects an iteration."""
+        return self.steps_per_iteration // self.num_peers
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations until `total_steps` are reached."""
+        return -(-self.total_steps // self.steps_per_iteration)
+
+    @property
+    def horizon(self) -> int:
+        """T, the steps of each env an iteration."""
+        return self.steps_per_peer // self.envs_per_peer
+
+    @property
+    def minibatch_size(self) -> int:
+        """B, the samples of one peer's minibatch."""
+        return self.steps_per_peer // self.num_minibatches
+
+
+def build_config(**settings: Any) -> TrainConfig:
+    """Return a validated TrainConfig.
+
+    Raises:
+        UsageError: in one line, what is wrong with the settings.
+    """
+    try:
+        return TrainConfig(**settings)
+    except ValidationError as error:
+        raise UsageError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    """Turn pydantic's report into one line: setting, value, complaint."""
+    parts = []
+    for item in error.errors():
+        if item["type"] == "default_factory_not_called":  # follows from another error
+            continue
+        message = item["msg"].removeprefix("Value error, ")
+        name = ".".join(str(p) for p in item["loc"])
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, TrainConfig.model_fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            parts.append(f"unknown setting {name!r}{hint}")
+        elif item["type"] == "value_error":
+            parts.append(message)
+        else:
+            parts.append(f"{name}={item['input']!r}: {message[0].lower()}{message[1:]}")
+    return "; ".join(parts)

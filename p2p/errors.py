@@ -1,0 +1,51 @@
+"""What can go wrong, each with the exit code that the command line ends with.
+
+A message is one line and says what, where, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class P2PError(Exception):
+    """Anything that a user can act on; printed as one line, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(P2PError):
+    """A setting or an argument is wrong (exit 2)."""
+
+    exit_code = 2
+
+
+class Diverged(P2PError):
+    """Parameters or losses became non-finite, and again after a roll-back (exit 3)."""
+
+    exit_code = 3
+
+
+class PeerLost(P2PError):
+    """A peer died, or hangs; the message names it, its signal and its phase (exit 4)."""
+
+    exit_code = 4
+
+
+class BadArtefact(P2PError):
+    """A checkpoint, policy or run folder is unreadable, damaged or foreign (exit 5)."""
+
+    exit_code = 5
+
+
+class NoRoom(P2PError):
+    """The disk or shared memory is full or cannot be written (exit 6)."""
+
+    exit_code = 6
+
+
+class Interrupted(P2PError):
+    """SIGINT or SIGTERM stopped the run after a checkpoint (exit 128 + signal)."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum
+        self.exit_code = 128 + signum

@@ -1,0 +1,47 @@
+"""Random streams, each keyed by (seed, peer, purpose, iteration).
+
+Nothing is drawn from a stream that lives across iterations, so a checkpoint holds
+no generator state: the stream of an iteration is a function of its key, whatever
+was drawn before it, on whatever machine, at whatever load.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a stream is for. The numbers are part of the format: never renumber."""
+
+    INIT = 0
+    DOMAIN = 1
+    RESET = 2
+    ACTION = 3
+    SHUFFLE = 4
+    EVALUATE = 5
+    TEST_DOMAINS = 6
+    DISTIL = 7
+
+
+class Streams:
+    """The streams of one peer.
+
+    Args:
+        seed: the run's seed, >= 0.
+        rank: the peer, 0..K-1.
+    """
+
+    def __init__(self, seed: int, rank: int) -> None:
+        self.seed = seed
+        self.rank = rank
+
+    def generator(self, purpose: Purpose, *key: int) -> np.random.Generator:
+        """Return a fresh generator for `purpose` at `key` (usually the iteration)."""
+        return keyed_generator(self.seed, purpose, self.rank, *key)
+
+
+def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """Return the generator of (seed, purpose, key); equal keys give equal streams."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(purpose), *key)))
