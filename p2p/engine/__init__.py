@@ -1,0 +1,88 @@
+"""How a minibatch step is computed, behind one interface.
+
+`autograd` is the reference that a researcher edits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.config import TrainConfig
+from p2p.policy import Floats, Normaliser
+from p2p.rollout import Minibatch
+
+__all__ = ["STATS", "Engine", "Penalty", "build_engine"]
+
+STATS = (  # what each step adds to `Engine.stats`, one row a gradient; the last counts them
+    "policy_loss", "value_loss", "kl", "approx_kl", "clip_fraction",
+    "grad_norm_actor", "grad_norm_critic", "steps",
+)  # fmt: skip
+
+
+class Penalty(NamedTuple):
+    """What a method adds to the PPO loss of a minibatch.
+
+    coef * mean over anchors of E_s KL(pi || anchor), minus entropy_coef * H(pi).
+    """
+
+    coef: float = 0.0  # alpha of eq. 4
+    anchors: Floats | None = None  # [M, n_actor], flat parameters of the policies to stay near
+    symmetric: bool = False  # add KL(anchor || pi)
+    states: Floats | None = None  # [B', n], normalised: more states to average the KL over
+    entropy_coef: float = 0.0  # c
+
+
+class Engine(Protocol):
+    """Actor, critic and their Adam optimisers.
+
+    The flat parameter vectors are live: a step changes them in place, and writing into
+    them (a reset to another policy, a resumed run) is seen by the next call.
+    """
+
+    actor: Floats  # [n_actor]
+    critic: Floats  # [n_critic]
+    actor_grad: Floats  # [n_actor], as `gradient` left it, not clipped
+    critic_grad: Floats  # [n_critic]
+    stats: NDArray[np.float64]  # sums over steps, see STATS; the caller resets them
+    learning_rate: float
+
+    def set_normaliser(self, normaliser: Normaliser) -> None:
+        """Use `normaliser` in `act` from now on."""
+
+    def act(self, obs: NDArray[np.float64], noise: Floats, action: Floats) -> None:
+        """Write actions mean + std * noise [N, A] for raw `obs` [N, n]."""
+
+    def evaluate(self, obs: Floats, action: Floats) -> tuple[Floats, Floats]:
+        """Return (log pi(a|s) [B], V(s) [B]) for normalised `obs` [B, n] and `action` [B, A]."""
+
+    def value(self, obs: Floats) -> Floats:
+        """Return V(s) [B] for normalised `obs` [B, n]."""
+
+    def gradient(self, minibatch: Minibatch, penalty: Penalty) -> None:
+        """Compute both networks' gradients at `minibatch` into `actor_grad`, `critic_grad`."""
+
+    def apply(self) -> bool:
+        """Clip both gradients' norms and take an Adam step.
+
+        Returns:
+            False, with nothing changed, if a gradient is not finite.
+        """
+
+    def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
+        """`gradient`, then `apply`."""
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Return copies of parameters and optimiser state."""
+
+    def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Continue from what `state` returned."""
+
+
+def build_engine(config: TrainConfig, obs_dim: int, action_dim: int) -> Engine:
+    """Return the engine that `config` names, with the run's initial parameters."""
+    from p2p.engine.autograd import AutogradEngine
+
+    return AutogradEngine(config, obs_dim, action_dim)

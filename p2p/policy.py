@@ -1,0 +1,262 @@
+"""The policy: a diagonal Gaussian whose parameters lie in one flat vector.
+
+Actor and critic are tanh MLPs. Their parameters are one flat float32 vector each, with
+views of it as weights: what is exchanged, clipped, averaged, optimised and saved is
+always the whole vector. The observation normaliser is part of the policy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import save
+
+from p2p.errors import BadArtefact, UsageError
+
+FORMAT = "p2p-policy-1"
+STD_FLOOR = 1e-8  # added to a variance before its root, so that a constant input stays finite
+
+Floats = NDArray[np.float32]
+
+
+class Layout(NamedTuple):
+    """Where each array of a network lies in its flat vector, in order."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def views(self, flat: Any) -> dict[str, Any]:
+        """Return views of `flat` [size], a numpy array or a tensor, by name."""
+        out, start = {}, 0
+        for name, shape in self.shapes.items():
+            stop = start + math.prod(shape)
+            out[name] = flat[start:stop].reshape(shape)
+            start = stop
+        return out
+
+
+def mlp_layout(inputs: int, hidden: tuple[int, int], outputs: int) -> Layout:
+    """Return the layout of a two-layer MLP; weights are [out, in], as in torch."""
+    h1, h2 = hidden
+    return Layout(
+        {"w1": (h1, inputs), "b1": (h1,), "w2": (h2, h1), "b2": (h2,)}
+        | {"w3": (outputs, h2), "b3": (outputs,)}
+    )
+
+
+def actor_layout(obs_dim: int, hidden: tuple[int, int], action_dim: int) -> Layout:
+    """Return the actor's layout: an MLP for the mean, then the log-std [A]."""
+    mlp = mlp_layout(obs_dim, hidden, action_dim)
+    return Layout(mlp.shapes | {"log_std": (action_dim,)})
+
+
+def critic_layout(obs_dim: int, hidden: tuple[int, int]) -> Layout:
+    """Return the critic's layout."""
+    return mlp_layout(obs_dim, hidden, 1)
+
+
+def init_parameters(
+    layout: Layout, head_gain: float, log_std: float, rng: np.random.Generator
+) -> Floats:
+    """Draw initial parameters: orthogonal, gain sqrt 2, `head_gain` in the last layer.
+
+    Returns:
+        Flat vector [layout.size].
+    """
+    import torch  # slow to import, and nobody who loads a policy needs it
+
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    flat = np.zeros(layout.size, np.float32)
+    for name, view in layout.views(flat).items():
+        if name.startswith("w"):
+            gain = head_gain if name == "w3" else math.sqrt(2)
+            torch.nn.init.orthogonal_(torch.from_numpy(view), gain, generator=generator)
+        elif name == "log_std":
+            view[:] = log_std
+    return flat
+
+
+@dataclass
+class Moments:
+    """Count, mean and sum of squared deviations of a stream of vectors [n], float64."""
+
+    count: float
+    mean: NDArray[np.float64]
+    m2: NDArray[np.float64]
+
+    @classmethod
+    def zeros(cls, size: int) -> Moments:
+        """Return the moments of nothing."""
+        return cls(0.0, np.zeros(size), np.zeros(size))
+
+    @classmethod
+    def of(cls, samples: NDArray[np.float64]) -> Moments:
+        """Return the moments of `samples` [S, n]."""
+        mean = samples.mean(axis=0)
+        return cls(float(len(samples)), mean, np.square(samples - mean).sum(axis=0))
+
+    def merged(self, other: Moments) -> Moments:
+        """Return the moments of both streams together (Chan et al. 1979)."""
+        count = self.count + other.count
+        if count == 0:
+            return self
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.count / count)
+        m2 = self.m2 + other.m2 + np.square(delta) * (self.count * other.count / count)
+        return Moments(count, mean, m2)
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Population variance [n]; 1 before the first sample."""
+        return self.m2 / self.count if self.count else np.ones_like(self.mean)
+
+    def to_vector(self) -> NDArray[np.float64]:
+        """Return `[count, *mean, *m2]`, [1 + 2n]."""
+        return np.concatenate(([self.count], self.mean, self.m2))
+
+    @classmethod
+    def from_vector(cls, vector: NDArray[np.float64]) -> Moments:
+        """Return the moments that `to_vector` wrote."""
+        half = len(vector) // 2
+        return cls(float(vector[0]), vector[1 : 1 + half].copy(), vector[1 + half :].copy())
+
+
+class Normaliser(NamedTuple):
+    """Maps an observation to `clip((obs - mean) * inv_std, -limit, limit)`, float32."""
+
+    mean: NDArray[np.float64]
+    inv_std: NDArray[np.float64]
+    limit: float
+
+    @classmethod
+    def of(cls, moments: Moments, limit: float, enabled: bool = True) -> Normaliser:
+        """Return the normaliser of `moments`; the identity (bar the clip) if disabled."""
+        if not enabled:
+            return cls(np.zeros_like(moments.mean), np.ones_like(moments.mean), limit)
+        return cls(moments.mean, 1.0 / np.sqrt(moments.variance + STD_FLOOR), limit)
+
+    def __call__(self, obs: NDArray[np.float64]) -> Floats:
+        """Normalise `obs` [..., n] in float64 and return float32."""
+        scaled = np.subtract(obs, self.mean)
+        scaled *= self.inv_std
+        return np.clip(scaled, -self.limit, self.limit, out=scaled).astype(np.float32)
+
+
+class Policy:
+    """A trained policy for use: takes raw observations, gives actions. Needs no torch.
+
+    Attributes:
+        task: name of the task it was trained on.
+        actor: flat parameters [n], laid out as in `actor_layout`.
+        normaliser: its observation normaliser.
+        low, high: [A], bounds that actions are clipped to.
+        meta: what else is known of its training.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        actor: Floats,
+        hidden: tuple[int, int],
+        normaliser: Normaliser,
+        low: Floats,
+        high: Floats,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.task, self.actor, self.hidden = task, actor, hidden
+        self.normaliser, self.low, self.high = normaliser, low, high
+        self.meta = dict(meta or {})
+        self._net = actor_layout(len(normaliser.mean), hidden, len(low)).views(actor)
+
+    @property
+    def obs_dim(self) -> int:
+        """Length of an observation."""
+        return len(self.normaliser.mean)
+
+    @property
+    def action_dim(self) -> int:
+        """A, the length of an action."""
+        return len(self.low)
+
+    def act(
+        self,
+        obs: ArrayLike,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> Floats:
+        """Return the action for raw observations, clipped to the action bounds.
+
+        Args:
+            obs: one observation [n], or a batch [B, n].
+            deterministic: take the mean; else sample.
+            rng: stream to sample from (default: a fresh, unseeded one).
+
+        Returns:
+            [A] or [B, A], float32.
+
+        Raises:
+            UsageError: the last axis is not `obs_dim` long.
+        """
+        raw = np.asarray(obs, np.float64)
+        if raw.ndim not in (1, 2) or raw.shape[-1] != self.obs_dim:
+            raise UsageError(
+                f"policy for {self.task} takes observations [{self.obs_dim}] or "
+                f"[B, {self.obs_dim}], got {list(raw.shape)}"
+            )
+        net, h = self._net, self.normaliser(raw)
+        for i in (1, 2):
+            h = np.tanh(h @ net[f"w{i}"].T + net[f"b{i}"])
+        action = h @ net["w3"].T + net["b3"]
+        if not deterministic:
+            noise = (rng or np.random.default_rng()).standard_normal(action.shape, np.float32)
+            action = action + np.exp(net["log_std"]) * noise
+        return np.clip(action, self.low, self.high)
+
+    def to_bytes(self) -> bytes:
+        """Return the artefact: safetensors, everything that `act` needs in one file."""
+        tensors = {
+            "actor": self.actor,
+            "obs_mean": self.normaliser.mean,
+            "obs_inv_std": self.normaliser.inv_std,
+            "action_low": self.low,
+            "action_high": self.high,
+        }
+        head = {"task": self.task, "hidden": self.hidden, "obs_clip": self.normaliser.limit}
+        meta = {"format": FORMAT, "policy": json.dumps({**self.meta, **head})}
+        return save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, meta)
+
+    @classmethod
+    def load(cls, path: Path) -> Policy:
+        """Read a policy file.
+
+        Raises:
+            BadArtefact: the file is missing, damaged, or no policy of p2p.
+        """
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                meta = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if meta.get("format") != FORMAT:
+                raise BadArtefact(f"{path} is no p2p policy (format {meta.get('format')!r})")
+            head = json.loads(meta["policy"])
+            normaliser = Normaliser(tensors["obs_mean"], tensors["obs_inv_std"], head["obs_clip"])
+            bounds = tensors["action_low"], tensors["action_high"]
+            hidden = (int(head["hidden"][0]), int(head["hidden"][1]))
+            return cls(head["task"], tensors["actor"], hidden, normaliser, *bounds, head)
+        except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise BadArtefact(
+                f"{path} cannot be read as a policy ({error}); "
+                "give a run folder or a .safetensors file under its policies/"
+            ) from None
