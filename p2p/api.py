@@ -1,0 +1,52 @@
+"""p2p as a library: two calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from p2p import launch
+from p2p.config import TrainConfig
+from p2p.errors import BadArtefact, UsageError
+from p2p.policy import Policy
+from p2p.store import RunFolder
+
+
+def train(config: TrainConfig, out: str | Path | None = None) -> RunFolder:
+    """Train a cohort and return its run folder.
+
+    Args:
+        config: the settings.
+        out: the folder to make; default a new one under `runs/`.
+
+    Raises:
+        P2PError: see `p2p.cohort.train`.
+    """
+    launch.prepare(config.engine)
+    from p2p import cohort  # imports torch, which the fork server is doing meanwhile
+
+    for event in cohort.train(config, out=Path(out) if out is not None else None):
+        if isinstance(event, cohort.Started):
+            run = event.run
+    return run
+
+
+def load_policy(run_or_file: str | Path, peer: int = 0) -> Policy:
+    """Load a trained policy; it needs neither torch nor MuJoCo.
+
+    Args:
+        run_or_file: a run folder, or a `.safetensors` file from its `policies/`.
+        peer: which peer's policy, if a run folder is given.
+
+    Raises:
+        BadArtefact: there is no policy there, or it is damaged.
+        UsageError: the run has no such peer.
+    """
+    path = Path(run_or_file)
+    if path.is_dir():
+        run = RunFolder.open(path)
+        if not 0 <= peer < run.config.num_peers:
+            raise UsageError(f"{path} has peers 0..{run.config.num_peers - 1}, not {peer}")
+        path = run.policy_path(peer)
+        if not path.exists():
+            raise BadArtefact(f"{run.path} has no policy yet: none before its first checkpoint")
+    return Policy.load(path)

@@ -1,0 +1,24 @@
+"""The methods: what each peer shows the others, and what that adds to its loss.
+
+A method is a small strategy object; the training loop (`p2p.peer`) is the same for all.
+Adding one is a file with a subclass of `Method`, and a row in `METHOD_CLASSES` and in
+`p2p.config.METHODS`.
+"""
+
+from __future__ import annotations
+
+from p2p.config import TrainConfig
+from p2p.engine import Engine
+from p2p.exchange import Exchange
+from p2p.methods.base import Method
+from p2p.methods.p2pdrl import P2PDRL
+from p2p.methods.ppo import PPO
+
+__all__ = ["METHOD_CLASSES", "Method", "build_method"]
+
+METHOD_CLASSES: dict[str, type[Method]] = {"p2pdrl": P2PDRL, "ppo": PPO}
+
+
+def build_method(config: TrainConfig, engine: Engine, exchange: Exchange) -> Method:
+    """Return the strategy that `config.method` names."""
+    return METHOD_CLASSES[config.method](config, engine, exchange)

@@ -1,0 +1,63 @@
+"""The strategy seam: what a method may decide."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.config import TrainConfig
+from p2p.engine import Engine, Penalty
+from p2p.exchange import Exchange
+from p2p.policy import Floats
+from p2p.rollout import Batch, Minibatch
+
+
+class Method(ABC):
+    """One peer's part in a method.
+
+    Every peer calls the same hooks in the same order, so a hook may exchange.
+
+    Attributes:
+        sits_out: set while this peer must take no step (it was rolled back); it still
+            exchanges, since the others wait for it.
+    """
+
+    def __init__(self, config: TrainConfig, engine: Engine, exchange: Exchange) -> None:
+        self.config, self.engine, self.exchange = config, engine, exchange
+        self.sits_out = False
+
+    @classmethod
+    def slot_size(cls, num_actor: int, num_critic: int) -> int:
+        """Return the most float32 numbers that one exchange shows."""
+        return num_actor
+
+    def begin_iteration(self, batch: Batch) -> None:
+        """Act once the iteration's samples are there, before its first minibatch."""
+
+    @abstractmethod
+    def update(self, minibatch: Minibatch) -> bool:
+        """Take this peer's step on `minibatch` (lines 12-15 of Algorithm 1).
+
+        Returns:
+            False, having changed nothing, if its gradient was not finite.
+        """
+
+    def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
+        """Take the engine's step, unless this peer sits out."""
+        return self.sits_out or self.engine.step(minibatch, penalty)
+
+    def end_iteration(self, iteration: int) -> None:
+        """Act after the iteration's last minibatch."""
+
+    def final_actor(self) -> Floats:
+        """Return the flat parameters that are evaluated and saved as this peer's policy."""
+        return self.engine.actor
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Return what the method carries from one iteration to the next."""
+        return {}
+
+    def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Continue from what `state` returned."""

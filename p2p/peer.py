@@ -1,0 +1,342 @@
+"""Algorithm 1 as one peer lives it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.config import TrainConfig
+from p2p.domains import Domain, sample_domain
+from p2p.engine import STATS, build_engine
+from p2p.envs import RandomisedEnvs
+from p2p.errors import Diverged
+from p2p.exchange import Exchange, Phase
+from p2p.methods import METHOD_CLASSES, build_method
+from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
+from p2p.rng import Purpose, Streams
+from p2p.rollout import Batch, Clock, Minibatch, Rollout, gae, minibatches, reward_scale
+from p2p.score import run_episodes, summarise
+
+State = dict[str, NDArray[np.generic]]
+ROLLBACK_MEMORY = 10  # iterations within which a second roll-back means divergence
+
+
+class Checkpoint(NamedTuple):
+    """A peer's state after `iteration + 1` iterations, and its policy then."""
+
+    iteration: int
+    state: State
+    policy: bytes
+
+
+class Iteration(NamedTuple):
+    """What one peer did in one iteration: its part of a journal record."""
+
+    iteration: int
+    metrics: dict[str, Any]
+
+
+class Ended(NamedTuple):
+    """A peer is through: its score in the nominal domain (None if it was not asked for)."""
+
+    completed: int
+    score: dict[str, float] | None
+
+
+Report = Callable[[Checkpoint | Iteration | Ended], None]
+
+
+def run_peer(
+    rank: int, config: TrainConfig, exchange: Exchange, report: Report, resume: State | None = None
+) -> None:
+    """Live Algorithm 1 as peer `rank`; [n] is the paper's line.
+
+    Departs from it once: line 11 updates the peers in turn, here all K step at once
+    from what was shown before the minibatch.
+
+    Args:
+        exchange: this peer's end of the cohort's collective.
+        report: told of each iteration, each checkpoint, and the end.
+        resume: the state of a checkpoint to continue from.
+    """
+    peer = Peer(rank, config, exchange)  # [2-3]
+    peer.load_state(resume)
+    stop = False
+    while peer.iteration < config.num_iterations and not stop:  # [4]
+        peer.enter_domain()  # [6]
+        batch, stop = peer.collect()  # [7], [14]
+        for minibatch in peer.minibatches(batch):  # [9-10], [12]
+            peer.update(minibatch)  # [13], [15]
+        peer.end_iteration()
+        exchange.show_life(Phase.REPORTING)
+        report(Iteration(peer.iteration - 1, peer.metrics(batch)))
+        last = stop or peer.iteration == config.num_iterations
+        if last or peer.iteration % config.checkpoint_every == 0:
+            report(Checkpoint(peer.iteration, peer.state(), peer.policy().to_bytes()))
+    report(Ended(peer.iteration, None if stop else peer.final_score()))  # fmt: skip
+
+
+def slot_bytes(config: TrainConfig) -> int:
+    """Return the room that a peer's largest exchange takes, bytes."""
+    envs = RandomisedEnvs(config.task, 1)
+    actor = actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size
+    critic = critic_layout(envs.obs_dim, config.hidden_sizes).size
+    moments = 8 * (4 + 1 + 2 * envs.obs_dim)
+    return max(4 * METHOD_CLASSES[config.method].slot_size(actor, critic), moments)
+
+
+class Peer:
+    """One peer: its envs, networks, optimisers and normalisers.
+
+    Attributes:
+        iteration: iterations completed.
+    """
+
+    def __init__(self, rank: int, config: TrainConfig, exchange: Exchange) -> None:
+        self.rank, self.config, self.exchange = rank, config, exchange
+        self.streams = Streams(config.seed, rank)
+        self.envs = RandomisedEnvs(
+            config.task, config.envs_per_peer, initial_position=config.initial_position
+        )
+        self.engine = build_engine(config, self.envs.obs_dim, self.envs.action_dim)
+        self.method = build_method(config, self.engine, exchange)
+        self.rollout = Rollout(config.horizon, self.envs)
+        self.obs_moments = Moments.zeros(self.envs.obs_dim)
+        self.return_moments = Moments.zeros(1)
+        self.discounted = np.zeros(self.envs.num_envs)
+        self.iteration = 0
+        self.last_rollback = -ROLLBACK_MEMORY - 1
+        self._set_normaliser()
+        self.begin_iteration()
+
+    def begin_iteration(self) -> None:
+        """Start the iteration's books, and remember the way back."""
+        self.clock = Clock()
+        self.engine.stats[:] = 0.0
+        self.method.sits_out = False
+        self.exchange.waited = 0.0
+        self._way_back = self.engine.state()
+
+    def _set_normaliser(self) -> None:
+        config = self.config
+        self.normaliser = Normaliser.of(self.obs_moments, config.obs_clip, config.normalise_obs)
+        self.engine.set_normaliser(self.normaliser)
+
+    # Line 6 ------------------------------------------------------------------
+
+    def enter_domain(self) -> None:
+        """Draw what this iteration happens in, as `domain_schedule` says."""
+        self.exchange.show_life(Phase.COLLECTING)
+        schedule, envs, first = self.config.domain_schedule, self.envs, self.iteration == 0
+        rng = self.streams.generator(Purpose.DOMAIN, self.iteration)
+        envs.reseed(self.streams.generator(Purpose.RESET, self.iteration))
+        if schedule == "episode":
+            envs.next_domain = lambda _: self._draw(rng)
+        if schedule in ("iteration", "carry"):
+            envs.set_domains([self._draw(rng)])
+        elif schedule == "env" or first:
+            envs.set_domains([self._draw(rng) for _ in range(envs.num_envs)])
+        if schedule in ("iteration", "env") or first:
+            envs.reset()
+            self.discounted[:] = 0.0
+
+    def _draw(self, rng: np.random.Generator) -> Domain:
+        links = self.envs.num_links if self.config.mass_randomisation == "per_link" else 1
+        return sample_domain(rng, self.config.eps_tr, links, self.envs.num_joints)
+
+    # Lines 7 and 14 ----------------------------------------------------------
+
+    def collect(self) -> tuple[Batch, bool]:
+        """Collect a rollout and make this iteration's batch of it.
+
+        Returns:
+            The batch, and whether the cohort agreed to stop after this iteration.
+        """
+        rollout, envs = self.rollout, self.envs
+        shape = rollout.action.shape
+        noise = self.streams.generator(Purpose.ACTION, self.iteration).standard_normal(
+            shape, np.float32
+        )
+        self._domain = envs.domains[0]
+        rollout.collect(envs, self.engine, noise, self.clock)
+        start = time.perf_counter()
+        stop = self._merge_moments()
+        batch = self._learnable()
+        self.method.begin_iteration(batch)
+        self.clock.seconds["policy"] += time.perf_counter() - start - self.exchange.waited
+        self.exchange.show_life(Phase.UPDATING)
+        return batch, stop
+
+    def _merge_moments(self) -> bool:
+        """Merge all peers' new moments, by rank, so that all end up with the same bits.
+
+        The observation moments count from the next iteration on, since the policy that
+        collected must be the one that learns; the reward scale belongs to no policy and
+        counts at once. The wish to stop travels along: peers see it at different moments.
+        """
+        rollout = self.rollout
+        returns = rollout.discounted_returns(self.discounted, self.config.discount)
+        obs = Moments.of(rollout.obs.reshape(-1, self.envs.obs_dim)).to_vector()
+        scale = Moments.of(returns.reshape(-1, 1)).to_vector()
+        stop = np.array([float(self.exchange.stop_asked)])
+        shown = self.exchange(np.concatenate((stop, scale, obs)))
+        for row in shown:
+            self.return_moments = self.return_moments.merged(Moments.from_vector(row[1:4]))
+            self.obs_moments = self.obs_moments.merged(Moments.from_vector(row[4:]))
+        return bool(shown[:, 0].any())
+
+    def _learnable(self) -> Batch:
+        """Return the batch: normalised observations, densities, advantages, targets."""
+        rollout, config = self.rollout, self.config
+        T, N = rollout.reward.shape
+        obs = self.normaliser(rollout.obs).reshape(T * N, -1)
+        action = rollout.action.reshape(T * N, -1)
+        log_prob, value = self.engine.evaluate(obs, action)
+        ends = [final for _, _, final in rollout.final_obs]
+        following = self.engine.value(self.normaliser(np.stack([*rollout.last_obs, *ends])))
+        now = value.reshape(T, N).astype(np.float64)
+        after = rollout.next_values(now, following[:N], following[N:])
+        reward = rollout.reward
+        if config.scale_reward:
+            reward = reward / reward_scale(self.return_moments)
+        ended = rollout.terminated | rollout.truncated
+        advantage = gae(reward, now, after, ended, config.discount, config.gae_lambda)
+        flat = (x.reshape(-1).astype(np.float32) for x in (advantage, advantage + now))
+        return Batch(obs, action, log_prob, value, *flat)
+
+    # Lines 9-15 --------------------------------------------------------------
+
+    def minibatches(self, batch: Batch) -> Iterator[Minibatch]:
+        """Yield the minibatches of all epochs, and account for the time they take."""
+        config = self.config
+        rng = self.streams.generator(Purpose.SHUFFLE, self.iteration)
+        if config.anneal_learning_rate:
+            left = 1.0 - self.iteration / config.num_iterations
+            self.engine.learning_rate = config.learning_rate * left
+        start, waited = time.perf_counter(), self.exchange.waited
+        for _ in range(config.num_epochs):
+            before = self.engine.stats.copy()
+            yield from minibatches(batch, config.num_minibatches, rng)
+            self._stop_early(self.engine.stats - before)
+        waiting = self.exchange.waited - waited
+        self.clock.seconds["update"] += time.perf_counter() - start - waiting
+        self.clock.seconds["waiting"] += self.exchange.waited
+
+    def _stop_early(self, epoch: NDArray[np.float64]) -> None:
+        """Sit out the remaining epochs once the policy has moved too far (`target_kl`)."""
+        limit, stats = self.config.target_kl, dict(zip(STATS, epoch, strict=True))
+        if limit is not None and stats["approx_kl"] > 1.5 * limit * max(stats["steps"], 1.0):
+            self.method.sits_out = True
+
+    def update(self, minibatch: Minibatch) -> None:
+        """Take the method's step; if it is not finite, roll back and sit out.
+
+        Raises:
+            Diverged: it happened before, within the last iterations.
+        """
+        if self.method.update(minibatch):
+            return
+        if self.iteration - self.last_rollback <= ROLLBACK_MEMORY:
+            raise Diverged(
+                f"peer {self.rank}: gradient not finite in iteration {self.iteration}, and "
+                f"before in {self.last_rollback}; lower the learning rate, or look at the "
+                f"domain ({self._domain})"
+            )
+        self.engine.load_state(self._way_back)
+        self.method.sits_out = True
+        self.last_rollback = self.iteration
+
+    def end_iteration(self) -> None:
+        """Let the method act, and let the new observation moments count."""
+        self.method.end_iteration(self.iteration)
+        self._set_normaliser()
+        self.iteration += 1
+
+    # What leaves the peer ------------------------------------------------------
+
+    def metrics(self, batch: Batch) -> dict[str, Any]:
+        """Return this iteration's part of the journal, and start the next one's books."""
+        stats = dict(zip(STATS, self.engine.stats, strict=True))
+        steps = max(stats.pop("steps"), 1.0)
+        means = {name: value / steps for name, value in stats.items()}
+        kl = means.pop("kl")
+        log_std = self.engine.actor[-self.envs.action_dim :].astype(np.float64)
+        target = batch.value_target
+        unexplained = np.var(target - batch.old_value) / max(float(np.var(target)), 1e-12)
+        episodes, self.envs.finished = self.envs.finished, []
+        out = {
+            "domain": str(self._domain),
+            "factors": self._domain.summary(),
+            "episodes": [[e.episode_return, e.length] for e in episodes],
+            "unstable": sum(e.unstable for e in episodes),
+            "kl_to_peers": kl if self.exchange.num_peers > 1 else None,
+            **means,
+            "entropy": float(log_std.sum() + 0.5 * np.log(2 * np.pi * np.e) * len(log_std)),
+            "log_std": float(log_std.mean()),
+            "explained_variance": 1.0 - float(unexplained),
+            "learning_rate": self.engine.learning_rate,
+            "rolled_back": self.last_rollback == self.iteration - 1,
+            "time": dict(self.clock.seconds),
+        }
+        self.begin_iteration()
+        return out
+
+    def policy(self) -> Policy:
+        """Return this peer's policy as an artefact."""
+        meta = {
+            "method": self.config.method, "seed": self.config.seed, "peer": self.rank,
+            "iterations": self.iteration,
+        }  # fmt: skip
+        bounds = self.envs.action_low, self.envs.action_high
+        actor = self.method.final_actor().copy()
+        hidden = self.config.hidden_sizes
+        return Policy(self.config.task, actor, hidden, self.normaliser, *bounds, meta)
+
+    def final_score(self) -> dict[str, float] | None:
+        """Run the final evaluation in the nominal domain."""
+        episodes = self.config.final_episodes
+        if not episodes:
+            return None
+        self.exchange.show_life(Phase.EVALUATING)
+        rng = self.streams.generator(Purpose.EVALUATE)
+        ran = run_episodes(self.policy(), [Domain()] * episodes, rng)
+        return {"peer": self.rank, **summarise(ran)._asdict()}
+
+    def state(self) -> State:
+        """Return everything that the next iteration depends on."""
+        parts = {
+            "engine": self.engine.state(),
+            "method": self.method.state(),
+            "envs": self.envs.state(),
+            "peer": {
+                "iteration": np.array([self.iteration, self.last_rollback]),
+                "obs_moments": self.obs_moments.to_vector(),
+                "return_moments": self.return_moments.to_vector(),
+                "discounted": self.discounted.copy(),
+            },
+        }
+        return {f"{part}.{k}": v for part, state in parts.items() for k, v in state.items()}
+
+    def load_state(self, state: State | None) -> None:
+        """Continue from what `state` returned; None starts afresh."""
+        if state is None:
+            return
+
+        def part(name: str) -> Any:
+            prefix = f"{name}."
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+        own = part("peer")
+        self.iteration, self.last_rollback = (int(v) for v in own["iteration"])
+        self.obs_moments = Moments.from_vector(own["obs_moments"])
+        self.return_moments = Moments.from_vector(own["return_moments"])
+        self.discounted[:] = own["discounted"]
+        self._set_normaliser()
+        self.engine.load_state(part("engine"))
+        self.method.load_state(part("method"))
+        self.envs.load_state(part("envs"))
+        self.begin_iteration()

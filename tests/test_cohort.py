@@ -1,0 +1,234 @@
+"""Cohorts: what happens when a run is stopped, killed, resumed or refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import p2p
+from p2p import cohort
+from p2p.config import TrainConfig
+from p2p.errors import BadArtefact, Interrupted, PeerLost, UsageError
+from p2p.exchange import Arena
+from p2p.store import RunFolder
+
+SMALL = {
+    "task": "hopper", "num_peers": 2, "steps_per_iteration": 512, "num_epochs": 2,
+    "num_minibatches": 4, "final_episodes": 2, "checkpoint_every": 2, "total_steps": 512 * 6,
+}  # fmt: skip
+
+
+def small(**settings) -> TrainConfig:
+    return TrainConfig(**{**SMALL, **settings})
+
+
+def drain(events, upto: int | None = None) -> list[cohort.Event]:
+    """Follow a run to its end, or close it after the journal's record `upto`."""
+    seen = []
+    for event in events:
+        seen.append(event)
+        if isinstance(event, cohort.Iterated) and event.record["iteration"] == upto:
+            events.close()
+            break
+    return seen
+
+
+def final_tensors(path: Path) -> dict[str, np.ndarray]:
+    checkpoint = RunFolder.open(path).load_checkpoint()
+    assert checkpoint is not None
+    return checkpoint.tensors
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    """Assert that two runs ended with the same bits, in state and in journal."""
+    ours, theirs = final_tensors(one), final_tensors(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    timing = ("seconds", "elapsed", "steps_per_second")
+    for a, b in zip(RunFolder.open(one).records(), RunFolder.open(other).records(), strict=True):
+        for record in (a, b):
+            for name in timing:
+                del record[name]
+            for peer in record["peers"]:
+                del peer["time"]
+        assert a == b
+
+
+@pytest.mark.parametrize("schedule", ["iteration", "episode", "env", "carry"])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, schedule):
+    """Stopped after iteration 3, so one iteration past its checkpoint is done again."""
+    config = small(domain_schedule=schedule, eps_tr=1.0, mass_randomisation="per_link")
+    drain(cohort.train(config, out=tmp_path / "whole"))
+    drain(cohort.train(config, out=tmp_path / "cut"), upto=2)
+    events = drain(cohort.resume(tmp_path / "cut"))
+    assert events[0].resumed_from == 2
+    assert_same_end(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_longer_goal_continues_the_same_run(tmp_path):
+    drain(cohort.train(small(), out=tmp_path / "whole"))
+    drain(cohort.train(small(total_steps=1024), out=tmp_path / "grown"))
+    drain(cohort.resume(tmp_path / "grown", total_steps=512 * 6))
+    assert_same_end(tmp_path / "whole", tmp_path / "grown")
+
+
+def test_a_complete_run_says_so(tmp_path):
+    drain(cohort.train(small(total_steps=512), out=tmp_path / "run"))
+    with pytest.raises(UsageError, match=r"is complete.*--total-steps"):
+        drain(cohort.resume(tmp_path / "run"))
+
+
+def test_policies_act_and_peers_have_scores(tmp_path):
+    run = p2p.train(small(total_steps=1024), tmp_path / "run")
+    for rank in range(2):
+        policy = p2p.load_policy(run.path, rank)
+        assert policy.act(np.zeros((4, 11))).shape == (4, 3)
+        assert policy.meta["peer"] == rank
+    with pytest.raises(UsageError, match=r"peers 0\.\.1, not 2"):
+        p2p.load_policy(run.path, 2)
+
+
+def test_peers_share_one_normaliser_and_start(tmp_path):
+    """KL between peers means nothing if each normalises in its own way."""
+    drain(cohort.train(small(total_steps=512), out=tmp_path / "run"))
+    one, two = cohort.split_by_peer(final_tensors(tmp_path / "run"), 2)
+    for name in ("peer.obs_moments", "peer.return_moments"):
+        np.testing.assert_array_equal(one[name], two[name])
+    assert one["peer.obs_moments"][0] == 512
+    assert (one["engine.actor"] != two["engine.actor"]).any()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_dead_peer_ends_the_run_with_its_name(tmp_path, number):
+    """The others wait for it in vain; the message names peer, phase and signal."""
+    events = cohort.train(small(total_steps=10**6), out=tmp_path / "run")
+    for event in events:
+        if isinstance(event, cohort.Iterated) and event.record["iteration"] == 2:
+            break
+    children = find_peers(os.getpid())
+    os.kill(children[1], number)
+    with pytest.raises(PeerLost, match=rf"peer \d \(pid {children[1]}\) died.*{number.name}"):
+        drain(events)
+    assert not any(alive(pid) for pid in children)
+    assert RunFolder.open(tmp_path / "run").load_checkpoint().iteration == 2
+
+
+def test_a_hung_peer_is_named(tmp_path):
+    """Stopped, it is neither dead nor does it arrive; only its silence tells."""
+    events = cohort.train(small(total_steps=10**6, peer_timeout=5), out=tmp_path / "run")
+    for event in events:
+        if isinstance(event, cohort.Iterated) and event.record["iteration"] == 1:
+            break
+    hung = find_peers(os.getpid())[0]
+    os.kill(hung, signal.SIGSTOP)
+    with pytest.raises(PeerLost, match=rf"pid {hung}\) hangs while"):
+        drain(events)
+    assert not alive(hung)
+
+
+def find_peers(parent: int) -> list[int]:
+    """Return the processes that descend from the fork server of `parent`, oldest first."""
+    table: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = stat.read_text().split(" (", 1)
+            state, ppid = rest.rsplit(") ", 1)[1].split()[:2]
+        except OSError:  # it ended while we looked
+            continue
+        if state != "Z":
+            table.setdefault(int(ppid), []).append(int(pid))
+    return sorted(p for child in table.get(parent, []) for p in table.get(child, []))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
+    except OSError:
+        return False
+
+
+SCRIPT = """
+import sys
+from p2p import cohort
+from p2p.config import TrainConfig
+from p2p.errors import P2PError
+config = TrainConfig.model_validate_json(sys.argv[1])
+try:
+    for event in cohort.train(config, out=sys.argv[2]):
+        print(type(event).__name__, flush=True)
+except P2PError as error:
+    print(error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A run in a process group of its own, as a terminal would start it, two iterations in."""
+    config = small(total_steps=10**6)
+    args = [sys.executable, "-c", SCRIPT, config.model_dump_json(), str(tmp_path / "run")]
+    running = subprocess.Popen(args, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    for _ in range(3):
+        running.stdout.readline()
+    yield running
+    running.stdout.close()
+    if running.poll() is None:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_of_the_last_iteration(started, tmp_path, number):
+    """Ctrl-C reaches the whole group, peers too: they must leave it to the parent."""
+    os.killpg(started.pid, number) if number == signal.SIGINT else started.send_signal(number)
+    *_, last = started.stdout.read().splitlines()
+    assert started.wait(30) == 128 + number
+    run = RunFolder.open(tmp_path / "run")
+    done = len(run.records())
+    assert f"stopped after iteration {done} of" in last
+    assert f"--resume {run.path}" in last
+    assert run.load_checkpoint().iteration == done
+
+
+def test_peers_do_not_outlive_a_killed_parent(started):
+    """SIGKILL lets nobody tidy up: the peers must notice by themselves."""
+    peers = find_peers(started.pid)
+    assert len(peers) >= 2
+    started.kill()
+    started.wait()
+    deadline = time.monotonic() + 20
+    while any(map(alive, peers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(alive, peers))
+
+
+def test_stopping_raises_interrupted_for_library_users(tmp_path, monkeypatch):
+    """Peers see the wish at different moments, yet all end after the same iteration."""
+    events = cohort.train(small(total_steps=10**6), out=tmp_path / "run")
+    monkeypatch.setattr(Arena, "ask_stop", Arena.ask_stop)
+    for event in events:
+        if isinstance(event, cohort.Iterated):
+            os.kill(os.getpid(), signal.SIGINT)
+            break
+    with pytest.raises(Interrupted, match="continue with: p2p train --resume"):
+        drain(events)
+
+
+def test_more_peers_than_sense_are_refused():
+    many = len(os.sched_getaffinity(0)) * cohort.MAX_PEERS_PER_CORE * 2
+    config = TrainConfig(num_peers=many, steps_per_iteration=many * 64)
+    with pytest.raises(UsageError, match="would only wait for one another; use at most"):
+        drain(cohort.train(config))
+
+
+def test_a_checkpoint_of_other_peers_is_foreign(tmp_path):
+    with pytest.raises(BadArtefact, match=r"'peer7\.x', which no peer of this run owns"):
+        cohort.split_by_peer({"peer7.x": np.zeros(1)}, 2)
