@@ -108,16 +108,19 @@ def resume(path: Path, *, total_steps: int | None = None) -> Iterator[Event]:
     if total_steps is not None:
         config = build_config(**{**config.model_dump(), "total_steps": total_steps})
     check_peers(config)
-    run.lock()
-    checkpoint = run.load_checkpoint()
-    done = checkpoint.iteration if checkpoint else 0
-    if done >= config.num_iterations:
-        raise UsageError(f"{path} is complete ({done} iterations); give --total-steps to train on")
-    run.replace_config(config)
-    run.truncate_journal(done)
-    notes = list(checkpoint.skipped) if checkpoint else ["no checkpoint yet: starting afresh"]
-    states = split_by_peer(checkpoint.tensors, config.num_peers) if checkpoint else None
-    yield from _run(run, config, states, done, notes)
+    with run:
+        checkpoint = run.load_checkpoint()
+        done = checkpoint.iteration if checkpoint else 0
+        if done >= config.num_iterations:
+            raise UsageError(
+                f"{path} is complete ({done} iterations); give --total-steps to train on"
+            )
+        run.replace_config(config)
+        run.truncate_journal(done)
+        notes = [*checkpoint.skipped] if checkpoint else ["no checkpoint yet: starting afresh"]
+        notes += run.changed_versions()
+        states = split_by_peer(checkpoint.tensors, config.num_peers) if checkpoint else None
+        yield from _run(run, config, states, done, notes)
 
 
 def check_peers(config: TrainConfig) -> None:
@@ -328,6 +331,7 @@ class Ledger:
         scores = [part.score for part in parts if part.score is not None]
         seconds = time.perf_counter() - self.start
         steps = self.completed * self.config.steps_per_iteration
+        self.run.save_result({"steps": steps, "seconds": seconds, "scores": scores})
         return Finished(self.run, scores, seconds, steps)
 
     def _record(self, iteration: int, peers: list[dict[str, Any]]) -> dict[str, Any]:

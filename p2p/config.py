@@ -33,6 +33,13 @@ METHODS = {  # appendix A.2: lr 3e-4 for PPO and Distributed PPO, 1e-4 for the o
 }
 
 
+# A run may be continued with other values of these; all others, also those that a later
+# version adds, are part of a run's identity.
+CHANGES_NO_NUMBER = frozenset(
+    {"total_steps", "engine", "checkpoint_every", "peer_timeout", "final_episodes"}
+)
+
+
 def _method_default(name: str) -> Any:
     """Return a default that depends on the method chosen."""
     return lambda data: getattr(METHODS.get(data.get("method", ""), METHODS["p2pdrl"]), name)

@@ -59,13 +59,13 @@ class Arena:
         check_shm(need)
         words = CACHE_LINE // 8
         try:
-            torch.multiprocessing.set_sharing_strategy("file_descriptor")
+            torch.multiprocessing.set_sharing_strategy("file_descriptor")  # type: ignore[no-untyped-call]
             self._slots = torch.zeros(2, num_peers, self.slot_bytes, dtype=torch.uint8)
             self._counters = torch.zeros(num_peers, words, dtype=torch.int64)
             self._life = torch.zeros(num_peers, words, dtype=torch.int64)
             self._control = torch.zeros(words, dtype=torch.int64)
             for tensor in (self._slots, self._counters, self._life, self._control):
-                tensor.share_memory_()
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise NoRoom(f"no shared memory for {need} bytes ({error}); enlarge /dev/shm") from None
 
@@ -136,7 +136,8 @@ class Exchange:
         if self.others:
             self._wait()
         with self._fence:
-            return copy[:, :size].view(vector.dtype)
+            shown: NDArray[Any] = copy[:, :size].view(vector.dtype)
+            return shown
 
     def _wait(self) -> None:
         """Spin, giving way to other processes, until all peers have entered this turn."""

@@ -222,7 +222,8 @@ class Policy:
         if not deterministic:
             noise = (rng or np.random.default_rng()).standard_normal(action.shape, np.float32)
             action = action + np.exp(net["log_std"]) * noise
-        return np.clip(action, self.low, self.high)
+        clipped: Floats = np.clip(action, self.low, self.high)
+        return clipped
 
     def to_bytes(self) -> bytes:
         """Return the artefact: safetensors, everything that `act` needs in one file."""

@@ -31,7 +31,8 @@ class Batch(NamedTuple):
     value_target: Floats  # [S]
 
 
-class Minibatch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Minibatch:
     """Some rows of a batch."""
 
     batch: Batch
@@ -116,7 +117,7 @@ class Rollout:
             carried[ended[t]] = 0.0
         return out
 
-    def next_values(self, value: Array, last_value: Array, final_value: Array) -> Array:
+    def next_values(self, value: Array, last_value: Floats, final_value: Floats) -> Array:
         """Return V of the state that follows each step, [T, N].
 
         Termination is followed by nothing (0); truncation by the state that was cut off;
@@ -127,7 +128,7 @@ class Rollout:
             last_value: V of `last_obs`, [N].
             final_value: V of the truncated episodes' `final_obs`, in their order.
         """
-        out = np.concatenate((value[1:], last_value[None]))
+        out: Array = np.concatenate((value[1:], last_value[None]))
         for (t, n, _), v in zip(self.final_obs, final_value, strict=True):
             out[t, n] = v
         out[self.terminated] = 0.0

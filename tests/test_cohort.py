@@ -232,3 +232,12 @@ def test_more_peers_than_sense_are_refused():
 def test_a_checkpoint_of_other_peers_is_foreign(tmp_path):
     with pytest.raises(BadArtefact, match=r"'peer7\.x', which no peer of this run owns"):
         cohort.split_by_peer({"peer7.x": np.zeros(1)}, 2)
+
+
+def test_the_final_scores_stay_with_the_run(tmp_path):
+    """So that a study reads them from the folder, and a run that has not ended has none."""
+    (*_, last) = drain(cohort.train(small(), out=tmp_path / "run"))
+    assert RunFolder.open(tmp_path / "run").result()["scores"] == last.scores
+    assert [score["episodes"] for score in last.scores] == [2, 2]
+    drain(cohort.train(small(), out=tmp_path / "cut"), upto=2)
+    assert RunFolder.open(tmp_path / "cut").result() is None

@@ -1,0 +1,139 @@
+"""Files that are whole or absent, and what the disk's errors mean to a user."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from p2p.errors import BadArtefact, NoRoom
+
+_MAKE_ROOM = "make room there, then run it again (--resume continues a run)"
+_MAKE_WRITABLE = "make it writable, or choose another folder with --out"
+_ELSEWHERE = "choose another folder with --out"
+
+ADVICE = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EFBIG: _MAKE_ROOM,
+    errno.EROFS: _MAKE_WRITABLE,
+    errno.EACCES: _MAKE_WRITABLE,
+    errno.EPERM: _MAKE_WRITABLE,
+    errno.EIO: "check that disk (dmesg), or " + _ELSEWHERE,
+    errno.ENOENT: "was the folder moved or deleted? " + _ELSEWHERE,
+    errno.ENOTDIR: _ELSEWHERE,
+    errno.ENAMETOOLONG: _ELSEWHERE,
+    errno.ELOOP: _ELSEWHERE,
+}
+
+
+@contextmanager
+def disk_errors(what: str, path: Path) -> Iterator[None]:
+    """Turn an OSError that a user can mend into NoRoom; a bug's (EBADF, ...) passes through.
+
+    Args:
+        what: what was being written, as in "cannot write {what} {path}".
+        path: where.
+
+    Raises:
+        NoRoom: what, where, the system's reason, and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = ADVICE.get(error.errno or 0)
+        if advice is None:
+            raise
+        reason = os.strerror(error.errno or 0).lower()
+        raise NoRoom(f"cannot write {what} {path}: {reason}; {advice}") from error
+
+
+@contextmanager
+def replacing(path: Path, what: str = "file") -> Iterator[Path]:
+    """Yield a temporary path whose content becomes `path` when the block ends.
+
+    After a crash at any point, or an exception, `path` is the old file or the new one,
+    whole. The temporary name starts with a dot and ends in `.tmp`, so no glob that looks
+    for results meets it; `sweep` removes what a crash left.
+
+    Raises:
+        NoRoom: the disk is full or cannot be written; `path` is as it was.
+    """
+    tmp = path.with_name(f".{path.name}.tmp")
+    with disk_errors(what, path):
+        try:
+            yield tmp
+            sync(tmp)
+            tmp.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                tmp.unlink()
+            raise
+        # The rename itself lies in the folder: without this a power cut may undo it.
+        sync(path.parent)
+
+
+def write_atomically(path: Path, data: bytes, what: str = "file") -> None:
+    """Make `data` the content of `path`, as `replacing` does."""
+    with replacing(path, what) as tmp:
+        fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            write_all(fd, data)
+        finally:
+            os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`: a disk that fills up takes a part first and complains next time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def sync(path: Path) -> None:
+    """Force a file's or a folder's content to the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(fd)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed writer left; the caller is the only writer."""
+    for tmp in folder.glob(".*.tmp"):
+        tmp.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object for people to read, as `replacing` does."""
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode(), path.name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a file of the run folder.
+
+    Raises:
+        BadArtefact: it is not there, unreadable, or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadArtefact(
+            f"{path.parent} is no run folder (it has no {path.name}); "
+            "name one that `p2p train` made"
+        ) from None
+    except OSError as error:
+        raise BadArtefact(f"cannot read {path}: {error.strerror}") from error
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise BadArtefact(f"{path} is damaged: it holds no JSON object; restore it from a copy")
+    return value
