@@ -30,6 +30,11 @@ MANY = 1024
 METHODS = {  # appendix A.2: lr 3e-4 for PPO and Distributed PPO, 1e-4 for the others; K = 2
     "p2pdrl": MethodDefaults(1e-4, 2, 1, MANY),
     "ppo": MethodDefaults(3e-4, 1, 1, 1),
+    "dppo": MethodDefaults(3e-4, 2, 1, MANY),
+    "distral": MethodDefaults(1e-4, 2, 1, MANY),
+    "dnc": MethodDefaults(1e-4, 2, 2, MANY),
+    "self-kl": MethodDefaults(3e-4, 1, 1, 1),
+    "entropy": MethodDefaults(3e-4, 1, 1, 1),
 }
 
 
@@ -76,7 +81,7 @@ class TrainConfig(BaseModel):
     method: str = Field("p2pdrl", description="Method: " + ", ".join(METHODS) + ".")
     num_peers: Count = Field(
         default_factory=_method_default("num_peers"),
-        description="K, the number of peers, one OS process each [method: p2pdrl 2, ppo 1].",
+        description="K, the number of peers, one OS process each [2; 1 where the method takes no more].",
     )
     total_steps: Count = Field(
         1_000_000, description="Environment steps over all peers; rounded up to whole iterations."
@@ -108,9 +113,21 @@ class TrainConfig(BaseModel):
     num_minibatches: Count = Field(32, description="Minibatches an epoch (Table 2).")
     learning_rate: Positive = Field(
         default_factory=_method_default("learning_rate"),
-        description="beta, Adam's step size [method: p2pdrl 1e-4, ppo 3e-4; appendix A.2].",
+        description="beta, Adam's step size [the method's: see p2p methods].",
     )
     distill_coef: NonNegative = Field(1.0, description="alpha, weight of eq. 3 (appendix A.2).")
+    sync: Literal["minibatch", "epoch", "iteration"] = Field(
+        "minibatch", description="How often P2PDRL's peers look at one another."
+    )
+    entropy_coef: NonNegative = Field(0.01, description="c of method entropy (section 4.4).")
+    distil_every: Count = Field(
+        50, description="R of DnC: iterations between distilling the centre and resetting to it."
+    )
+    distil_epochs: Count = Field(30, description="DnC: epochs of a distillation.")
+    distil_learning_rate: Positive = Field(1e-3, description="DnC: Adam's step in distillation.")
+    distil_loss: Literal["mse", "kl"] = Field(
+        "mse", description="DnC: squared error of the means, or KL(local || centre)."
+    )
     clip: Positive = Field(0.2, description="epsilon of eq. 2 (Table 2).")
     discount: Unit = Field(0.99, description="gamma (Table 2).")
     gae_lambda: Unit = Field(0.95, description="lambda of GAE (Table 2).")
@@ -135,7 +152,9 @@ class TrainConfig(BaseModel):
     )
 
     # How it runs (changes no number)
-    engine: Literal["autograd"] = Field("autograd", description="How a minibatch step is computed.")
+    engine: Literal["fused", "autograd"] = Field(
+        "fused", description="How a minibatch step is computed: compiled, or torch's autograd."
+    )
     checkpoint_every: Count = Field(25, description="Iterations between checkpoints.")
     final_episodes: Annotated[int, Field(ge=0)] = Field(
         20, description="Episodes of the final score: mean action, nominal domain."
@@ -213,10 +232,10 @@ def build_config(**settings: Any) -> TrainConfig:
     try:
         return TrainConfig(**settings)
     except ValidationError as error:
-        raise UsageError(_one_line(error)) from None
+        raise UsageError(one_line(error)) from None
 
 
-def _one_line(error: ValidationError) -> str:
+def one_line(error: ValidationError) -> str:
     """Turn pydantic's report into one line: setting, value, complaint."""
     parts = []
     for item in error.errors():

@@ -86,7 +86,8 @@ def slot_bytes(config: TrainConfig) -> int:
     actor = actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size
     critic = critic_layout(envs.obs_dim, config.hidden_sizes).size
     moments = 8 * (4 + 1 + 2 * envs.obs_dim)
-    return max(4 * METHOD_CLASSES[config.method].slot_size(actor, critic), moments)
+    method = METHOD_CLASSES[config.method].slot_bytes(config, envs.obs_dim, actor, critic)
+    return max(method, moments)
 
 
 class Peer:
@@ -220,6 +221,7 @@ class Peer:
         start, waited = time.perf_counter(), self.exchange.waited
         for _ in range(config.num_epochs):
             before = self.engine.stats.copy()
+            self.method.begin_epoch()
             yield from minibatches(batch, config.num_minibatches, rng)
             self._stop_early(self.engine.stats - before)
         waiting = self.exchange.waited - waited

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from p2p.config import TrainConfig
 from p2p.policy import Floats, Normaliser
 from p2p.rollout import Minibatch
 
-__all__ = ["STATS", "Engine", "Penalty", "build_engine"]
+__all__ = ["STATS", "Adam", "Engine", "Penalty", "build_engine"]
 
 STATS = (  # what each step adds to `Engine.stats`, one row a gradient; the last counts them
     "policy_loss", "value_loss", "kl", "approx_kl", "clip_fraction",
@@ -46,6 +47,7 @@ class Engine(Protocol):
     critic: Floats  # [n_critic]
     actor_grad: Floats  # [n_actor], as `gradient` left it, not clipped
     critic_grad: Floats  # [n_critic]
+    action_dim: int
     stats: NDArray[np.float64]  # sums over steps, see STATS; the caller resets them
     learning_rate: float
 
@@ -74,6 +76,9 @@ class Engine(Protocol):
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
         """`gradient`, then `apply`."""
 
+    def distil_gradient(self, student: Floats, minibatch: Minibatch, out: Floats) -> None:
+        """Write the gradient at `student` [n_actor] of E_s KL(pi || student) to `out`."""
+
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Return copies of parameters and optimiser state."""
 
@@ -81,8 +86,48 @@ class Engine(Protocol):
         """Continue from what `state` returned."""
 
 
+class Adam:
+    """Adam (Kingma & Ba 2015) on one flat vector, for what is not the engine's own."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        self.eps, self.steps = eps, 0
+        self.exp_avg, self.exp_avg_sq = np.zeros((2, size), np.float32)
+
+    def step(self, flat: Floats, grad: Floats, learning_rate: float, max_norm: float) -> bool:
+        """Clip the norm of `grad` and move `flat` in place; False if it is not finite."""
+        norm = float(np.linalg.norm(grad))
+        if not np.isfinite(norm):
+            return False
+        grad = grad * np.float32(min(1.0, max_norm / (norm + 1e-6)))
+        self.steps += 1
+        self.exp_avg += np.float32(0.1) * (grad - self.exp_avg)
+        self.exp_avg_sq += np.float32(0.001) * (grad * grad - self.exp_avg_sq)
+        rate = learning_rate / (1.0 - 0.9**self.steps)
+        root = np.sqrt(self.exp_avg_sq) * np.float32((1.0 - 0.999**self.steps) ** -0.5)
+        flat -= np.float32(rate) * self.exp_avg / (root + np.float32(self.eps))
+        return True
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Return copies of the moments and the count of steps."""
+        return {
+            "adam_steps": np.array(self.steps),
+            "adam_exp_avg": self.exp_avg.copy(),
+            "adam_exp_avg_sq": self.exp_avg_sq.copy(),
+        }
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from what `state` returned."""
+        self.steps = int(state["adam_steps"])
+        self.exp_avg[:] = state["adam_exp_avg"]
+        self.exp_avg_sq[:] = state["adam_exp_avg_sq"]
+
+
 def build_engine(config: TrainConfig, obs_dim: int, action_dim: int) -> Engine:
     """Return the engine that `config` names, with the run's initial parameters."""
-    from p2p.engine.autograd import AutogradEngine
+    if config.engine == "autograd":
+        from p2p.engine.autograd import AutogradEngine
 
-    return AutogradEngine(config, obs_dim, action_dim)
+        return AutogradEngine(config, obs_dim, action_dim)
+    from p2p.engine.fused import FusedEngine
+
+    return FusedEngine(config, obs_dim, action_dim)

@@ -71,7 +71,7 @@ class AutogradEngine:
 
     def __init__(self, config: TrainConfig, obs_dim: int, action_dim: int) -> None:
         self.config = config
-        self.learning_rate = config.learning_rate
+        self.learning_rate, self.action_dim = config.learning_rate, action_dim
         rng = keyed_generator(config.seed, Purpose.INIT)
         layout = actor_layout(obs_dim, config.hidden_sizes, action_dim)
         head_gain = 0.01  # near-zero means at first, whatever the state
@@ -171,6 +171,16 @@ class AutogradEngine:
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
         self.gradient(minibatch, penalty)
         return self.apply()
+
+    def distil_gradient(self, student: Floats, minibatch: Minibatch, out: Floats) -> None:
+        obs = torch.from_numpy(minibatch.batch.obs)[torch.from_numpy(minibatch.index)]
+        flat = torch.from_numpy(student).clone().requires_grad_()
+        pupil = self._actor.layout.views(flat)
+        with torch.no_grad():
+            own = mlp(self._actor.weights, obs), self._actor.weights["log_std"]
+        kl = losses.gaussian_kl(*own, mlp(pupil, obs), pupil["log_std"]).mean()
+        (grad,) = torch.autograd.grad(kl, flat)
+        out[:] = grad.numpy()
 
     def state(self) -> Arrays:
         out: Arrays = {}

@@ -11,12 +11,25 @@ from p2p.config import TrainConfig
 from p2p.engine import Engine
 from p2p.exchange import Exchange
 from p2p.methods.base import Method
+from p2p.methods.distral import Distral
+from p2p.methods.dnc import DnC
+from p2p.methods.dppo import DPPO
+from p2p.methods.entropy import Entropy
 from p2p.methods.p2pdrl import P2PDRL
 from p2p.methods.ppo import PPO
+from p2p.methods.self_kl import SelfKL
 
 __all__ = ["METHOD_CLASSES", "Method", "build_method"]
 
-METHOD_CLASSES: dict[str, type[Method]] = {"p2pdrl": P2PDRL, "ppo": PPO}
+METHOD_CLASSES: dict[str, type[Method]] = {
+    "p2pdrl": P2PDRL,
+    "ppo": PPO,
+    "dppo": DPPO,
+    "distral": Distral,
+    "dnc": DnC,
+    "self-kl": SelfKL,
+    "entropy": Entropy,
+}
 
 
 def build_method(config: TrainConfig, engine: Engine, exchange: Exchange) -> Method:

@@ -29,12 +29,15 @@ class Method(ABC):
         self.sits_out = False
 
     @classmethod
-    def slot_size(cls, num_actor: int, num_critic: int) -> int:
-        """Return the most float32 numbers that one exchange shows."""
-        return num_actor
+    def slot_bytes(cls, config: TrainConfig, obs_dim: int, num_actor: int, num_critic: int) -> int:
+        """Return the room that the largest exchange of one peer takes, bytes."""
+        return 4 * num_actor
 
     def begin_iteration(self, batch: Batch) -> None:
         """Act once the iteration's samples are there, before its first minibatch."""
+
+    def begin_epoch(self) -> None:
+        """Act before the first minibatch of each epoch."""
 
     @abstractmethod
     def update(self, minibatch: Minibatch) -> bool:

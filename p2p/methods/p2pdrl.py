@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from p2p.engine import Penalty
 from p2p.methods.base import Method
-from p2p.rollout import Minibatch
+from p2p.rollout import Batch, Minibatch
 
 
 class P2PDRL(Method):
-    """Eq. 4: PPO, plus alpha times the mean KL to the other peers on own states."""
+    """Eq. 4: PPO, plus alpha times the mean KL to the other peers on own states.
+
+    All peers step at once from what was shown before the minibatch (Jacobi), where the
+    paper's line 11 updates them in turn. With `sync` they are shown less often.
+    """
+
+    def begin_iteration(self, batch: Batch) -> None:
+        """Look at the others, if that is for the whole iteration."""
+        if self.config.sync == "iteration":
+            self._look()
+
+    def begin_epoch(self) -> None:
+        """Look at the others, if that is for the whole epoch."""
+        if self.config.sync == "epoch":
+            self._look()
 
     def update(self, minibatch: Minibatch) -> bool:
-        """Show the own actor, then step towards what the others showed (line 13).
+        """Step towards what the others showed last (line 13)."""
+        if self.config.sync == "minibatch":
+            self._look()
+        return self.step(minibatch, self._penalty)
 
-        All peers step at once from what was shown before the minibatch (Jacobi), where
-        the paper's line 11 updates them in turn.
-        """
-        shown = self.exchange(self.engine.actor)
-        others = shown[self.exchange.others]
-        return self.step(minibatch, Penalty(self.config.distill_coef, others))
+    def _look(self) -> None:
+        """Show the own actor, and take what the others show."""
+        others = self.exchange(self.engine.actor)[self.exchange.others]
+        self._penalty = Penalty(self.config.distill_coef, others)

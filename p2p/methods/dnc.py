@@ -1,0 +1,82 @@
+"""DnC (Ghosh et al. 2018): locals held to one another, distilled and reset now and then."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.config import TrainConfig
+from p2p.engine import Engine, Penalty
+from p2p.exchange import Exchange
+from p2p.methods.base import Method
+from p2p.methods.distillation import distil
+from p2p.policy import Floats
+from p2p.rng import Purpose, keyed_generator
+from p2p.rollout import Batch, Minibatch
+
+
+class DnC(Method):
+    """Symmetric KL to the others on own and others' states; every R iterations a reset.
+
+    Every `distil_every` iterations, and at the end of training, a centre is fitted by
+    supervision to the locals on the pooled states of the iteration, each state with the
+    policy that saw it, and the locals are reset to it: critics and log-std are kept,
+    Adam's moments start anew. Every peer computes the same centre from what all showed.
+    """
+
+    def __init__(self, config: TrainConfig, engine: Engine, exchange: Exchange) -> None:
+        super().__init__(config, engine, exchange)
+        self.centre = engine.actor.copy()
+
+    @classmethod
+    def slot_bytes(cls, config: TrainConfig, obs_dim: int, num_actor: int, num_critic: int) -> int:
+        """States travel once an iteration."""
+        return 4 * max(num_actor, config.steps_per_peer * obs_dim)
+
+    def begin_iteration(self, batch: Batch) -> None:
+        """Show the own states to all."""
+        shape = (self.exchange.num_peers, *batch.obs.shape)
+        self._states = self.exchange(batch.obs.reshape(-1)).reshape(shape).copy()
+        self._foreign = self._states[self.exchange.others]
+
+    def update(self, minibatch: Minibatch) -> bool:
+        """Step, held to every other peer on own states and on as many of each other's."""
+        others = self.exchange(self.engine.actor)[self.exchange.others]
+        states = self._foreign[:, minibatch.index].reshape(-1, self._foreign.shape[-1])
+        coef = self.config.distill_coef
+        return self.step(minibatch, Penalty(coef, others, symmetric=True, states=states))
+
+    def end_iteration(self, iteration: int) -> None:
+        """Distil and reset where it is due."""
+        done, config = iteration + 1, self.config
+        if done % config.distil_every and done != config.num_iterations:
+            return
+        locals_ = self.exchange(self.engine.actor)
+        rng = keyed_generator(config.seed, Purpose.DISTIL, iteration)
+        self.centre = distil(
+            self.centre, locals_, self._states, self.engine.action_dim, config, rng
+        )
+        self._reset()
+
+    def _reset(self) -> None:
+        """Put the centre in the local's place."""
+        engine, state = self.engine, self.engine.state()
+        log_std = slice(-engine.action_dim, None)
+        kept = state["actor"][log_std]
+        state["actor"] = self.centre.copy()
+        state["actor"][log_std] = kept
+        for name in ("actor_step", "actor_exp_avg", "actor_exp_avg_sq"):
+            state[name] = np.zeros_like(state[name])
+        engine.load_state(state)
+
+    def final_actor(self) -> Floats:
+        """The centre is what is evaluated."""
+        return self.centre
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Return the centre."""
+        return {"centre": self.centre.copy()}
+
+    def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Continue from what `state` returned."""
+        self.centre = np.array(state["centre"], np.float32)

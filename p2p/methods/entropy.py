@@ -1,0 +1,15 @@
+"""PPO with an entropy bonus (section 4.4, Fig. 8a): is more noise enough?"""
+
+from __future__ import annotations
+
+from p2p.engine import Penalty
+from p2p.methods.base import Method
+from p2p.rollout import Minibatch
+
+
+class Entropy(Method):
+    """Eq. 2 minus c H(pi); one peer."""
+
+    def update(self, minibatch: Minibatch) -> bool:
+        """Step, rewarded for entropy."""
+        return self.step(minibatch, Penalty(entropy_coef=self.config.entropy_coef))

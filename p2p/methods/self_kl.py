@@ -1,0 +1,20 @@
+"""PPO regularised by the KL to itself (section 4.4, Fig. 7): is any pull enough?"""
+
+from __future__ import annotations
+
+from p2p.engine import Penalty
+from p2p.methods.base import Method
+from p2p.rollout import Batch, Minibatch
+
+
+class SelfKL(Method):
+    """Eq. 2 plus alpha KL(pi || pi_old), pi_old as it collected; one peer."""
+
+    def begin_iteration(self, batch: Batch) -> None:
+        """Remember the policy that collected."""
+        old = self.engine.actor[None].copy()
+        self._penalty = Penalty(self.config.distill_coef, old)
+
+    def update(self, minibatch: Minibatch) -> bool:
+        """Step, held back by the policy that collected."""
+        return self.step(minibatch, self._penalty)

@@ -1,0 +1,265 @@
+"""The competitors: their identities, and each against a plain transcription."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from plain import PlainPeer, algorithm_1
+from torch import Tensor, nn
+
+from p2p import cohort, losses
+from p2p.config import METHODS, TrainConfig
+from p2p.engine import Adam, Penalty, build_engine
+from p2p.methods import METHOD_CLASSES
+from p2p.rollout import Batch, Minibatch
+from p2p.store.checkpoint import checkpoint_name, read
+
+SMALL = {
+    "task": "hopper", "total_steps": 2 * 768, "steps_per_iteration": 768, "num_epochs": 2,
+    "num_minibatches": 4, "final_episodes": 0, "engine": "autograd", "seed": 3,
+    "learning_rate": 1e-3,
+}  # fmt: skip
+
+
+def small(method: str, **settings) -> TrainConfig:
+    return TrainConfig(**{**SMALL, "method": method, **settings})
+
+
+def trained(config: TrainConfig, out: Path) -> list[dict[str, np.ndarray]]:
+    """Train with one process a peer; return each peer's final state."""
+    for event in cohort.train(config, out=out):
+        if isinstance(event, cohort.Started):
+            run = event.run
+    checkpoint = run.load_checkpoint()
+    assert checkpoint is not None
+    return cohort.split_by_peer(checkpoint.tensors, config.num_peers)
+
+
+def flat_grad(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+
+
+def dppo(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
+    """Heess et al. 2017: one mean gradient moves every replica."""
+    own = []
+    for peer, index in zip(peers, minibatch, strict=True):
+        loss, value = peer.policy_loss(index)[0], peer.value_loss(index)
+        own.append((flat_grad(loss, peer.theta), flat_grad(value, peer.phi)))
+    for which in ("theta", "phi"):
+        mean = torch.stack([g[which == "phi"] for g in own]).mean(0)
+        for peer in peers:
+            parameters, start = getattr(peer, which), 0
+            for p in parameters:
+                p.grad = mean[start : start + p.numel()].view_as(p).clone()
+                start += p.numel()
+    for peer in peers:
+        peer.apply()
+
+
+class Distral:
+    """Teh et al. 2017: alpha KL(pi_i || pi_0), and pi_0 fitted to all pi_i."""
+
+    def __init__(self) -> None:
+        self.centre: PlainPeer | None = None
+
+    def __call__(self, peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
+        if self.centre is None:
+            self.centre = PlainPeer(peers[0].config, 0)  # theta_0, as every peer at first
+        centre, gradients = self.centre, []
+        for peer, index in zip(peers, minibatch, strict=True):
+            loss, x, mean = peer.policy_loss(index)
+            own = mean.detach(), peer.log_std.detach()
+            fit = losses.gaussian_kl(*own, centre.actor(x), centre.log_std).mean()
+            gradients.append(flat_grad(fit, centre.theta))
+            pull = losses.gaussian_kl(
+                mean, peer.log_std, centre.actor(x).detach(), centre.log_std.detach()
+            ).mean()
+            peer.step(loss + peer.config.distill_coef * pull, peer.value_loss(index))
+        start, mean = 0, torch.stack(gradients).mean(0)
+        mean *= min(1.0, peers[0].config.max_grad_norm / (mean.norm().item() + 1e-6))
+        for p in centre.theta:
+            p.grad = mean[start : start + p.numel()].view_as(p).clone()
+            start += p.numel()
+        centre.optimisers[0].step()
+
+
+def dnc(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
+    """Ghosh et al. 2018 between two resets: symmetric KL on own and others' states."""
+    shown = [peer.shown() for peer in peers]
+    for i, peer in enumerate(peers):
+        index = torch.from_numpy(minibatch[i])
+        loss = peer.policy_loss(minibatch[i])[0]
+        states = torch.cat([peer.x[index], *(p.x[index] for p in peers if p is not peer)])
+        own = peer.actor(states), peer.log_std
+        kl = torch.zeros(())
+        for k, other in enumerate(shown):
+            if k != i:
+                theirs = other.actor(states).detach(), other.log_std
+                kl = kl + losses.gaussian_kl(*own, *theirs).mean()
+                kl = kl + losses.gaussian_kl(*theirs, *own).mean()
+        alpha = peer.config.distill_coef
+        peer.step(loss + alpha * kl / (len(peers) - 1), peer.value_loss(minibatch[i]))
+
+
+def entropy(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
+    for peer, index in zip(peers, minibatch, strict=True):
+        bonus = peer.config.entropy_coef * losses.entropy(peer.log_std)
+        peer.step(peer.policy_loss(index)[0] - bonus, peer.value_loss(index))
+
+
+class SelfKL:
+    """Section 4.4: the policy that collected holds the one that learns."""
+
+    def __call__(self, peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
+        (peer,) = peers
+        if getattr(self, "batch", None) is not peer.x:
+            self.batch, self.old = peer.x, peer.shown()
+        loss, x, mean = peer.policy_loss(minibatch[0])
+        with torch.no_grad():
+            old = self.old.actor(x), self.old.log_std
+        kl = losses.gaussian_kl(mean, peer.log_std, *old).mean()
+        peer.step(loss + peer.config.distill_coef * kl, peer.value_loss(minibatch[0]))
+
+
+@pytest.mark.parametrize(
+    ("method", "num_peers", "rule"),
+    [
+        ("dppo", 3, dppo),
+        ("distral", 2, Distral()),
+        ("dnc", 3, dnc),
+        ("entropy", 1, entropy),
+        ("self-kl", 1, SelfKL()),
+    ],
+)
+def test_a_method_equals_its_transcription(tmp_path, method, num_peers, rule):
+    """Other orders of the same sums round otherwise: equal to 1e-4 after two iterations."""
+    torch.set_num_threads(1)
+    config = small(method, num_peers=num_peers, entropy_coef=0.1)
+    # One iteration further than is compared: the last one's end is where DnC resets.
+    longer = config.model_copy(update={"total_steps": 3 * 768, "checkpoint_every": 2})
+    path = tmp_path / "run"
+    trained(longer, path)
+    tensors = read(path / "checkpoints" / checkpoint_name(2), longer).tensors
+    states = cohort.split_by_peer(tensors, num_peers)
+    for state, plain in zip(states, algorithm_1(config, rule), strict=True):
+        np.testing.assert_allclose(state["engine.actor"], plain.flat(), atol=1e-4)
+    if method == "distral":
+        np.testing.assert_allclose(states[0]["method.centre"], rule.centre.flat(), atol=1e-4)
+
+
+def test_every_method_is_listed_once():
+    assert METHOD_CLASSES.keys() == METHODS.keys()
+
+
+@pytest.mark.parametrize("method", ["dppo", "distral"])
+def test_replicas_stay_equal_bit_for_bit(tmp_path, method):
+    """Nobody is central: whoever holds the shared policy holds the same bits."""
+    states = trained(small(method, num_peers=3), tmp_path / "run")
+    names = {"dppo": ["engine.actor", "engine.critic"], "distral": ["method.centre"]}[method]
+    for name in names:
+        for state in states[1:]:
+            np.testing.assert_array_equal(state[name], states[0][name])
+
+
+def test_after_a_reset_all_of_dncs_locals_are_the_centre_but_for_log_std(tmp_path):
+    """R = 1: reset after every iteration, critics kept, Adam's moments anew."""
+    states = trained(small("dnc", num_peers=3, distil_every=1), tmp_path / "run")
+    weights = slice(None, -3)
+    for state in states:
+        centre = states[0]["method.centre"]
+        np.testing.assert_array_equal(state["engine.actor"][weights], centre[weights])
+        assert not state["engine.actor_exp_avg"].any()
+        assert state["engine.critic_exp_avg"].any()
+    assert (states[0]["engine.critic"] != states[1]["engine.critic"]).any()
+
+
+@pytest.mark.parametrize("loss", ["mse", "kl"])
+def test_distilling_fits_the_centre_to_its_teachers(loss):
+    """On states that one teacher saw, the centre acts as that teacher does."""
+    from p2p.engine.autograd import Network, mlp
+    from p2p.methods.distillation import distil
+    from p2p.policy import actor_layout, init_parameters
+
+    config = small("dnc", distil_epochs=100, distil_loss=loss)
+    layout, rng = actor_layout(4, (64, 64), 2), np.random.default_rng(0)
+    teachers = np.stack([init_parameters(layout, 1.0, -1.0, rng) for _ in range(2)])
+    states = rng.standard_normal((2, 256, 4)).astype(np.float32)
+    states[1] += 3  # each saw its own part of the state space
+    start = init_parameters(layout, 0.01, 0.0, rng)
+
+    def error(flat: np.ndarray) -> float:
+        net = Network(layout, flat.copy(), config)
+        total = 0.0
+        with torch.no_grad():
+            for teacher, seen in zip(teachers, map(torch.from_numpy, states), strict=True):
+                theirs = mlp(net.frozen(teacher), seen)
+                total += float((mlp(net.frozen(flat), seen) - theirs).square().mean())
+        return total
+
+    fitted = distil(start, teachers, states, 2, config, np.random.default_rng(1))
+    assert error(fitted) < 0.02 * error(start)
+
+
+def make_minibatch(obs_dim: int, action_dim: int, size: int = 32) -> Minibatch:
+    rng = np.random.default_rng(0)
+    columns = [rng.standard_normal((size, d)) for d in (obs_dim, action_dim)]
+    columns += [rng.standard_normal(size) for _ in range(4)]
+    return Minibatch(Batch(*(c.astype(np.float32) for c in columns)), np.arange(size))
+
+
+def test_self_kl_is_without_effect_at_an_iterations_first_minibatch():
+    """There pi is pi_old, where the KL has its minimum: its gradient is exactly 0."""
+    engine = build_engine(small("self-kl"), 11, 3)
+    minibatch = make_minibatch(11, 3)
+    engine.gradient(minibatch, Penalty())
+    plain = engine.actor_grad.copy()
+    engine.gradient(minibatch, Penalty(1.0, engine.actor[None].copy()))
+    np.testing.assert_array_equal(engine.actor_grad, plain)
+
+
+def test_flat_adam_is_torchs():
+    rng = np.random.default_rng(0)
+    flat = rng.standard_normal(50).astype(np.float32)
+    theirs = nn.Parameter(torch.from_numpy(flat.copy()))
+    ours, torchs = Adam(50, 1e-5), torch.optim.Adam([theirs], lr=1e-2, eps=1e-5)
+    for _ in range(20):
+        grad = rng.standard_normal(50).astype(np.float32)
+        theirs.grad = torch.from_numpy(grad.copy())
+        nn.utils.clip_grad_norm_([theirs], 0.5)
+        torchs.step()
+        assert ours.step(flat, grad, 1e-2, 0.5)
+    np.testing.assert_allclose(flat, theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
+    assert not ours.step(flat, np.full(50, np.nan, np.float32), 1e-2, 0.5)
+
+
+@pytest.mark.parametrize("sync", ["minibatch", "epoch", "iteration"])
+def test_looking_less_often_still_pulls_peers_together(tmp_path, sync):
+    """Even once an iteration, distilled peers end nearer than those left alone."""
+    far = trained(small("p2pdrl", num_peers=2, distill_coef=0.0), tmp_path / "far")
+    near = trained(small("p2pdrl", num_peers=2, distill_coef=3.0, sync=sync), tmp_path / "near")
+
+    def gap(states: list[dict[str, np.ndarray]]) -> float:
+        return float(np.linalg.norm(states[0]["engine.actor"] - states[1]["engine.actor"]))
+
+    assert gap(near) < gap(far)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_resumes_bit_for_bit(tmp_path, method):
+    config = small(method, total_steps=4 * 768, checkpoint_every=2, distil_every=3)
+    whole = trained(config, tmp_path / "whole")
+    events = cohort.train(config, out=tmp_path / "cut")
+    for event in events:
+        if isinstance(event, cohort.Checkpointed):
+            events.close()
+            break
+    for _ in cohort.resume(tmp_path / "cut"):
+        pass
+    run = cohort.RunFolder.open(tmp_path / "cut")
+    cut = cohort.split_by_peer(run.load_checkpoint().tensors, config.num_peers)
+    for one, other in zip(whole, cut, strict=True):
+        for name, value in one.items():
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
