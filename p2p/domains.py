@@ -44,6 +44,13 @@ class Domain:
     mass: tuple[float, ...] = (1.0,)
     initial_position: tuple[float, ...] = (0.0,)
 
+    def __post_init__(self) -> None:
+        """Take a single number where several may stand: `Domain(mass=0.8)`."""
+        for name in ("mass", "initial_position"):
+            value = getattr(self, name)
+            numbers = (value,) if isinstance(value, int | float) else tuple(map(float, value))
+            object.__setattr__(self, name, numbers)
+
     def __str__(self) -> str:
         """Return the form that `parse` reads back exactly: `wind=3.0,mass=0.8/1.1,...`."""
         return ",".join(f"{name}={_join(getattr(self, name))}" for name in FACTORS)

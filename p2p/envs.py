@@ -1,0 +1,337 @@
+"""N MuJoCo envs of one task, stepped together in this process.
+
+The loop over envs only steps the physics and copies rows; everything else is done for all
+N at once by `p2p.tasks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.domains import Domain
+from p2p.errors import BadArtefact, UsageError
+from p2p.physics import Robot
+from p2p.tasks import find_task
+
+Floats = NDArray[np.float64]
+Action = NDArray[np.floating[Any]]
+
+_ALL = slice(None)
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_WARNINGS = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
+_CALM = np.zeros(3, np.intc).data
+
+
+class Episode(NamedTuple):
+    """One finished episode."""
+
+    env: int
+    episode_return: float
+    length: int
+    terminated: bool
+    unstable: bool
+
+
+class RandomisedEnvs:
+    """N MuJoCo envs of one task, each in a domain; ended episodes restart in the same step.
+
+    At the nominal domain they are Gymnasium's v5, bit for bit. Actions are used as given:
+    MuJoCo clamps the torque to the actuator's range, the control cost counts all of it.
+
+    Args:
+        task: one of `p2p.tasks.TASKS`.
+        num_envs: N.
+        initial_position: what a domain's initial position shifts: "joints" or "root_x".
+        max_episode_steps: steps after which an episode is truncated.
+
+    Attributes:
+        obs: [N, obs_dim], current, so after an auto-reset that of the new episode.
+        final_obs: [N, obs_dim], the last of an ended episode; only rows where `terminated`
+            or `truncated` are valid.
+        reward: [N], 0 where `unstable`.
+        terminated, truncated: [N] bool.
+        unstable: [N] bool, physics diverged in this step; implies `terminated`. MuJoCo has
+            lost the state by then: the obs is zeros and must not be bootstrapped from.
+        elapsed: [N] int64, steps of the running episode.
+        episode_return: [N], undiscounted, of the running episode.
+        finished: episodes that ended, appended to; the caller drains it.
+        next_domain: if set, called with the env's index before each auto-reset; None retires
+            the env: its physics costs nothing more, its rows say nothing, until `reset`.
+        domains: what each env has now.
+        action_low, action_high: [A] float32.
+        dt: seconds a step.
+
+    All arrays are overwritten in place by `step` and `reset`.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        num_envs: int,
+        *,
+        initial_position: str = "joints",
+        max_episode_steps: int = 1000,
+    ) -> None:
+        if num_envs < 1 or max_episode_steps < 1:
+            raise UsageError(f"{num_envs=} and {max_episode_steps=} must be at least 1")
+        kind = find_task(task)
+        self.robot = Robot(kind, initial_position)
+        self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
+        self.num_joints, self.num_links = self.robot.num_joints, self.robot.num_links
+        model = self.robot.new_model()
+        self.dt = float(model.opt.timestep) * kind.frame_skip
+        self.action_dim = int(model.nu)
+        self.action_low, self.action_high = model.actuator_ctrlrange.T.astype(np.float32, order="C")
+
+        self._shared = model
+        self._own: list[mujoco.MjModel | None] = [None] * num_envs
+        self._models = [model] * num_envs
+        self._datas = [mujoco.MjData(model) for _ in range(num_envs)]
+        self._gather(kind.reads)
+        self._reads_forces = "cfrc_ext" in kind.reads
+        self.task = kind(self._raw, self._columns, self.action_dim, self.dt)
+        self._control = np.zeros((num_envs, self.action_dim))
+        self._rng = np.random.default_rng()
+
+        self.obs = self.task.obs
+        self.obs_dim = self.obs.shape[1]
+        self.final_obs = np.zeros_like(self.obs)
+        self.reward = np.zeros(num_envs)
+        self.episode_return = np.zeros(num_envs)
+        self.elapsed = np.zeros(num_envs, np.int64)
+        self._ticks = np.ones(num_envs, np.int64)  # steps that a step counts: 0 if retired
+        self.terminated = np.zeros(num_envs, np.bool_)
+        self.truncated = np.zeros(num_envs, np.bool_)
+        self.unstable = np.zeros(num_envs, np.bool_)
+        self.finished: list[Episode] = []
+        self.next_domain: Callable[[int], Domain | None] | None = None
+        self.domains = [Domain()] * num_envs
+        self._loop: list[Any] = [None] * num_envs  # what stepping each env needs
+        self._running: list[Any] = []  # of them those that are not retired
+        self.set_domains([Domain()])
+        self.reset()
+
+    def _gather(self, reads: tuple[str, ...]) -> None:
+        """Allocate `_raw`, and cut the views that each step copies from, and to.
+
+        As memoryviews: numpy takes three times as long to copy so few numbers.
+        """
+        sources = [[_field(data, name) for name in reads] for data in self._datas]
+        ends = np.cumsum([0, *(len(s) for s in sources[0])]).tolist()
+        self._columns = {n: slice(a, b) for n, a, b in zip(reads, ends, ends[1:], strict=False)}
+        self._raw = np.zeros((self.num_envs, ends[-1]))
+        self._reads = [
+            [(row[c].data, f.data) for c, f in zip(self._columns.values(), fields, strict=True)]
+            for row, fields in zip(self._raw, sources, strict=True)
+        ]
+
+    def set_domains(self, domains: Sequence[Domain]) -> None:
+        """Put all envs in one domain, or each in its own; running episodes go on.
+
+        Gravity, friction, mass and wind act from the next step, the initial position from
+        the next reset.
+
+        Raises:
+            UsageError: neither 1 nor N domains, or one that does not fit the robot.
+        """
+        N = self.num_envs
+        if len(domains) not in (1, N):
+            raise UsageError(f"{len(domains)} domains for {N} envs: give 1, or each its own")
+        for domain in domains:
+            self.robot.check(domain)
+        if len(domains) == 1:
+            self.robot.apply(domains[0], self._shared)
+            for env in range(N):
+                self._place(env, self._shared, domains[0])
+        else:
+            for env, domain in enumerate(domains):
+                self._set_own_domain(env, domain)
+        self._muster()
+
+    def _set_own_domain(self, env: int, domain: Domain) -> None:
+        """Put one env in `domain`, with a model of its own; the others keep theirs."""
+        self.robot.check(domain)
+        model = self._own[env] or self.robot.new_model()
+        self._own[env] = model
+        self.robot.apply(domain, model)
+        self._place(env, model, domain)
+
+    def _place(self, env: int, model: mujoco.MjModel, domain: Domain) -> None:
+        data = self._datas[env]
+        data.qfrc_applied[0] = domain.wind
+        self.task.set_mass(env, model.body_mass)
+        self._models[env], self.domains[env] = model, domain
+        warning = data.warning.number[_WARNINGS]
+        row = self._control[env]
+        self._loop[env] = (model, data, data.ctrl.data, row.data, self._reads[env], warning.data)
+
+    def _muster(self) -> None:
+        self._running = [loop for loop, tick in zip(self._loop, self._ticks, strict=True) if tick]
+
+    def simulation(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Return what MuJoCo knows of one env, to render it or to look inside."""
+        return self._models[env], self._datas[env]
+
+    def reseed(self, rng: np.random.Generator) -> None:
+        """Draw reset noise from `rng` from now on."""
+        self._rng = rng
+
+    def reset(
+        self, rng: np.random.Generator | Sequence[np.random.Generator] | None = None
+    ) -> Floats:
+        """Start an episode in every env, and return `obs`; `rng` as in `reseed`, or one an env."""
+        self._ticks[:] = 1
+        self._muster()
+        streams = rng if isinstance(rng, Sequence) else [rng or self._rng] * self.num_envs
+        for env, stream in enumerate(streams):
+            self._rng = stream
+            self._start(env)
+        self.task.observe()
+        self._lower_flags()
+        self._steps_left = self.max_episode_steps
+        return self.obs
+
+    def _start(self, env: int) -> None:
+        self.robot.start(self._models[env], self._datas[env], self.domains[env], self._rng)
+        for target, source in self._reads[env]:
+            target[_ALL] = source
+        self.elapsed[env] = 0
+        self.episode_return[env] = 0.0
+
+    def _lower_flags(self) -> None:
+        for flags in (self.terminated, self.truncated, self.unstable):
+            flags[:] = False
+        self._flags_up = False
+
+    def step(self, action: Action) -> None:
+        """Step every env with its row of `action` [N, A]; restart those whose episode ends."""
+        self.advance(action)
+        np.add(self.elapsed, self._ticks, out=self.elapsed)
+        np.add(self.episode_return, self.reward, out=self.episode_return)
+        self._steps_left -= 1
+        if self._steps_left == 0:
+            np.greater_equal(self.elapsed, self.max_episode_steps, out=self.truncated)
+            self._flags_up = True
+        if self._flags_up:
+            self._restart(np.flatnonzero(self.terminated | self.truncated))
+
+    def advance(self, action: Action) -> None:
+        """Step every env and write obs, reward, terminated and unstable; restart none."""
+        if action.shape != self._control.shape:
+            raise ValueError(f"action has shape {action.shape}, expected {self._control.shape}")
+        if self._flags_up:
+            self._lower_flags()
+        task, step, skip = self.task, mujoco.mj_step, self.task.frame_skip
+        task.before_step()
+        self._control[:] = action
+        rne = mujoco.mj_rnePostConstraint if self._reads_forces else None
+        calm = True
+        for model, data, control, row, reads, warning in self._running:
+            control[_ALL] = row
+            step(model, data, skip)
+            if rne is not None:
+                rne(model, data)
+            for target, source in reads:
+                target[_ALL] = source
+            if warning != _CALM:  # as cheap as data.time, which may not show a reset
+                calm = False
+        all_healthy = task.all_healthy() and calm
+        if not all_healthy:
+            self._end_unhealthy()
+        task.observe()
+        task.rewards(action, all_healthy, self.reward)
+        if not all_healthy:
+            self.reward[self.unstable] = 0.0
+        if len(self._running) < self.num_envs:
+            self.reward[self._ticks == 0] = 0.0
+
+    def _end_unhealthy(self) -> None:
+        """Flag what ended.
+
+        A diverged state shows in two ways: MuJoCo reset it silently within the step and left a
+        warning, or it came of the last substep and nothing has looked at it yet.
+        """
+        task = self.task
+        task.find_healthy()
+        np.logical_not(task.in_bounds(), out=self.unstable)
+        self.unstable |= [loop[-1] != _CALM for loop in self._loop]
+        self._raw[self.unstable] = 0.0
+        task.healthy[self.unstable] = False
+        np.logical_not(task.healthy, out=self.terminated)
+        self._flags_up = True
+
+    def _restart(self, ended: NDArray[np.int64]) -> None:
+        self.final_obs[ended] = self.obs[ended]
+        for env in ended.tolist():
+            self.finished.append(
+                Episode(
+                    env,
+                    float(self.episode_return[env]),
+                    int(self.elapsed[env]),
+                    bool(self.terminated[env]),
+                    bool(self.unstable[env]),
+                )
+            )
+            if self.next_domain is not None:
+                domain = self.next_domain(env)
+                if domain is None:
+                    self._ticks[env] = 0
+                else:
+                    self._set_own_domain(env, domain)
+            self._start(env)  # also if retired: what it shows must be healthy, and stay so
+        if self.next_domain is not None:
+            self._muster()
+        self.task.observe()
+        self._steps_left = self.max_episode_steps - int(self.elapsed.max())
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that stepping on depends on, but the stream of `reseed`, as new arrays."""
+        physics = np.zeros((self.num_envs, mujoco.mj_stateSize(self._shared, _STATE)))
+        for row, model, data in zip(physics, self._models, self._datas, strict=True):
+            mujoco.mj_getState(model, data, row, _STATE)
+        vectors = [domain.to_vector() for domain in self.domains]
+        rows = np.full((self.num_envs, max(map(len, vectors))), np.nan)
+        for row, vector in zip(rows, vectors, strict=True):
+            row[: len(vector)] = vector
+        return {
+            "physics": physics,
+            "raw": self._raw.copy(),  # holds what lags the state, such as the torso's x
+            "domains": rows,
+            "elapsed": self.elapsed.copy(),
+            "episode_return": self.episode_return.copy(),
+        }
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from what `state` returned, bit for bit, also amid episodes.
+
+        Raises:
+            BadArtefact: it is the state of other envs.
+        """
+        expected = {k: v.shape for k, v in self.state().items() if k != "domains"}
+        found = {k: v.shape for k, v in state.items() if k != "domains"}
+        if expected != found or len(state.get("domains", ())) != self.num_envs:
+            raise BadArtefact(f"state of other envs: has {found}, expected {expected}")
+        domains = [Domain.from_vector(row[~np.isnan(row)]) for row in state["domains"]]
+        self.set_domains(domains[:1] if len(set(domains)) == 1 else domains)
+        for model, data, row in zip(self._models, self._datas, state["physics"], strict=True):
+            mujoco.mj_resetData(model, data)
+            mujoco.mj_setState(model, data, np.ascontiguousarray(row), _STATE)
+        self._ticks[:] = 1
+        self._muster()
+        self._raw[:] = state["raw"]
+        self.elapsed[:] = state["elapsed"]
+        self.episode_return[:] = state["episode_return"]
+        self.task.observe()
+        self._lower_flags()
+        self._steps_left = self.max_episode_steps - int(self.elapsed.max())
+
+
+def _field(data: mujoco.MjData, name: str) -> Floats:
+    """Return a flat view of what a task reads under `name`."""
+    field: Floats = data.xpos[1] if name == "torso_xpos" else getattr(data, name)
+    return field.reshape(-1)

@@ -1,0 +1,149 @@
+"""Compiled models, what a domain does to them, and the pose that an episode starts from."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.domains import Domain
+from p2p.errors import UsageError
+from p2p.tasks import Task
+
+Floats = NDArray[np.float64]
+
+_log = logging.getLogger(__name__)
+
+
+def _log_warning(message: str) -> None:
+    _log.debug("MuJoCo: %s", message)
+
+
+# Without a handler MuJoCo prints to stderr and writes MUJOCO_LOG.TXT into the cwd, both for a
+# state that diverges, which is counted here, and for a deprecated attribute of half_cheetah.xml.
+if mujoco.get_mju_user_warning() is None:
+    mujoco.set_mju_user_warning(_log_warning)
+
+
+def load_model(file: str) -> mujoco.MjModel:
+    """Compile one of Gymnasium's model files."""
+    spec = find_spec("gymnasium")  # finds the files without importing what nobody here needs
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / "envs" / "mujoco" / "assets" / file
+    model = mujoco.MjModel.from_xml_path(str(path))
+    model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # sparse gains nothing at this size
+    return model
+
+
+class Robot:
+    """A task's model as compiled, and how a domain changes a copy of it.
+
+    Args:
+        task: whose model file to compile.
+        initial_position: what `Domain.initial_position` shifts: "joints" or "root_x".
+
+    Attributes:
+        model: the nominal model; never changed.
+        num_links: bodies with mass.
+        num_joints: offsets that a start pose takes.
+    """
+
+    def __init__(self, task: type[Task], initial_position: str = "joints") -> None:
+        if initial_position not in ("joints", "root_x"):
+            raise UsageError(f"initial_position={initial_position!r}: use 'joints' or 'root_x'")
+        self.model = load_model(task.model_file)
+        self._task = task
+        self._moves_joints = initial_position == "joints"
+        joints = self.model.actuator_trnid[:, 0]
+        self._shifted = self.model.jnt_qposadr[joints] if self._moves_joints else np.array([0])
+        self._range = self.model.jnt_range[joints].T.copy()
+        self._links = np.flatnonzero(self.model.body_mass > 0)
+        self._scratch = mujoco.MjData(self.model)
+        self.num_links = len(self._links)
+        self.num_joints = len(self._shifted)
+
+    def new_model(self) -> mujoco.MjModel:
+        """Return a copy of the nominal model, for `apply` to write to."""
+        return copy.copy(self.model)
+
+    def check(self, domain: Domain) -> None:
+        """Raise UsageError unless `domain` makes sense for this robot."""
+        masses, offsets = np.atleast_1d(domain.mass), np.atleast_1d(domain.initial_position)
+        if masses.size not in (1, self.num_links):
+            raise UsageError(
+                f"{masses.size} mass factors: give 1, or one for each of {self.num_links} links"
+            )
+        if offsets.size not in (1, self.num_joints):
+            raise UsageError(f"{offsets.size} initial offsets: give 1, or {self.num_joints}")
+        if not np.isfinite(domain.to_vector()).all():
+            raise UsageError(f"domain {domain} holds a value that is not finite")
+        if masses.min() <= 0 or domain.friction < 0:
+            raise UsageError(f"domain {domain}: mass must be positive, friction not negative")
+
+    def apply(self, domain: Domain, model: mujoco.MjModel) -> None:
+        """Make `model` the nominal one in `domain`; wind and start pose belong to the data.
+
+        Always from nominal values: scaling what is already scaled would compound.
+        """
+        nominal = self.model
+        scale = np.ones(nominal.nbody)
+        scale[self._links] = domain.mass
+        model.opt.gravity[:] = nominal.opt.gravity * domain.gravity
+        # All geoms, not the floor alone: of a contact's two coefficients MuJoCo takes the larger.
+        model.geom_friction[:, 0] = nominal.geom_friction[:, 0] * domain.friction
+        model.pair_friction[:, :2] = nominal.pair_friction[:, :2] * domain.friction
+        model.body_mass[:] = nominal.body_mass * scale
+        model.body_inertia[:] = nominal.body_inertia * scale[:, None]
+        mujoco.mj_setConst(model, self._scratch)  # overwrites the qpos of the data it is given
+        # mj_setConst leaves the statistics as they were, and the solver scales by mean inertia.
+        model.stat.meaninertia = _mean(model.dof_M0)
+        model.stat.meanmass = _mean(model.body_mass[1:])
+
+    def start(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        domain: Domain,
+        rng: np.random.Generator,
+    ) -> None:
+        """Put `data` at the start of an episode.
+
+        With no offset this is Gymnasium's reset. With one, shifted joints are kept within
+        their range, and the root is lifted until nothing penetrates the floor.
+        """
+        mujoco.mj_resetData(model, data)
+        position, velocity = self._task.draw_noise(rng, model.nq, model.nv)
+        data.qpos[:] = model.qpos0 + position
+        data.qvel[:] = velocity
+        data.qfrc_applied[0] = domain.wind  # not xfrc_applied, which leaks into cfrc_ext
+        if any(domain.initial_position):
+            self._shift(data, np.atleast_1d(domain.initial_position))
+            if self._moves_joints:
+                self._lift(model, data)
+        mujoco.mj_forward(model, data)
+
+    def _shift(self, data: mujoco.MjData, offset: Floats) -> None:
+        """Add the offsets, rad (or m along root x), and clip the joints that they move."""
+        moved = data.qpos[self._shifted] + offset
+        if self._moves_joints:
+            moved = np.where(offset != 0, np.clip(moved, *self._range), moved)
+        data.qpos[self._shifted] = moved
+
+    def _lift(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_collision(model, data)
+        with_floor = (model.geom_bodyid[data.contact.geom] == 0).any(axis=1)
+        depth = -data.contact.dist[with_floor].min(initial=0.0)
+        data.qpos[self._task.root_z] += depth
+
+
+def _mean(values: Floats) -> float:
+    """Return the mean, summed from first to last as MuJoCo's compiler does."""
+    return float(np.add.accumulate(values)[-1]) / len(values)

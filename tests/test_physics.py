@@ -1,0 +1,259 @@
+"""What a domain does to a model and to a start pose, judged by MuJoCo itself."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from importlib.resources import files
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+
+from p2p.domains import Domain, sample_domain
+from p2p.envs import RandomisedEnvs
+from p2p.errors import UsageError
+from p2p.physics import Robot, load_model
+from p2p.tasks import TASKS
+
+every_task = pytest.mark.parametrize("task", TASKS)
+
+
+def numbers(model: mujoco.MjModel) -> dict[str, Any]:
+    """Return every array and physical option of a model by name."""
+    found = {}
+    for prefix, part in (("", model), ("opt.", model.opt), ("stat.", model.stat)):
+        for name in dir(part):
+            value = getattr(part, name)
+            if isinstance(value, np.ndarray | float) and not name.startswith("_"):
+                found[prefix + name] = np.array(value)
+    return found
+
+
+def recompiled(file: str, domain: Domain) -> mujoco.MjModel:
+    """Compile Gymnasium's model file with `domain` written into its XML."""
+    tree = ET.fromstring((files("gymnasium") / "envs/mujoco/assets" / file).read_text())
+    nominal = load_model(file)
+
+    option = tree.find("option")
+    assert option is not None
+    option.set("gravity", f"0 0 {-9.81 * domain.gravity!r}")
+
+    default = tree.find("default/geom")
+    assert default is not None
+    default.set("friction", default.get("friction", "1 0.005 0.0001"))
+    for geom in tree.iter("geom"):
+        if "friction" in geom.attrib:
+            sliding, *rest = geom.attrib["friction"].split()
+            geom.set("friction", " ".join([repr(float(sliding) * domain.friction), *rest]))
+
+    density = float(default.get("density", "1000"))
+    bodies = list(tree.iter("body"))
+    for body, factor in zip(bodies, np.broadcast_to(domain.mass, len(bodies)), strict=True):
+        for geom in body.findall("geom"):
+            geom.set("density", repr(float(geom.get("density", density)) * float(factor)))
+    compiler = tree.find("compiler")
+    if compiler is not None and "settotalmass" in compiler.attrib:
+        total = float(np.sum(nominal.body_mass[1:] * np.array(domain.mass)))
+        compiler.set("settotalmass", repr(total))
+
+    model = mujoco.MjModel.from_xml_string(ET.tostring(tree, encoding="unicode"))
+    model.opt.jacobian = nominal.opt.jacobian
+    return model
+
+
+@every_task
+@pytest.mark.parametrize("links", ["global", "per_link"])
+def test_a_domain_is_what_the_compiler_would_have_made(task: str, links: str):
+    """Every number of the model, derived ones too, equals that of an edited and compiled MJCF."""
+    robot = Robot(TASKS[task])
+    num_links = robot.num_links if links == "per_link" else 1
+    domain = sample_domain(np.random.default_rng(1), 1.0, num_links)
+    model = robot.new_model()
+    robot.apply(domain, model)
+    ours, theirs = numbers(model), numbers(recompiled(TASKS[task].model_file, domain))
+    assert len(ours) > 300
+    for name, value in ours.items():
+        np.testing.assert_allclose(value, theirs[name], rtol=1e-12, atol=1e-14, err_msg=name)
+    changed = {n for n, v in numbers(robot.model).items() if not np.array_equal(v, ours[n])}
+    assert {"dof_invweight0", "body_subtreemass", "stat.meaninertia"} <= changed
+
+
+@every_task
+def test_applying_twice_does_not_compound(task: str):
+    """Each domain starts from nominal values, and the way back leads to them exactly."""
+    robot = Robot(TASKS[task])
+    domain = Domain(2.0, 1.2, 0.8, (1.4,), (0.3,))
+    once, twice = robot.new_model(), robot.new_model()
+    robot.apply(domain, once)
+    for _ in range(2):
+        robot.apply(domain, twice)
+    np.testing.assert_equal(numbers(twice), numbers(once))
+    robot.apply(Domain(), twice)
+    np.testing.assert_equal(numbers(twice), numbers(load_model(TASKS[task].model_file)))
+
+
+@every_task
+def test_strength_0_leaves_the_model_unchanged(task: str):
+    """Not a bit of it differs from what the compiler made."""
+    robot = Robot(TASKS[task])
+    model = robot.new_model()
+    robot.apply(sample_domain(np.random.default_rng(0), 0.0), model)
+    np.testing.assert_equal(numbers(model), numbers(load_model(TASKS[task].model_file)))
+
+
+def flying(task: str, domain: Domain) -> tuple[RandomisedEnvs, Any, Any]:
+    """Return an env at rest high in the air, its model and its data."""
+    envs = RandomisedEnvs(task, 1)
+    envs.set_domains([domain])
+    model, data = envs.simulation(0)
+    data.qpos[:], data.qvel[:] = model.qpos0, 0.0
+    data.qpos[TASKS[task].root_z] += 10.0
+    mujoco.mj_forward(model, data)
+    return envs, model, data
+
+
+@every_task
+def test_mass_by_half_more_weighs_half_more(task: str):
+    """The force that holds the robot up, not the number in the model."""
+    weights = []
+    for mass in (1.0, 1.5):
+        _, _, data = flying(task, Domain(mass=(mass,)))
+        weights.append(data.qfrc_bias[TASKS[task].root_z])
+    assert weights[1] == pytest.approx(1.5 * weights[0])
+    assert weights[0] > 1.0
+
+
+def fall(task: str, domain: Domain, steps: int = 3) -> Any:
+    """Return the velocity of the centre of mass after a fall, m/s [3]."""
+    envs, model, data = flying(task, domain)
+    for _ in range(steps):
+        envs.advance(np.zeros((1, envs.action_dim), np.float32))  # too high to be "healthy"
+    mujoco.mj_forward(model, data)  # velocities lag by a substep
+    mujoco.mj_subtreeVel(model, data)
+    return data.subtree_linvel[0] / (steps * envs.dt)
+
+
+@every_task
+def test_wind_accelerates_by_force_over_mass(task: str):
+    """F/m along x, whatever the joints do; twice the mass, half the acceleration."""
+    mass = load_model(TASKS[task].model_file).body_mass.sum()
+    calm = fall(task, Domain())
+    windy = fall(task, Domain(wind=3.0)) - calm
+    assert windy == pytest.approx([3.0 / mass, 0.0, 0.0], rel=1e-3, abs=1e-4 * 3.0 / mass)
+    heavy = fall(task, Domain(wind=3.0, mass=(2.0,))) - calm
+    assert heavy[0] == pytest.approx(1.5 / mass, rel=1e-3)
+
+
+@every_task
+def test_gravity_scales_the_fall(task: str):
+    """1.25 g."""
+    assert fall(task, Domain(gravity=1.25))[2] == pytest.approx(-1.25 * 9.81, rel=1e-3)
+
+
+@pytest.mark.parametrize("task", ["ant", "humanoid"])
+def test_wind_is_not_observed_as_a_contact_force(task: str):
+    """In the air nothing touches the robot, and so says `cfrc_ext`, which the policy sees."""
+    envs, _, data = flying(task, Domain(wind=5.0))
+    envs.advance(np.zeros((1, envs.action_dim), np.float32))
+    assert data.qfrc_applied[0] == 5.0
+    assert not data.cfrc_ext.any()
+
+
+@every_task
+@pytest.mark.parametrize("factor", [0.7, 1.3])
+def test_friction_changes_what_a_contact_gets(task: str, factor: float):
+    """MuJoCo takes the larger of the two geoms: scaling the floor down would change nothing."""
+    sliding = []
+    for friction in (1.0, factor):
+        _, model, data = flying(task, Domain(friction=friction))
+        data.qpos[TASKS[task].root_z] -= 10.5  # into the floor
+        mujoco.mj_forward(model, data)
+        on_floor = (model.geom_bodyid[data.contact.geom] == 0).any(axis=1)
+        sliding.append(data.contact.friction[on_floor, :2].copy())
+    assert sliding[0].min() > 0
+    assert sliding[1] == pytest.approx(factor * sliding[0])
+
+
+def depth(envs: RandomisedEnvs, env: int) -> float:
+    """Return how deep anything is in the floor, m; negative if nothing is."""
+    model, data = envs.simulation(env)
+    on_floor = (model.geom_bodyid[data.contact.geom] == 0).any(axis=1)
+    return float(-data.contact.dist[on_floor].min(initial=np.inf))
+
+
+@every_task
+def test_no_start_penetrates_the_floor_or_a_joint_limit(task: str):
+    """At full strength, after reset noise, in many domains."""
+    rng = np.random.default_rng(0)
+    envs = RandomisedEnvs(task, 20)
+    model, _ = envs.simulation(0)
+    joints = model.actuator_trnid[:, 0]
+    low, high = model.jnt_range[joints].T
+    lifted = 0
+    for _ in range(5):
+        envs.set_domains([sample_domain(rng, 1.0, 1, envs.num_joints) for _ in range(20)])
+        envs.reset(rng)
+        for env in range(20):
+            position = envs.simulation(env)[1].qpos
+            assert depth(envs, env) < 1e-9
+            assert (position[model.jnt_qposadr[joints]] >= low).all()
+            assert (position[model.jnt_qposadr[joints]] <= high).all()
+            lifted += depth(envs, env) > -1e-9
+    assert lifted or task in ("ant", "humanoid")  # whose feet never come down so far
+
+
+def test_the_initial_position_shifts_actuated_joints_only():
+    """By its own offset each; root x is a no-op on a flat floor and stays."""
+    envs = RandomisedEnvs("halfcheetah", 1)
+    _, data = envs.simulation(0)
+    envs.reset(np.random.default_rng(0))
+    plain = data.qpos.copy()
+    offset = (0.1, -0.1, 0.05, -0.2, 0.2, 0.0)
+    envs.set_domains([Domain(initial_position=offset)])
+    envs.reset(np.random.default_rng(0))
+    assert data.qpos[3:] - plain[3:] == pytest.approx(offset)
+    assert (data.qpos[[0, 2]] == plain[[0, 2]]).all()
+    assert data.qpos[1] >= plain[1]
+
+
+def test_root_x_moves_the_robot_and_nothing_else():
+    """The literal reading of Table 1: unobserved, so episodes do not differ."""
+    plain, shifted = (RandomisedEnvs("hopper", 1, initial_position="root_x") for _ in range(2))
+    shifted.set_domains([Domain(initial_position=(0.5,))])
+    assert shifted.num_joints == 1
+    for envs in (plain, shifted):
+        envs.reset(np.random.default_rng(0))
+    assert shifted.simulation(0)[1].qpos[0] == plain.simulation(0)[1].qpos[0] + 0.5
+    assert (shifted.obs == plain.obs).all()
+
+
+@pytest.mark.parametrize(
+    ("domain", "complaint"),
+    [
+        (Domain(mass=(1.0, 1.0)), "2 mass factors: give 1, or one for each of 4 links"),
+        (Domain(initial_position=(0.1, 0.1)), "2 initial offsets: give 1, or 3"),
+        (Domain(mass=(0.0,)), "mass must be positive"),
+        (Domain(mass=(1.0, 1.0, -1.0, 1.0)), "mass must be positive"),
+        (Domain(friction=-0.1), "friction not negative"),
+        (Domain(wind=float("nan")), "not finite"),
+    ],
+)
+def test_a_domain_that_fits_no_robot_is_refused(domain: Domain, complaint: str):
+    """Before anything of it is applied."""
+    envs = RandomisedEnvs("hopper", 2)
+    for domains in ([domain], [Domain(), domain]):
+        with pytest.raises(UsageError, match=complaint):
+            envs.set_domains(domains)
+        assert envs.domains == [Domain(), Domain()]
+
+
+def test_loading_prints_and_writes_nothing(tmp_path: Any):
+    """half_cheetah.xml is deprecated, which MuJoCo would print and log into the cwd."""
+    code = "import p2p.physics as p; p.load_model('half_cheetah.xml')"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    assert list(itertools.chain(tmp_path.iterdir())) == []
