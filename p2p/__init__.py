@@ -12,11 +12,14 @@ from __future__ import annotations
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
+from p2p.registration import register_with_gymnasium
+
 if TYPE_CHECKING:
     from p2p.api import load_policy, train
     from p2p.config import TrainConfig
     from p2p.domains import Domain, sample_domain
     from p2p.errors import P2PError
+    from p2p.evaluation.evaluate import evaluate
     from p2p.policy import Policy
     from p2p.store import RunFolder
 
@@ -26,11 +29,13 @@ __all__ = [
     "Policy",
     "RunFolder",
     "TrainConfig",
+    "evaluate",
     "load_policy",
     "sample_domain",
     "train",
 ]
 __version__ = metadata.version("p2p")
+register_with_gymnasium()
 
 _HOME = {
     "Domain": "domains",
@@ -38,6 +43,7 @@ _HOME = {
     "Policy": "policy",
     "RunFolder": "store",
     "TrainConfig": "config",
+    "evaluate": "evaluation.evaluate",
     "load_policy": "api",
     "sample_domain": "domains",
     "train": "api",

@@ -17,26 +17,39 @@ from p2p.errors import UsageError
 TASKS = ("walker2d", "ant", "humanoid", "hopper", "halfcheetah")
 
 
-class MethodDefaults(NamedTuple):
-    """What a method's authors or the paper would set, and what it allows."""
+class MethodFacts(NamedTuple):
+    """A method's defaults and limits, and what there is to say of it in a line."""
 
-    learning_rate: float
-    num_peers: int
-    min_peers: int
-    max_peers: int
+    learning_rate: float  # appendix A.2
+    num_peers: int  # default K
+    peers: tuple[int, int]  # least and most
+    exchanges: str  # what each peer shows the others
+    objective: str  # what is minimised
+    source: str  # where it comes from
 
 
 MANY = 1024
-METHODS = {  # appendix A.2: lr 3e-4 for PPO and Distributed PPO, 1e-4 for the others; K = 2
-    "p2pdrl": MethodDefaults(1e-4, 2, 1, MANY),
-    "ppo": MethodDefaults(3e-4, 1, 1, 1),
-    "dppo": MethodDefaults(3e-4, 2, 1, MANY),
-    "distral": MethodDefaults(1e-4, 2, 1, MANY),
-    "dnc": MethodDefaults(1e-4, 2, 2, MANY),
-    "self-kl": MethodDefaults(3e-4, 1, 1, 1),
-    "entropy": MethodDefaults(3e-4, 1, 1, 1),
-}
-
+METHODS = {  # learning rates: appendix A.2, 3e-4 for PPO and its kin, 1e-4 for distillation
+    "p2pdrl": MethodFacts(
+        1e-4, 2, (1, MANY), "actor", "L_PPO + alpha KL(pi_i, others)", "eq. 4, section 3.2"
+    ),
+    "ppo": MethodFacts(3e-4, 1, (1, 1), "nothing", "L_PPO", "eq. 2; Schulman et al. 2017"),
+    "dppo": MethodFacts(
+        3e-4, 2, (1, MANY), "gradients", "mean over peers of L_PPO", "4.2; Heess et al. 2017"
+    ),
+    "distral": MethodFacts(
+        1e-4, 2, (1, MANY), "centre's gradient", "L_PPO + alpha KL(pi_i, pi_0)",
+        "4.2; Teh et al. 2017",
+    ),
+    "dnc": MethodFacts(
+        1e-4, 2, (2, MANY), "actor, states", "L_PPO + alpha symmetric KL; reset every R",
+        "4.2; Ghosh et al. 2018",
+    ),
+    "self-kl": MethodFacts(
+        3e-4, 1, (1, 1), "nothing", "L_PPO + alpha KL(pi, pi_old)", "section 4.4, Fig. 7"
+    ),
+    "entropy": MethodFacts(3e-4, 1, (1, 1), "nothing", "L_PPO - c H(pi)", "section 4.4, Fig. 8a"),
+}  # fmt: skip
 
 # A run may be continued with other values of these; all others, also those that a later
 # version adds, are part of a run's identity.
@@ -176,13 +189,9 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _divides(self) -> Self:
         """Check that batch sizes split evenly, and that the method takes this many peers."""
-        limits = METHODS[self.method]
-        if not limits.min_peers <= self.num_peers <= limits.max_peers:
-            allowed = (
-                f"{limits.min_peers}"
-                if limits.min_peers == limits.max_peers
-                else (f"{limits.min_peers}..{limits.max_peers}")
-            )
+        least, most = METHODS[self.method].peers
+        if not least <= self.num_peers <= most:
+            allowed = f"{least}" if least == most else f"{least} or more"
             raise ValueError(
                 f"num_peers={self.num_peers} does not suit method {self.method!r}, "
                 f"which takes {allowed}"

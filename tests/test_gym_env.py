@@ -277,3 +277,16 @@ def test_a_copy_is_a_fresh_env_with_the_same_settings():
     env = make(eps=0.5, initial_position="root_x").unwrapped
     for copied in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
         assert drawn(copied, 3, seed=0) == drawn(env, 3, seed=0)
+
+
+@pytest.mark.parametrize("order", ["import p2p, gymnasium", "import gymnasium, p2p"])
+def test_importing_p2p_registers_the_ids_whichever_comes_first(order):
+    """And without importing Gymnasium itself, for which `p2p --help` has no time."""
+    check = (
+        "import sys, p2p; assert 'gymnasium' not in sys.modules\n"
+        if order.startswith("import p2p")
+        else ""
+    )
+    code = f"{check}{order}\nprint(gymnasium.make('p2p/Hopper-v5', eps=0.2).unwrapped.dt)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0.008"

@@ -48,7 +48,7 @@ def distil(
         spread = spread.repeat_interleave(states.shape[1], 0)
     for _ in range(config.distil_epochs):
         order = torch.from_numpy(rng.permutation(len(inputs)))
-        for rows in order.split(BATCH):
+        for rows in order.split(BATCH):  # type: ignore[no-untyped-call]
             mean = mlp(network.weights, inputs[rows])
             if config.distil_loss == "mse":
                 loss = functional.mse_loss(mean, target[rows])
