@@ -1,4 +1,4 @@
-"""The recursions over time that numpy cannot do at once, kernel; arrays are [T, N], float64.
+"""The recursions over time that numpy cannot do at once, compiled; arrays are [T, N], float64.
 
 `p2p.rollout` says what they mean. Import this late: it imports numba.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.jit import kernel
+from p2p.jit import exact_kernel
 
 Array = NDArray[np.float64]
 
 
-@kernel
+@exact_kernel
 def discounted_sums(
     reward: Array, ended: NDArray[np.bool_], discount: float, carried: Array, out: Array
 ) -> None:
@@ -28,7 +28,7 @@ def discounted_sums(
             carried[n] = 0.0 if ended[t, n] else out[t, n]
 
 
-@kernel
+@exact_kernel
 def advantages(
     reward: Array, value: Array, next_value: Array, ended: NDArray[np.bool_],
     discount: float, gae_lambda: float, out: Array,

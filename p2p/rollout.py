@@ -108,13 +108,11 @@ class Rollout:
         Args:
             carried: [N], the sum at the end of the previous iteration; updated in place.
         """
-        ended = self.terminated | self.truncated
+        from p2p.recursions import discounted_sums  # compiled, and slow to import
+
         out = np.empty_like(self.reward)
-        for t, reward in enumerate(self.reward):
-            carried *= discount
-            carried += reward
-            out[t] = carried
-            carried[ended[t]] = 0.0
+        ended = self.terminated | self.truncated
+        discounted_sums(self.reward, ended, discount, carried, out)
         return out
 
     def next_values(self, value: Array, last_value: Floats, final_value: Floats) -> Array:
@@ -149,11 +147,11 @@ def gae(
         next_value: V of the following state, [T, N]; 0 after termination.
         ended: [T, N], whether the episode ended with this step, either way.
     """
-    advantage = reward + discount * next_value - value
-    keep = np.where(ended, 0.0, discount * gae_lambda)
-    for t in range(len(reward) - 2, -1, -1):
-        advantage[t] += keep[t] * advantage[t + 1]
-    return advantage
+    from p2p.recursions import advantages
+
+    out = np.empty_like(reward)
+    advantages(reward, value, next_value, ended, discount, gae_lambda, out)
+    return out
 
 
 def minibatches(

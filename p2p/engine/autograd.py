@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from p2p import losses
 from p2p.config import TrainConfig
-from p2p.engine import STATS, Penalty
+from p2p.engine import STATS, Penalty, initial_parameters
 from p2p.policy import (
     Floats,
     Layout,
@@ -21,9 +21,7 @@ from p2p.policy import (
     Normaliser,
     actor_layout,
     critic_layout,
-    init_parameters,
 )
-from p2p.rng import Purpose, keyed_generator
 from p2p.rollout import Minibatch
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -72,13 +70,10 @@ class AutogradEngine:
     def __init__(self, config: TrainConfig, obs_dim: int, action_dim: int) -> None:
         self.config = config
         self.learning_rate, self.action_dim = config.learning_rate, action_dim
-        rng = keyed_generator(config.seed, Purpose.INIT)
+        actor, critic = initial_parameters(config, obs_dim, action_dim)
         layout = actor_layout(obs_dim, config.hidden_sizes, action_dim)
-        head_gain = 0.01  # near-zero means at first, whatever the state
-        flat = init_parameters(layout, head_gain, config.init_log_std, rng)
-        self._actor = Network(layout, flat, config)
-        layout = critic_layout(obs_dim, config.hidden_sizes)
-        self._critic = Network(layout, init_parameters(layout, 1.0, 0.0, rng), config)
+        self._actor = Network(layout, actor, config)
+        self._critic = Network(critic_layout(obs_dim, config.hidden_sizes), critic, config)
         self.actor, self.critic = self._actor.flat.numpy(), self._critic.flat.numpy()
         self.actor_grad, self.critic_grad = self._actor.grad.numpy(), self._critic.grad.numpy()
         self.stats = np.zeros(len(STATS))

@@ -1,0 +1,143 @@
+"""The fast engine: one compiled call from a minibatch to both networks' Adam steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.config import TrainConfig, build_config
+from p2p.engine import STATS, Penalty, initial_parameters, kernels
+from p2p.engine.kernels import Gathered, Settings
+from p2p.engine.matmul import Array
+from p2p.engine.network import Net, Sizes, Workspace
+from p2p.policy import Moments, Normaliser
+from p2p.rollout import Batch, Minibatch
+
+CHUNK = 128  # samples that `evaluate` takes at a time, so that all it touches stays in L2
+
+
+class FusedEngine:
+    """See `p2p.engine.Engine`.
+
+    Args:
+        dtype: of all that it computes; float64 is for checking gradients.
+    """
+
+    def __init__(
+        self, config: TrainConfig, obs_dim: int, action_dim: int, dtype: Any = np.float32
+    ) -> None:
+        self.config, self.dtype = config, dtype
+        self.learning_rate, self.action_dim = config.learning_rate, action_dim
+        actor, critic = initial_parameters(config, obs_dim, action_dim)
+        self._actor, self._critic = Net.of(actor.astype(dtype)), Net.of(critic.astype(dtype))
+        self.actor, self.critic = self._actor.flat, self._critic.flat
+        self.actor_grad, self.critic_grad = self._actor.grad, self._critic.grad
+        self.stats = np.zeros(len(STATS))
+        self._sizes: Sizes = (obs_dim, *config.hidden_sizes, action_dim)
+        self._rooms: dict[int, tuple[Workspace, Gathered]] = {}
+        self._no_anchors = np.zeros((0, len(self.actor)), dtype)
+        self._no_states = np.zeros((0, obs_dim), dtype)
+        self.set_normaliser(Normaliser.of(Moments.zeros(obs_dim), config.obs_clip))
+
+    def _room(self, samples: int) -> tuple[Workspace, Gathered]:
+        """Return where a pass over this many samples computes; the same for the same number."""
+        if samples not in self._rooms:
+            self._rooms[samples] = (
+                Workspace.of(samples, self._sizes, self.dtype),
+                Gathered.of(samples, self._sizes[3], self.dtype),
+            )
+        return self._rooms[samples]
+
+    def set_normaliser(self, normaliser: Normaliser) -> None:
+        self.normaliser = normaliser
+
+    def act(self, obs: NDArray[np.float64], noise: Array, action: Array) -> None:
+        room, _ = self._room(len(obs))
+        kernels.act(self.actor, self._sizes, room.x, room.own, *self.normaliser, obs, noise, action)
+
+    def evaluate(self, obs: Array, action: Array) -> tuple[Array, Array]:
+        log_prob = np.empty(len(obs), self.dtype)
+        kernels.evaluate(self.actor, self._sizes, *self._room(CHUNK), obs, action, log_prob)
+        return log_prob, self.value(obs)
+
+    def value(self, obs: Array) -> Array:
+        value = np.empty(len(obs), self.dtype)
+        kernels.value(self.critic, self._sizes, self._room(CHUNK)[0], obs, value)
+        return value
+
+    def gradient(self, minibatch: Minibatch, penalty: Penalty) -> None:
+        self._step(minibatch, penalty, False)
+
+    def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
+        return self._step(minibatch, penalty, True)
+
+    def _step(self, minibatch: Minibatch, penalty: Penalty, stepping: bool) -> bool:
+        config, anchors, states = self.config, self._no_anchors, self._no_states
+        if penalty.anchors is not None and len(penalty.anchors):
+            # The reshapes raise if a row has the wrong length; the kernel would not notice.
+            anchors = np.ascontiguousarray(penalty.anchors).reshape(-1, len(self.actor))
+            if penalty.states is not None:
+                states = np.ascontiguousarray(penalty.states).reshape(-1, self._sizes[0])
+        settings = Settings(
+            config.clip, config.clip if config.value_clip else math.inf,
+            config.normalise_advantage, penalty.coef, penalty.symmetric, penalty.entropy_coef,
+        )  # fmt: skip
+        return kernels.step(
+            self._actor, self._critic, self._sizes, *self._room(len(minibatch.index) + len(states)),
+            minibatch.batch, minibatch.index, anchors, states, settings, self.stats,
+            config.max_grad_norm, self.learning_rate, config.adam_eps, stepping,
+        )  # fmt: skip
+
+    def distil_gradient(self, student: Array, minibatch: Minibatch, out: Array) -> None:
+        batch, index = minibatch.batch, minibatch.index
+        room, _ = self._room(len(index))
+        kernels.distil(self.actor, self._sizes, room, batch, index, student, out)
+
+    def apply(self) -> bool:
+        config = self.config
+        return kernels.apply(
+            self._actor, self._critic, config.max_grad_norm, self.learning_rate, config.adam_eps
+        )
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        out: dict[str, NDArray[np.generic]] = {}
+        for name, net in (("actor", self._actor), ("critic", self._critic)):
+            out[name] = net.flat.copy()
+            out[f"{name}_step"] = net.step.reshape(()).copy()
+            out[f"{name}_exp_avg"] = net.exp_avg.copy()
+            out[f"{name}_exp_avg_sq"] = net.exp_avg_sq.copy()
+        return out
+
+    def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        for name, net in (("actor", self._actor), ("critic", self._critic)):
+            net.flat[:] = cast(Array, state[name])
+            net.step[:] = cast(Array, state[f"{name}_step"])
+            net.exp_avg[:] = cast(Array, state[f"{name}_exp_avg"])
+            net.exp_avg_sq[:] = cast(Array, state[f"{name}_exp_avg_sq"])
+
+
+def compile_all() -> None:
+    """Compile every kernel, or load it from the cache, by calling each once on a few zeros.
+
+    Call it before the peers are forked, and none of them has to.
+    """
+    from p2p.recursions import advantages, discounted_sums
+
+    def zeros(*shape: int) -> Array:
+        return np.zeros(shape, np.float32)
+
+    engine = FusedEngine(build_config(), 1, 1)
+    samples = Batch(zeros(2, 1), zeros(2, 1), *(zeros(2) for _ in range(4)))
+    minibatch = Minibatch(samples, np.arange(2))
+    engine.step(minibatch, Penalty())
+    engine.apply()
+    engine.distil_gradient(engine.actor, minibatch, engine.actor_grad)
+    engine.evaluate(samples.obs, samples.action)
+    engine.act(np.zeros((1, 1)), zeros(1, 1), zeros(1, 1))
+    series = np.zeros((1, 1))
+    ended = np.zeros((1, 1), bool)
+    advantages(series, series, series, ended, 1.0, 1.0, np.zeros((1, 1)))
+    discounted_sums(series, ended, 1.0, np.zeros(1), np.zeros((1, 1)))

@@ -1,0 +1,75 @@
+"""numba's `njit` as p2p uses it: its cache is keyed by the sources and lies where one can write.
+
+A module that decorates functions with this imports numba (0.3 s): import it late.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Sums may be reordered and products fused, which a given binary does the same way each time.
+# What would let the compiler assume away NaN and infinity is left out.
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+
+def cache_folder() -> Path | None:
+    """Return where machine code is kept, or None if that is not writable.
+
+    Under NUMBA_CACHE_DIR, else p2p in the user's cache. numba looks at the time of change of
+    the file that a kernel stands in, but not of those that it calls into: a folder named
+    after all that uses this module is never stale.
+    """
+    texts = (path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    key = hashlib.sha256(b"".join(text for text in texts if b"p2p.jit" in text)).hexdigest()[:16]
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        folder = (Path(named) if named else Path(user).expanduser() / "p2p") / f"kernels-{key}"
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):  # RuntimeError: no home
+        return None
+    return folder
+
+
+_FOLDER = cache_folder()
+
+
+def is_cached() -> bool:
+    """Return whether kernels were compiled here before; if not, that will take some 20 s."""
+    return _FOLDER is not None and any(_FOLDER.rglob("kernels.step*.nbi"))
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` as a part of the kernels that call it."""
+    return _jit(function, fastmath=FAST)
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function`, to be called from Python, at its first call; or load it if cached."""
+    return _jit(function, fastmath=FAST, cache=_FOLDER is not None)
+
+
+def exact_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Do as `kernel`, but round every operation as numpy does, so that the bits are the same."""
+    return _jit(function, fastmath=False, cache=_FOLDER is not None)
+
+
+def _jit(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+    import numba
+
+    settings: Any = numba.config
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(_FOLDER)  # read when a cache is set up
+    try:
+        jit: Any = numba.njit(error_model="numpy", **options)
+        return cast(Callable[P, R], jit(function))
+    finally:
+        settings.CACHE_DIR = before

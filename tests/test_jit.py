@@ -1,0 +1,25 @@
+"""Where machine code is kept, and who has to load numba."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from p2p import jit
+
+
+def test_other_engines_do_not_load_numba():
+    code = "import sys, p2p.engine, p2p.engine.autograd; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_cache_lies_where_it_is_told_or_nowhere(tmp_path, monkeypatch):
+    """A package in a read-only place on a read-only home still runs, uncached."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "named"))
+    assert jit.cache_folder().parent == tmp_path / "named"
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    assert jit.cache_folder().parent == tmp_path / "user" / "p2p"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert jit.cache_folder() is None
