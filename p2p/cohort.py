@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from p2p import launch, peer, process
 from p2p.config import TrainConfig, build_config
 from p2p.errors import BadArtefact, Diverged, Interrupted, P2PError, PeerLost, UsageError
 from p2p.exchange import Arena, Phase
+from p2p.signals import StopSignals as StopSignals
 from p2p.store import RunFolder
 from p2p.store.files import write_atomically
 
@@ -111,7 +111,7 @@ def resume(path: Path, *, total_steps: int | None = None) -> Iterator[Event]:
     with run:
         checkpoint = run.load_checkpoint()
         done = checkpoint.iteration if checkpoint else 0
-        if done >= config.num_iterations:
+        if done >= config.num_iterations and run.result() is not None:
             raise UsageError(
                 f"{path} is complete ({done} iterations); give --total-steps to train on"
             )
@@ -152,29 +152,6 @@ def _run(
     with run, StopSignals() as signals, Cohort(config, states) as cohort:
         yield Started(run, config, done, notes)
         yield from Ledger(run, config, done).follow(cohort, signals)
-
-
-class StopSignals:
-    """SIGINT and SIGTERM become a wish to stop; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._receive)
-        return self
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            os._exit(128 + number)  # the peers die with us
-        self.received = number
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 class Cohort:
@@ -225,7 +202,7 @@ class Cohort:
                 if rank not in ended:
                     self._mourn(rank)
                 continue
-            if isinstance(message, peer.Ended | process.Failed):
+            if isinstance(message, peer.Ended | peer.Stopped | process.Failed):
                 ended.add(rank)
             yield rank, message
             self._check_life(ended)
@@ -288,6 +265,7 @@ class Ledger:
 
     def follow(self, cohort: Cohort, signals: StopSignals) -> Iterator[Event]:
         """Yield the run's events until it ends."""
+        stopped = False
         for rank, message in cohort.messages():
             if signals.received is not None:
                 cohort.arena.ask_stop()
@@ -300,9 +278,11 @@ class Ledger:
             parts[rank] = message
             if len(parts) == self.config.num_peers:
                 del self.parts[key]
-                yield self._complete([parts[k] for k in range(self.config.num_peers)])
-        if self.completed < self.config.num_iterations:
-            self.run.write_h5()
+                if isinstance(message, peer.Stopped):
+                    stopped = True
+                else:
+                    yield self._complete([parts[k] for k in range(self.config.num_peers)])
+        if stopped:
             raise Interrupted(
                 f"stopped after iteration {self.completed} of {self.config.num_iterations}; "
                 f"continue with: p2p train --resume {self.run.path}",

@@ -94,7 +94,7 @@ class TrainConfig(BaseModel):
     method: str = Field("p2pdrl", description="Method: " + ", ".join(METHODS) + ".")
     num_peers: Count = Field(
         default_factory=_method_default("num_peers"),
-        description="K, the number of peers, one OS process each [2; 1 where the method takes no more].",
+        description="K, the number of peers, one process each [2, or 1 for methods of one].",
     )
     total_steps: Count = Field(
         1_000_000, description="Environment steps over all peers; rounded up to whole iterations."
@@ -147,7 +147,7 @@ class TrainConfig(BaseModel):
     hidden_sizes: tuple[Count, Count] = Field(
         (64, 64), description="Units in the hidden layers of actor and critic (Table 2)."
     )
-    init_log_std: float = Field(0.0, description="Initial log standard deviation of actions.")
+    init_log_std: float = Field(-1.0, description="Initial log standard deviation of actions.")
     adam_eps: Positive = Field(1e-5, description="Adam's epsilon.")
     max_grad_norm: Positive = Field(0.5, description="Gradient-norm clip, actor and critic apart.")
     normalise_advantage: bool = Field(True, description="Normalise advantages per minibatch.")

@@ -1,4 +1,4 @@
-"""How peer processes are started: a fork server that has imported everything already.
+"""How processes are started: by a fork server that has imported everything already.
 
 Starting it takes as long as importing torch, so `prepare` is worth calling before the
 caller's own heavy imports: then both happen at once.
@@ -7,23 +7,34 @@ caller's own heavy imports: then both happen at once.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
+from typing import Any
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def prepare(engine: str) -> ForkServerContext:
-    """Start the fork server unless it runs, without waiting for it; return its context.
+    """Start a fork server for peers that use `engine`."""
+    kernels = "p2p.engine.preload" if engine == "fused" else f"p2p.engine.{engine}"
+    return start_server("p2p.server", kernels)
+
+
+def start_server(*modules: str) -> ForkServerContext:
+    """Start the fork server unless one runs, without waiting for it; return its context.
 
     Args:
-        engine: the one that the peers will use, to be imported once for all.
+        modules: what it imports, once for all processes that it starts.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["p2p.process", f"p2p.engine.{engine}"])
+    context.set_forkserver_preload([*modules])
     with one_thread_each(), without_main():
         forkserver.ensure_running()
     return context
@@ -58,3 +69,17 @@ def without_main() -> Iterator[None]:
     finally:
         main.__spec__ = spec
         main.__dict__.update(hidden)
+
+
+def die_with_parent() -> None:
+    """Be killed when the fork server ends, which it does when the process that started it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if orphaned():  # it ended before the call above
+        os._exit(1)
+
+
+def orphaned() -> bool:
+    """Return whether the process that started this one is gone."""
+    parent: Any = parent_process()
+    return parent is not None and bool(wait([parent.sentinel], 0))

@@ -47,7 +47,13 @@ class Ended(NamedTuple):
     score: dict[str, float] | None
 
 
-Report = Callable[[Checkpoint | Iteration | Ended], None]
+class Stopped(NamedTuple):
+    """A peer left after a checkpoint, since the cohort was asked to stop."""
+
+    completed: int
+
+
+Report = Callable[[Checkpoint | Iteration | Ended | Stopped], None]
 
 
 def run_peer(
@@ -65,6 +71,8 @@ def run_peer(
     """
     peer = Peer(rank, config, exchange)  # [2-3]
     peer.load_state(resume)
+    if resume is not None and peer.iteration == config.num_iterations:
+        report(peer.checkpoint())  # killed before its score, and perhaps before its policy
     stop = False
     while peer.iteration < config.num_iterations and not stop:  # [4]
         peer.enter_domain()  # [6]
@@ -76,8 +84,8 @@ def run_peer(
         report(Iteration(peer.iteration - 1, peer.metrics(batch)))
         last = stop or peer.iteration == config.num_iterations
         if last or peer.iteration % config.checkpoint_every == 0:
-            report(Checkpoint(peer.iteration, peer.state(), peer.policy().to_bytes()))
-    report(Ended(peer.iteration, None if stop else peer.final_score()))  # fmt: skip
+            report(peer.checkpoint())
+    report(Stopped(peer.iteration) if stop else Ended(peer.iteration, peer.final_score()))
 
 
 def slot_bytes(config: TrainConfig) -> int:
@@ -297,6 +305,10 @@ class Peer:
         actor = self.method.final_actor().copy()
         hidden = self.config.hidden_sizes
         return Policy(self.config.task, actor, hidden, self.normaliser, *bounds, meta)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all that continuing takes, and the policy as it is now."""
+        return Checkpoint(self.iteration, self.state(), self.policy().to_bytes())
 
     def final_score(self) -> dict[str, float] | None:
         """Run the final evaluation in the nominal domain."""

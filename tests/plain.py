@@ -34,7 +34,7 @@ class PlainPeer:
         self.envs = RandomisedEnvs(config.task, config.envs_per_peer)
         n, a = self.envs.obs_dim, self.envs.action_dim
         rng = keyed_generator(config.seed, Purpose.INIT)
-        theta = init_parameters(actor_layout(n, (64, 64), a), 0.01, 0.0, rng)
+        theta = init_parameters(actor_layout(n, (64, 64), a), 0.01, config.init_log_std, rng)
         phi = init_parameters(critic_layout(n, (64, 64)), 1.0, 0.0, rng)
         self.log_std = nn.Parameter(torch.from_numpy(theta[-a:].copy()))
         self.actor, self.critic = self.mlp(n, a, theta[:-a]), self.mlp(n, 1, phi)

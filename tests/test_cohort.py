@@ -16,7 +16,6 @@ import p2p
 from p2p import cohort
 from p2p.config import TrainConfig
 from p2p.errors import BadArtefact, Interrupted, PeerLost, UsageError
-from p2p.exchange import Arena
 from p2p.store import RunFolder
 
 SMALL = {
@@ -185,10 +184,10 @@ def started(tmp_path):
         running.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_a_checkpoint_of_the_last_iteration(started, tmp_path, number):
-    """Ctrl-C reaches the whole group, peers too: they must leave it to the parent."""
-    os.killpg(started.pid, number) if number == signal.SIGINT else started.send_signal(number)
+    """It reaches the whole group, peers and fork server too: they leave it to the parent."""
+    os.killpg(started.pid, number)
     *_, last = started.stdout.read().splitlines()
     assert started.wait(30) == 128 + number
     run = RunFolder.open(tmp_path / "run")
@@ -210,10 +209,9 @@ def test_peers_do_not_outlive_a_killed_parent(started):
     assert not any(map(alive, peers))
 
 
-def test_stopping_raises_interrupted_for_library_users(tmp_path, monkeypatch):
+def test_stopping_raises_interrupted_for_library_users(tmp_path):
     """Peers see the wish at different moments, yet all end after the same iteration."""
     events = cohort.train(small(total_steps=10**6), out=tmp_path / "run")
-    monkeypatch.setattr(Arena, "ask_stop", Arena.ask_stop)
     for event in events:
         if isinstance(event, cohort.Iterated):
             os.kill(os.getpid(), signal.SIGINT)
@@ -241,3 +239,20 @@ def test_the_final_scores_stay_with_the_run(tmp_path):
     assert [score["episodes"] for score in last.scores] == [2, 2]
     drain(cohort.train(small(), out=tmp_path / "cut"), upto=2)
     assert RunFolder.open(tmp_path / "cut").result() is None
+
+
+def test_a_run_killed_before_its_score_can_still_get_it(tmp_path):
+    """Its last checkpoint is there, its result and perhaps its policies are not."""
+    (*_, whole) = drain(cohort.train(small(), out=tmp_path / "run"))
+    for path in [tmp_path / "run" / "result.json", *(tmp_path / "run" / "policies").iterdir()]:
+        path.unlink()
+    (*_, again) = drain(cohort.resume(tmp_path / "run"))
+    assert again.scores == whole.scores
+    assert p2p.load_policy(tmp_path / "run", 1).meta["peer"] == 1
+
+
+def test_an_interrupted_run_is_not_finished(started, tmp_path):
+    """Whoever shows the run must not read of scores that it does not have."""
+    started.send_signal(signal.SIGINT)
+    assert "Finished" not in started.stdout.read().splitlines()
+    assert RunFolder.open(tmp_path / "run").result() is None

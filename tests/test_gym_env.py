@@ -287,6 +287,6 @@ def test_importing_p2p_registers_the_ids_whichever_comes_first(order):
         if order.startswith("import p2p")
         else ""
     )
-    code = f"{check}{order}\nprint(gymnasium.make('p2p/Hopper-v5', eps=0.2).unwrapped.dt)"
+    code = f"{check}{order}\nprint(gymnasium.make('p2p/Hopper-v5', eps=0.2).unwrapped.envs.dt)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0.008"

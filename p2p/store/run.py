@@ -4,6 +4,7 @@
     versions.json     what the run was started with
     journal.jsonl     one record an iteration: the truth
     run.h5            the journal as columns, rebuilt at each checkpoint
+    eval.h5           episodes of `p2p eval`, if there were any (`p2p.store.evals`)
     checkpoints/      the last two, `iteration-<n>.safetensors`
     result.json       the final scores, once training has reached its end
 policies/         `peer-<rank>.safetensors`

@@ -1,0 +1,37 @@
+"""Ctrl-C and its like, taken as a wish that somebody looks at when it suits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+ECHO = 1.0  # s: `timeout` and some terminals signal the process and its group
+
+
+class StopSignals:
+    """SIGINT, SIGTERM, SIGHUP become a wish to stop; another, later one ends the process."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._when = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is None:
+            self.received, self._when = number, time.monotonic()
+        elif time.monotonic() - self._when > ECHO:
+            os._exit(128 + number)  # the peers die with us
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
