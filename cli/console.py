@@ -1,0 +1,112 @@
+"""The live view on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Self, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from .frame import render
+from .history import History
+from .summary import short_path, summary
+
+if TYPE_CHECKING:
+    from p2p.cohort import Checkpointed, Finished, Iterated, Started
+
+REFRESH = 2  # frames/s: each costs about 2 ms of a core that the peers need
+WIDEST = 120  # numbers further apart than this are hard to follow
+
+
+class LiveView:
+    """A frame that is redrawn in place, and the summary below its last state.
+
+    A thread redraws it, so that the clock goes on while the main thread waits for peers.
+
+    Args:
+        stream: the terminal.
+        label: what happens until the first iteration ends.
+    """
+
+    def __init__(self, stream: TextIO, label: str) -> None:
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._lock = Lock()
+        self._history: History | None = None
+        self._run = ""
+        self._saved = 0
+        self._phase: str | None = label
+        self._phase_began = time.monotonic()
+        on_stdout = stream is sys.stdout  # else stdout is the machine's: leave it alone
+        self._live = Live(
+            get_renderable=self._frame,
+            console=self._console,
+            refresh_per_second=REFRESH,
+            redirect_stdout=on_stdout,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Draw the last frame without its status, which no longer holds."""
+        with self._lock:
+            self._phase = ""
+        self._live.stop()
+
+    def started(self, event: Started) -> None:
+        """Show what runs, and where; notes stay above the frame."""
+        past = event.run.records() if event.resumed_from else []
+        for note in event.notes:
+            self._console.print(Text(f"note: {note}"))
+        with self._lock:
+            self._history = History(event.config, past)
+            self._run = short_path(event.run.path)
+            self._saved = event.resumed_from
+
+    def iterated(self, event: Iterated) -> None:
+        """Take in an iteration; the next frame shows it."""
+        with self._lock:
+            assert self._history is not None  # Started comes first
+            self._history.add(event.record)
+            self._phase = None
+            if self._history.complete:
+                self._phase, self._phase_began = "scoring the final policies", time.monotonic()
+
+    def checkpointed(self, event: Checkpointed) -> None:
+        """Show up to where nothing can be lost."""
+        with self._lock:
+            self._saved = event.iteration
+
+    def finished(self, event: Finished) -> None:
+        """End the frame and print the summary below it."""
+        self.__exit__()
+        assert self._history is not None
+        first, *others = summary(event, self._history)
+        self._console.print()
+        self._console.print(Text(first, "bold green"), soft_wrap=True)
+        for line in others:  # never wrapped: a command that is cut cannot be copied
+            self._console.print(Text(line), soft_wrap=True)
+
+    def _frame(self) -> Group:
+        size = self._console.size
+        with self._lock:
+            lines = render(
+                self._history, self._run, self._status(), min(size.width, WIDEST), size.height - 1
+            )
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(*lines)
+
+    def _status(self) -> str:
+        if self._phase is None:
+            saved = f"saved up to iteration {self._saved:,}; " if self._saved else ""
+            text = f"{saved}Ctrl-C saves and stops"
+            unstable = self._history.unstable if self._history else 0
+            return f"{text}; {unstable:,} unstable" if unstable else text
+        waited = time.monotonic() - self._phase_began
+        return f"{self._phase}: {waited:.0f} s" if self._phase else ""

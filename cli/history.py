@@ -1,0 +1,150 @@
+"""What a run has reported so far, condensed to what a view shows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from p2p.config import TrainConfig
+
+RECENT_EPISODES = 20
+RECENT_ITERATIONS = 10
+PHASES = ("physics", "policy", "update", "waiting")
+
+
+class PeerRow(NamedTuple):
+    """One peer now; None where nothing is known yet.
+
+    Attributes:
+        factors: its domain, one number a factor (`Domain.summary`).
+        episode_return, length: means over its last 20 episodes.
+        kl: mean KL(own || peer), nats.
+        entropy: of its policy, nats.
+        clip_fraction: share of samples whose ratio was clipped, 0..1.
+        value_loss: the critic's.
+    """
+
+    rank: int
+    factors: Mapping[str, float]
+    episode_return: float | None
+    length: float | None
+    kl: float | None
+    entropy: float | None
+    clip_fraction: float | None
+    value_loss: float | None
+
+
+class History:
+    """The course of a run.
+
+    Args:
+        config: the run's settings.
+        past: records of the iterations before this session, if it was resumed: they count
+            as returns and episodes, not as speed.
+    """
+
+    def __init__(self, config: TrainConfig, past: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.config = config
+        self.total_steps = config.num_iterations * config.steps_per_iteration
+        self.iterations = 0
+        self.unstable = 0
+        self.returns: list[float] = []
+        self.rows: list[PeerRow] = []
+        self._episodes: list[deque[tuple[float, float]]] = [
+            deque(maxlen=RECENT_EPISODES) for _ in range(config.num_peers)
+        ]
+        self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=RECENT_ITERATIONS)
+        self._timed: list[float] = []
+        self._session = 0  # iterations in it
+        for record in past:
+            self.add(record)
+        self._forget_times()
+        self._session = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps so far, over all peers and sessions."""
+        return self.iterations * self.config.steps_per_iteration
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether the last iteration is over."""
+        return self.iterations >= self.config.num_iterations
+
+    @property
+    def rate(self) -> float | None:
+        """Steps/s over the last iterations of this session."""
+        seconds = sum(seconds for seconds, _ in self._window)
+        return len(self._window) * self.config.steps_per_iteration / seconds if seconds else None
+
+    @property
+    def session_rate(self) -> float | None:
+        """Steps/s over all iterations of this session."""
+        seconds = sum(self._timed)
+        return len(self._timed) * self.config.steps_per_iteration / seconds if seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the last step at the present rate."""
+        return max(0, self.total_steps - self.steps) / self.rate if self.rate else None
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each phase in the peers' time over the last iterations; empty at first."""
+        spent = {name: sum(times[name] for _, times in self._window) for name in PHASES}
+        total = sum(spent.values())
+        return {name: seconds / total for name, seconds in spent.items()} if total else {}
+
+    @property
+    def mean_return(self) -> float | None:
+        """Mean over the peers of their recent returns."""
+        return _mean(row.episode_return for row in self.rows)
+
+    @property
+    def mean_length(self) -> float | None:
+        """Mean over the peers of their recent episode lengths, steps."""
+        return _mean(row.length for row in self.rows)
+
+    @property
+    def mean_kl(self) -> float | None:
+        """Mean over the peers of their KL to the others, nats."""
+        return _mean(row.kl for row in self.rows)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in the record of one iteration."""
+        peers = record["peers"]
+        self.iterations = record["iteration"] + 1
+        if self._session == 1:  # the first one's time holds the start of the peers
+            self._forget_times()
+        self._session += 1
+        self._timed.append(record["seconds"])
+        times = {name: sum(peer["time"].get(name, 0.0) for peer in peers) for name in PHASES}
+        self._window.append((record["seconds"], times))
+        self.unstable += sum(peer["unstable"] for peer in peers)
+        self.rows = [self._row(rank, peer) for rank, peer in enumerate(peers)]
+        if (mean := self.mean_return) is not None:
+            self.returns.append(mean)
+
+    def _forget_times(self) -> None:
+        self._window.clear()
+        self._timed.clear()
+
+    def _row(self, rank: int, peer: Mapping[str, Any]) -> PeerRow:
+        episodes = self._episodes[rank]
+        episodes.extend((total, length) for total, length in peer["episodes"])
+        return PeerRow(
+            rank=rank,
+            factors=peer["factors"],
+            episode_return=_mean(total for total, _ in episodes),
+            length=_mean(length for _, length in episodes),
+            kl=peer["kl_to_peers"],
+            entropy=peer["entropy"],
+            clip_fraction=peer["clip_fraction"],
+            value_loss=peer["value_loss"],
+        )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

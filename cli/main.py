@@ -1,0 +1,140 @@
+"""`p2p`: the group of commands, imported when used, and how the program ends.
+
+Nothing here, nor in a command's module before it runs, imports torch, numpy, MuJoCo or
+numba, so that `--help` and shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import select
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+import click
+
+from p2p.errors import Interrupted, P2PError
+
+COMMANDS = {  # name: one line of help; the module of the same name holds the command
+    "train": "Train a cohort of peers, or continue a run.",
+    "eval": "Test trained policies in randomised domains.",
+    "study": "Train a grid of runs, and tabulate their results.",
+    "methods": "List the methods: what each minimises and exchanges.",
+    "completion": "Print the completion script of a shell.",
+}
+
+LAYOUT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + signal, as a shell counts
+
+
+class Program(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the command, or fail with the nearest names."""
+        if name in COMMANDS:
+            command: click.Command = getattr(import_module(f".{name}", __package__), name)
+            return command
+        if not ctx.resilient_parsing:  # shell completion must not fail
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            ctx.fail(f"no command {name!r}; {hint}known: {', '.join(COMMANDS)}")
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run the command line and end the process with its exit code."""
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is None:  # closed by the caller (`>&-`)
+                setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+            elif isinstance(stream, TextIOWrapper):  # a path may hold what the locale cannot show
+                stream.reconfigure(errors="backslashreplace")
+        exit_code = _run(self, sys.argv[1:] if args is None else list(args))
+        for stream in (sys.stdout, sys.stderr):
+            if _reader_is_gone(stream):  # Python would complain when it flushes it at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(exit_code)
+
+
+@click.group(cls=Program, invoke_without_command=True, context_settings=LAYOUT)
+@click.version_option(package_name="p2p", message="%(prog)s %(version)s")
+@click.pass_context
+def p2p(ctx: click.Context) -> None:
+    """Train peers that distil into one another, on randomised MuJoCo tasks (P2PDRL)."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main() -> NoReturn:
+    """Enter from the console script."""
+    p2p.main()
+
+
+def _run(program: Program, args: list[str]) -> int:
+    """Return the exit code; what a user can act on is one line on stderr.
+
+    Anything else is a defect of the program: it leaves as an exception, so that Python
+    prints the traceback and ends with 1.
+    """
+    try:
+        # click's own `main` is not used: it takes any broken pipe, also one between
+        # processes of a cohort, for a closed stdout, and ends with 1.
+        if instruction := os.environ.get("_P2P_COMPLETE"):
+            from click.shell_completion import shell_complete
+
+            return shell_complete(program, {}, "p2p", "_P2P_COMPLETE", instruction)
+        with program.make_context("p2p", args) as ctx:
+            program.invoke(ctx)
+        sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except P2PError as error:
+        return _fail(str(error), error.exit_code, interrupted=isinstance(error, Interrupted))
+    except click.ClickException as error:
+        return _fail_usage(error)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", SIGINT_EXIT)
+    except BrokenPipeError:
+        if not (_reader_is_gone(sys.stdout) or _reader_is_gone(sys.stderr)):
+            raise
+        return SIGPIPE_EXIT
+    return 0
+
+
+def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:
+    """Print one line on stderr, in colour on a terminal, and return the exit code."""
+    label, colour = ("interrupted", "yellow") if interrupted else ("error", "red")
+    line = f"{label}: {'; '.join(message.splitlines())}"
+    with contextlib.suppress(BrokenPipeError):
+        click.secho(line, fg=colour, err=True, color=False if "NO_COLOR" in os.environ else None)
+    return exit_code
+
+
+def _fail_usage(error: click.ClickException) -> int:
+    ctx = getattr(error, "ctx", None)
+    where = f" (see {ctx.command_path} --help)" if ctx else ""
+    return _fail(error.format_message().rstrip(".") + where, error.exit_code)
+
+
+def _reader_is_gone(stream: TextIO) -> bool:
+    """Tell whether the other end of a pipe that we write to has been closed."""
+    with contextlib.suppress(OSError, ValueError):  # no file behind it
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False

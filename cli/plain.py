@@ -1,0 +1,153 @@
+"""Views without a terminal: lines for people and logs, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from .formats import compact, count, duration
+from .history import History
+from .summary import short_path, summary, what_runs
+
+if TYPE_CHECKING:
+    from p2p.cohort import Checkpointed, Finished, Iterated, Started
+
+SHORTEST, LONGEST = 2.0, 60.0  # seconds between two lines
+STRIDE = 0.01  # share of the run between two lines, so that a log has about a hundred
+COLUMNS = {  # title: width
+    "iteration": 9,
+    "steps": 10,
+    "steps/s": 7,
+    "left": 8,
+    "return": 7,
+    "length": 6,
+    "KL": 7,
+    "unstable": 8,
+}
+
+
+class PlainLines:
+    """A header, a line now and then, a summary; ASCII without escape codes."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._last_line = -LONGEST
+        self._last_steps = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave nothing behind."""
+
+    def started(self, event: Started) -> None:
+        """Write what runs, and where."""
+        past = event.run.records() if event.resumed_from else []
+        self._history = History(event.config, past)
+        self._print(", ".join(what_runs(event.config)))
+        self._print(f"run: {short_path(event.run.path)}")
+        if event.resumed_from:
+            self._print(f"resumed after iteration {event.resumed_from}")
+        for note in event.notes:
+            self._print(f"note: {note}")
+        self._print(_line(COLUMNS))
+        self._last_line = self._clock() - LONGEST  # the first iteration has its line
+
+    def iterated(self, event: Iterated) -> None:
+        """Write a line if it is time for one, and always for the last iteration."""
+        history = self._history
+        history.add(event.record)
+        waited = self._clock() - self._last_line
+        far = history.steps - self._last_steps >= STRIDE * history.total_steps
+        if history.complete or waited >= LONGEST or (far and waited >= SHORTEST):
+            self._last_line, self._last_steps = self._clock(), history.steps
+            self._print(_row(history))
+
+    def checkpointed(self, event: Checkpointed) -> None:
+        """Say nothing: the summary names the run."""
+
+    def finished(self, event: Finished) -> None:
+        """Write the summary."""
+        self._print("\n".join(["", *summary(event, self._history)]))
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class JsonLines:
+    """One JSON object a line for each event; numbers that are not finite become null."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave nothing behind."""
+
+    def started(self, event: Started) -> None:
+        """Write the run's folder and settings."""
+        self._print(
+            "started",
+            run=str(event.run.path),
+            resumed_from=event.resumed_from,
+            notes=event.notes,
+            config=event.config.model_dump(mode="json"),
+        )
+
+    def iterated(self, event: Iterated) -> None:
+        """Write the journal's record of the iteration."""
+        self._print("iteration", **event.record)
+
+    def checkpointed(self, event: Checkpointed) -> None:
+        """Write where the checkpoint lies, and how many iterations it holds."""
+        self._print("checkpoint", path=str(event.path), iteration=event.iteration)
+
+    def finished(self, event: Finished) -> None:
+        """Write the scores and the cost."""
+        self._print(
+            "finished",
+            run=str(event.run.path),
+            scores=event.scores,
+            seconds=event.seconds,
+            steps=event.steps,
+        )
+
+    def _print(self, name: str, **fields: Any) -> None:
+        line = json.dumps(_finite({"event": name, **fields}), allow_nan=False)
+        print(line, file=self._stream, flush=True)
+
+
+def _row(history: History) -> str:
+    """Return the line of one iteration; returns and lengths are means over the peers."""
+    cells = (
+        f"{history.iterations}/{history.config.num_iterations}",
+        count(history.steps),
+        count(history.rate),
+        duration(history.seconds_left),
+        compact(history.mean_return),
+        count(history.mean_length),
+        compact(history.mean_kl),
+        str(history.unstable),
+    )
+    return _line(cells)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "  ".join(text.rjust(width) for text, width in zip(cells, COLUMNS.values(), strict=True))
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

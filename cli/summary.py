@@ -1,0 +1,74 @@
+"""What is said in words at both ends of a run, and which command to type next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p2p.config import TrainConfig
+
+from .formats import compact, count, counted, duration
+from .history import History
+
+if TYPE_CHECKING:
+    from p2p.cohort import Finished
+
+NEXT = (  # commands that make sense after a run; {run} is its folder, quoted for a shell
+    "p2p train --resume {run} --total-steps {twice}",
+)
+
+
+def what_runs(config: TrainConfig) -> list[str]:
+    """Return the parts of a header: task, method, peers, strength, seed."""
+    return [
+        config.task,
+        config.method,
+        counted(config.num_peers, "peer"),
+        f"eps_tr {config.eps_tr:g}",
+        f"seed {config.seed}",
+    ]
+
+
+def short_path(path: Path) -> str:
+    """Return the path as one would type it here: relative if it lies below the cwd."""
+    cwd = Path.cwd()
+    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
+
+
+def summary(event: Finished, history: History) -> list[str]:
+    """Return the lines that end a run: its scores, its cost, its place, what to type next."""
+    run = short_path(event.run.path)
+    lines = [
+        f"finished: {count(event.steps)} steps; {duration(event.seconds)}, "
+        f"{count(history.session_rate)} steps/s while training"
+    ]
+    if history.unstable:
+        lines.append(f"physics diverged in {counted(history.unstable, 'episode')}")
+    if event.scores:
+        lines += ["", *_scores(event.scores)]
+    twice = 2 * history.config.total_steps
+    commands = [text.format(run=shlex.quote(run), twice=twice) for text in NEXT]
+    labels = ["next", *[""] * (len(commands) - 1)]
+    lines += ["", f"run    {run}"]
+    return [*lines, *(f"{label:<6} {line}" for label, line in zip(labels, commands, strict=True))]
+
+
+def _scores(scores: list[dict[str, float]]) -> list[str]:
+    """Return a row a peer and their mean, which is the method's score."""
+    rows = [
+        (f"peer {s['peer']}", s["mean"], f"+- {compact(s['std']):>6}", s["length"]) for s in scores
+    ]
+    if len(scores) > 1:
+        mean, length = (sum(s[key] for s in scores) / len(scores) for key in ("mean", "length"))
+        rows.append(("mean", mean, "", length))
+    names = max(len(row[0]) for row in rows)
+    episodes = counted(int(scores[0]["episodes"]), "episode")
+    return [
+        f"score of the final policies: mean action, nominal domain, {episodes} each",
+        f"{'':{names}} {'return':>8} +- {'std':>6} {'length':>8}",
+        *(
+            f"{name:<{names}} {compact(mean):>8} {spread:9} {length:>8.0f}"
+            for name, mean, spread, length in rows
+        ),
+    ]

@@ -1,0 +1,174 @@
+"""`p2p train`: from options to a run, and from its events to what is shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
+
+import click
+from click.core import ParameterSource
+
+from p2p.errors import Interrupted, NoRoom, P2PError, UsageError
+
+from .formats import counted
+from .options import SettingsCommand, configure, given_on_command_line, setting_options
+
+if TYPE_CHECKING:
+    from p2p.cohort import Checkpointed, Event, Finished, Iterated, Started
+
+ON_RESUME = {"resume", "total_steps", "as_json", "plain"}
+
+
+class View(Protocol):
+    """Something that shows a run; it is entered before the run starts."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+    def started(self, event: Started) -> None: ...  # noqa: D102
+    def iterated(self, event: Iterated) -> None: ...  # noqa: D102
+    def checkpointed(self, event: Checkpointed) -> None: ...  # noqa: D102
+    def finished(self, event: Finished) -> None: ...  # noqa: D102
+
+
+EXAMPLES = """\b
+Examples:
+  p2p train --env humanoid --peers 4
+  p2p train --env hopper --method ppo --total-steps 3_000_000 --seed 1
+  p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2_000_000
+"""
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command(cls=SettingsCommand, params=setting_options(), epilog=EXAMPLES)
+@click.option("--config", "file", type=FILE, metavar="FILE.toml", help="Settings; flags win.")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Run folder [default: a new one in runs/].")
+@click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
+@click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    file: Path | None,
+    out: Path | None,
+    resume: Path | None,
+    as_json: bool,
+    plain: bool,
+    **settings: object,
+) -> None:
+    """Train a cohort of peers, one process each, and show how they do."""
+    from p2p import launch
+
+    if resume is not None:
+        _check_resumable(ctx)
+    given = given_on_command_line(ctx)
+    config = configure(given, file)  # on resume only the judge of --total-steps
+    if config.engine == "fused":
+        from p2p import jit
+
+        if not jit.is_cached():
+            click.echo("compiling the engine, once for this machine: some 20 s", err=True)
+    launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
+
+    def events() -> Iterator[Event]:
+        from p2p import cohort  # brings torch, so it comes after the first line is on screen
+
+        if resume is None:
+            return cohort.train(config, out=out)
+        return cohort.resume(resume, total_steps=given.get("total_steps"))
+
+    label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
+    _show(events, _views(label, as_json=as_json, plain=plain))
+
+
+def _check_resumable(ctx: click.Context) -> None:
+    """Raise UsageError if an option was typed that would change what is resumed."""
+    typed = [
+        param.opts[0]
+        for param in ctx.command.params
+        if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+        and param.name not in ON_RESUME
+    ]
+    if typed:
+        raise UsageError(
+            "--resume continues a run with its own settings and folder; it takes "
+            f"--total-steps, --json and --plain, not {', '.join(typed)}"
+        )
+
+
+def _views(label: str, *, as_json: bool, plain: bool) -> list[View]:
+    """Choose who shows the run: JSON has stdout to itself, people then read stderr."""
+    from .plain import JsonLines, PlainLines
+
+    stream = sys.stderr if as_json else sys.stdout
+    views: list[View] = [JsonLines(sys.stdout)] if as_json else []
+    if plain or not _can_redraw(stream) or (as_json and sys.stdout.isatty()):
+        return [*views, PlainLines(stream)]
+    from .console import LiveView
+
+    return [*views, LiveView(stream, label)]
+
+
+def _can_redraw(stream: TextIO) -> bool:
+    """Tell whether the stream is a terminal that moves its cursor and knows bar glyphs."""
+    utf8 = (stream.encoding or "").lower().startswith("utf")
+    return stream.isatty() and utf8 and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:
+    """Pass every event of a run to every view.
+
+    If the output can no longer be written, the run stops as it does for SIGTERM, with a
+    checkpoint. It is closed here whatever happens: a traceback would keep its peers alive.
+
+    Raises:
+        Interrupted: also when nobody reads the output any more (`| head`).
+        NoRoom: the disk that the output goes to is full.
+    """
+    unwritten: OSError | None = None
+    with ExitStack() as stack:
+        for view in views:
+            stack.enter_context(view)
+        events = stack.enter_context(closing(cast("Generator[Event]", start())))
+        try:
+            for event in events:
+                try:
+                    for view in views:
+                        _dispatch(event, view)
+                except OSError as error:
+                    if unwritten is None:
+                        signal.raise_signal(signal.SIGTERM)
+                    unwritten = error
+        except Interrupted as stopped:
+            if unwritten is None:
+                raise
+            raise _unwritable(unwritten, str(stopped)) from None
+    if unwritten is not None:
+        raise _unwritable(unwritten, "the run is complete")
+
+
+def _unwritable(error: OSError, run: str) -> P2PError:
+    """Return what ends a run whose output cannot be written."""
+    if isinstance(error, BrokenPipeError):
+        return Interrupted(run, signal.SIGPIPE)
+    return NoRoom(f"cannot write the output: {error.strerror}; {run}")
+
+
+def _dispatch(event: Event, view: View) -> None:
+    from p2p import cohort
+
+    match event:
+        case cohort.Started():
+            view.started(event)
+        case cohort.Iterated():
+            view.iterated(event)
+        case cohort.Checkpointed():
+            view.checkpointed(event)
+        case cohort.Finished():
+            view.finished(event)
