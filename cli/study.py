@@ -1,0 +1,147 @@
+"""`p2p study`: train a grid of runs side by side, and tabulate what came of them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+from click.shell_completion import CompletionItem
+
+from p2p.errors import Interrupted, P2PError, UsageError
+
+from .train import FOLDER, _can_redraw
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from p2p.study import Plan, PlannedRun, Results
+
+    from .study_views import StudyView
+
+EXAMPLES = """\b
+Examples:
+  p2p study learning
+  p2p study my-study.toml --jobs 4 --out runs/studies/mine
+  p2p study learning --results-only --markdown
+
+A study file is a grid of runs:
+
+\b
+  name = "example"
+  [settings]                  # of every run
+  total_steps = 1_000_000
+  [[grid]]                    # one or more; lists are axes
+  task = ["hopper", "ant"]
+  method = "p2pdrl"
+  seed = [0, 1, 2]
+"""
+
+
+def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
+    from p2p.study.grid import shipped_studies
+
+    shipped = [CompletionItem(name) for name in shipped_studies() if name.startswith(begun)]
+    return [*shipped, CompletionItem(begun, type="file")]
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("study", metavar="STUDY", shell_complete=_complete)
+@click.option("--out", type=FOLDER, metavar="DIR", help="Folder [default: runs/studies/<name>].")
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [default: one a core].")
+@click.option("--results-only", is_flag=True, help="Train nothing; tabulate what is complete.")
+@click.option("--markdown", is_flag=True, help="Print the summary as a Markdown table.")
+@click.option("--save", type=FOLDER, metavar="DIR", help="Copy the results to DIR/<name>.csv.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
+@click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
+def study(
+    study: str,
+    out: Path | None,
+    jobs: int | None,
+    results_only: bool,
+    markdown: bool,
+    save: Path | None,
+    as_json: bool,
+    plain: bool,
+) -> None:
+    """Train the runs of STUDY, a .toml file or the name of one that is shipped.
+
+    Complete runs are skipped and cut ones continued, so the same command takes a study
+    up again after whatever stopped it.
+    """
+    if as_json and markdown:
+        raise UsageError("--json and --markdown both want stdout; choose one")
+    from p2p.study import default_jobs, find_study, plan_study, read_study
+
+    described = read_study(find_study(study))
+    plan = plan_study(described, out or Path("runs/studies") / described.name)
+    jobs = jobs or default_jobs()
+    views = _views(plan, jobs, as_json=as_json, plain=plain, markdown=markdown)
+    failed: list[PlannedRun] = []
+    if not results_only:
+        try:
+            failed = _train(plan, jobs, views)
+        except Interrupted as stopped:
+            again = shlex.join(["p2p", *sys.argv[1:]])
+            raise Interrupted(f"{stopped}; continue with: {again}", stopped.signum) from None
+    _tabulate(plan, views, save)
+    if failed:
+        first = failed[0]
+        error = P2PError(
+            f"{len(failed)} of {len(plan.runs)} runs failed, first {first.name}: {first.error}"
+        )
+        error.exit_code = first.exit_code
+        raise error
+
+
+def _train(plan: Plan, jobs: int, views: list[StudyView]) -> list[PlannedRun]:
+    """Train the plan's runs; return those that failed, the first to fail first."""
+    from p2p.study import State, collect_results, run_study
+
+    failed = []
+    results = collect_results(plan)
+    with ExitStack() as stack:
+        for view in views:
+            stack.enter_context(view)
+        changes = stack.enter_context(closing(cast("Generator[PlannedRun]", run_study(plan, jobs))))
+        for run in changes:
+            for view in views:
+                view.changed(run)
+            if run.state is State.FAILED:
+                failed.append(run)
+            if run.state is State.COMPLETE:  # now, so that a kill takes no table away
+                results = collect_results(plan, {row.run: row for row in results.runs})
+                results.write(plan.out)
+    return failed
+
+
+def _tabulate(plan: Plan, views: list[StudyView], save: Path | None) -> None:
+    """Write and show the results of what is complete."""
+    from p2p.store import write_atomically
+    from p2p.store.files import disk_errors
+    from p2p.study import collect_results
+
+    results: Results = collect_results(plan)
+    if results.runs:
+        results.write(plan.out)
+    if save and results.runs:
+        with disk_errors("results", save):
+            save.mkdir(parents=True, exist_ok=True)
+        write_atomically(save / f"{results.study}.csv", results.csv().encode(), "results")
+    for view in views:
+        view.finished(results)
+
+
+def _views(plan: Plan, jobs: int, *, as_json: bool, plain: bool, markdown: bool) -> list[StudyView]:
+    """Choose who shows the study: JSON and Markdown have stdout to themselves."""
+    from .study_views import JsonLines, LiveTable, Markdown, PlainLines
+
+    stream = sys.stderr if as_json or markdown else sys.stdout
+    views: list[StudyView] = [JsonLines(sys.stdout)] if as_json else []
+    views += [Markdown(sys.stdout)] if markdown else []
+    if plain or not _can_redraw(stream) or (stream is sys.stderr and sys.stdout.isatty()):
+        return [*views, PlainLines(stream, plan, jobs)]
+    return [*views, LiveTable(stream, plan, jobs)]

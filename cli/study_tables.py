@@ -1,0 +1,100 @@
+"""Tables of a study, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from p2p.study import Group, PlannedRun, State
+
+from .formats import compact, count, duration
+
+STYLES = {State.COMPLETE: "green", State.FAILED: "red", State.RUNNING: "bold"}
+BY_WORTH = (  # where not all runs fit on the screen
+    State.RUNNING, State.STOPPING, State.FAILED, State.STOPPED, State.WAITING, State.COMPLETE,
+)  # fmt: skip
+BAR = 10  # cells
+HEAD = ("run", "state", "progress", "steps/s", "left", "score")
+
+
+def progress_table(runs: Sequence[PlannedRun], height: int) -> list[tuple[str, str]]:
+    """Return (line, style) of a table of runs; if not all fit, of those that matter now.
+
+    Args:
+        height: lines that there is room for.
+    """
+    by_worth = sorted(runs, key=lambda run: BY_WORTH.index(run.state))
+    room = len(runs) if len(runs) < height else max(1, height - 2)
+    shown = {run.name for run in by_worth[:room]}
+    width = max(len(HEAD[0]), *(len(run.name) for run in runs))
+    lines = [(_line(HEAD, width), "bold")]
+    for run in runs:
+        if run.name in shown:
+            lines.append((_line(_cells(run), width), STYLES.get(run.state, "")))
+    if hidden := [run.state for run in by_worth[room:]]:
+        counts = ((state, hidden.count(state)) for state in BY_WORTH)
+        rest = ", ".join(f"{number} {state}" for state, number in counts if number)
+        lines.append((f"... and {rest}", "dim"))
+    return lines
+
+
+def results_table(summary: Sequence[Group]) -> list[str]:
+    """Return the summary with its columns lined up."""
+    head, *rows = _summary(summary, "+-")
+    sizes = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(size) if number else cell.ljust(size)
+            for cell, size, number in zip(row, sizes, _is_number(rows), strict=True)
+        ).rstrip()
+        for row in (head, *rows)
+    ]
+
+
+def markdown_table(summary: Sequence[Group]) -> list[str]:
+    """Return the summary as a Markdown table."""
+    head, *rows = _summary(summary, "±")
+    rule = ["---:" if number else "---" for number in _is_number(rows)]
+    return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
+
+
+def _summary(summary: Sequence[Group], sign: str) -> list[list[str]]:
+    """Return the cells of the summary below those of its head.
+
+    Args:
+        sign: what stands between a mean and its standard deviation.
+    """
+    measures = {group.measure for group in summary}
+    words = {"num_peers": "peers"}
+    settings = [words.get(name, name.replace("_", " ")) for name in summary[0].settings]
+    if len(measures) > 1:
+        settings.append("measure")
+    name = "value" if len(measures) > 1 else next(iter(measures))
+    rows = [[*settings, "seeds", f"{name} {sign} std", "min", "max"]]
+    for group in summary:
+        cells = [str(value) for value in group.settings.values()]
+        if len(measures) > 1:
+            cells.append(group.measure)
+        spread = "" if group.std is None else f" {sign} {group.std:.0f}"
+        value = f"{group.mean:.0f}{spread}"
+        rows.append([*cells, str(group.n), value, f"{group.min:.0f}", f"{group.max:.0f}"])
+    return rows
+
+
+def _is_number(rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Tell which columns hold numbers, and so are lined up at the right."""
+    return [all(cell[:1] in "-0123456789" for cell in column) for column in zip(*rows, strict=True)]
+
+
+def _cells(run: PlannedRun) -> tuple[str, ...]:
+    rate = run.rate if run.state is State.RUNNING else None
+    left = (run.total_steps - run.steps) / rate if rate else None
+    last = run.error if run.state is State.FAILED else compact(run.score)
+    share = run.steps / run.total_steps
+    full = int(share * BAR)
+    bar = f"{'━' * full}{'─' * (BAR - full)} {share:4.0%}"
+    return run.name, run.state, bar, count(rate), duration(left), last
+
+
+def _line(cells: Sequence[str], width: int) -> str:
+    name, state, progress, rate, left, score = cells
+    return f"{name:<{width}}  {state:<8}  {progress:<{BAR + 5}}  {rate:>7}  {left:>8}  {score:>6}"

@@ -1,0 +1,214 @@
+"""A study as it is shown: a live table, plain lines, or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
+
+from p2p.store.journal import plain
+from p2p.study import Plan, PlannedRun, Results, State, seconds_left
+
+from .formats import count, counted, duration
+from .study_tables import markdown_table, progress_table, results_table
+from .summary import short_path
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+LONGEST = 60.0  # s between two lines about progress
+HINT = "; Ctrl-C saves and stops"
+
+
+class StudyView(Protocol):
+    """Something that shows a study; it is entered while runs are trained."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+    def changed(self, run: PlannedRun) -> None: ...  # noqa: D102
+    def finished(self, results: Results) -> None: ...  # noqa: D102
+
+
+class PlainLines:
+    """A line when a run starts or ends, one a minute on progress, and the results."""
+
+    def __init__(self, stream: TextIO, plan: Plan, jobs: int) -> None:
+        self._stream, self._plan, self._jobs = stream, plan, jobs
+        self._states = {run.name: run.state for run in plan.runs}
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        for line in opening(self._plan, self._jobs):
+            self._print(line)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave nothing behind."""
+
+    def changed(self, run: PlannedRun) -> None:
+        """Write a line if there is something to say."""
+        if self._states[run.name] is not run.state:
+            self._states[run.name] = run.state
+            self._print(f"{run.state:<8}  {run.name}{_outcome(run)}")
+        elif time.monotonic() - self._last >= LONGEST:
+            self._last = time.monotonic()
+            self._print(overall(self._plan, self._jobs).removesuffix(HINT))
+
+    def finished(self, results: Results) -> None:
+        """Write the results."""
+        for line in closing(self._plan, results):
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class LiveTable:
+    """A table that is redrawn in place, and the results below its last state."""
+
+    def __init__(self, stream: TextIO, plan: Plan, jobs: int) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._plan, self._jobs = plan, jobs
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._live = Live(
+            get_renderable=self._frame, console=self._console, refresh_per_second=2,
+            redirect_stdout=stream is sys.stdout,  # else stdout is the machine's
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        for line in opening(self._plan, self._jobs):
+            self._print(line)
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the last state on the screen."""
+        self._live.stop()
+
+    def changed(self, run: PlannedRun) -> None:
+        """Do nothing: the next frame shows it."""
+
+    def finished(self, results: Results) -> None:
+        """Print the results below the table."""
+        for line in closing(self._plan, results):
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True)
+
+    def _frame(self) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
+        size = self._console.size
+        lines = progress_table(self._plan.runs, size.height - 2)
+        texts = [
+            Text(line, style, no_wrap=True, overflow="ellipsis")
+            for line, style in [*lines, (overall(self._plan, self._jobs), "dim")]
+        ]
+        return Group(*texts)
+
+
+class JsonLines:
+    """One JSON object a line for each change of a run, and one for the results."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave nothing behind."""
+
+    def changed(self, run: PlannedRun) -> None:
+        """Write how a run stands."""
+        self._print(
+            "run",
+            run=run.name,
+            path=str(run.path),
+            state=run.state,
+            steps=run.steps,
+            total_steps=run.total_steps,
+            steps_per_second=run.rate,
+            score=run.score,
+            error=run.error or None,
+        )
+
+    def finished(self, results: Results) -> None:
+        """Write the results."""
+        self._print("results", **asdict(results))
+
+    def _print(self, name: str, **fields: Any) -> None:
+        line = json.dumps(plain({"event": name, **fields}), allow_nan=False)
+        print(line, file=self._stream, flush=True)
+
+
+class Markdown:
+    """The summary alone, to be pasted into a document."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave nothing behind."""
+
+    def changed(self, run: PlannedRun) -> None:
+        """Say nothing."""
+
+    def finished(self, results: Results) -> None:
+        """Write the table."""
+        if results.summary:
+            print("\n".join(markdown_table(results.summary)), file=self._stream, flush=True)
+
+
+def opening(plan: Plan, jobs: int) -> list[str]:
+    """Return what is said before the first run starts."""
+    done = plan.count(State.COMPLETE)
+    known = f", {done} complete" if done else ""
+    return [
+        f"study {plan.study.name}: {counted(len(plan.runs), 'run')}{known}, {jobs} at a time",
+        f"folder: {short_path(plan.out)}",
+    ]
+
+
+def closing(plan: Plan, results: Results) -> list[str]:
+    """Return the results, and where they lie."""
+    lines = [f"failed   {r.name}: {r.error}" for r in plan.runs if r.state is State.FAILED]
+    if not results.runs:
+        return [*lines, "no run of this study is complete yet"]
+    if results.summary:
+        lines = ["", *results_table(results.summary), "", *lines]
+    lines.append(f"results  {short_path(plan.out / 'results.csv')}")
+    if results.missing:
+        first = ", ".join(results.missing[:3]) + (", ..." if len(results.missing) > 3 else "")
+        lines.append(f"missing  {counted(len(results.missing), 'run')}: {first}")
+    return lines
+
+
+def overall(plan: Plan, jobs: int) -> str:
+    """Return how far the whole study is."""
+    done = sum(run.steps for run in plan.runs)
+    total = sum(run.total_steps for run in plan.runs)
+    rate = sum(run.rate or 0.0 for run in plan.runs if run.state is State.RUNNING) or None
+    text = f"{plan.count(State.COMPLETE)} of {len(plan.runs)} runs complete"
+    if failed := plan.count(State.FAILED):
+        text += f", {failed} failed"
+    text += f"; {done / total:.0%} of {count(total)} steps"
+    if plan.count(State.STOPPING) or plan.count(State.STOPPED):
+        return f"{text}; stopping after this iteration"
+    left = duration(seconds_left(plan.runs, jobs))
+    return f"{text}, {count(rate)} steps/s, {left} left{HINT}"
+
+
+def _outcome(run: PlannedRun) -> str:
+    if run.state is State.COMPLETE and run.score is not None:
+        return f"  score {run.score:.0f}"
+    return f"  {run.error}" if run.state is State.FAILED else ""

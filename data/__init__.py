@@ -1,0 +1,1 @@
+"""What is measured or tabulated: study files, committed results. No code."""

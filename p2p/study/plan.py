@@ -1,0 +1,163 @@
+"""Which folder each run of a study has, and how far it has come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from p2p.config import CHANGES_NO_NUMBER, TrainConfig
+from p2p.errors import UsageError
+from p2p.store import RunFolder
+from p2p.study.grid import Study
+
+SHORT = {"num_peers": "K", "learning_rate": "lr"}
+RECENT = 10  # iterations that the speed is averaged over
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass
+class PlannedRun:
+    """A run of a study; the scheduler keeps it up to date.
+
+    Attributes:
+        name: of its folder, unique in the study.
+        path: its run folder, which may not exist yet.
+        steps: done so far.
+        score: mean over peers of their final scores, once it is complete.
+        error: why it failed, one line.
+        exit_code: what `p2p train` would have ended with.
+    """
+
+    name: str
+    config: TrainConfig
+    path: Path
+    state: State = State.WAITING
+    steps: int = 0
+    score: float | None = None
+    error: str = ""
+    exit_code: int = 0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # s an iteration
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that the run will have made: whole iterations."""
+        return self.config.num_iterations * self.config.steps_per_iteration
+
+    @property
+    def rate(self) -> float | None:
+        """Steps/s over the last iterations of this session."""
+        seconds = sum(self.recent)
+        return len(self.recent) * self.config.steps_per_iteration / seconds if seconds else None
+
+    def refresh(self) -> None:
+        """Look at the folder: how far is the run?
+
+        Raises:
+            BadArtefact: the folder is damaged.
+            UsageError: it has been trained for longer than the study asks for.
+        """
+        if not (self.path / "config.json").exists():
+            return
+        run = RunFolder.open(self.path)
+        result = run.result()
+        if result is None or result["steps"] < self.total_steps:
+            self.steps = min(len(run.records()) * run.config.steps_per_iteration, self.total_steps)
+            return
+        if result["steps"] > self.total_steps:
+            raise UsageError(
+                f"{self.path} has been trained for {result['steps']} steps, the study asks for "
+                f"{self.total_steps}; choose another folder with --out"
+            )
+        self.state, self.steps = State.COMPLETE, self.total_steps
+        scores = [peer["mean"] for peer in result["scores"]]
+        self.score = sum(scores) / len(scores) if scores else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study, where its runs lie, and how far each is."""
+
+    study: Study
+    out: Path
+    runs: list[PlannedRun]
+
+    def count(self, state: State) -> int:
+        """Return how many runs are in a state."""
+        return sum(run.state is state for run in self.runs)
+
+
+def plan_study(study: Study, out: Path) -> Plan:
+    """Give each run of the study a folder below `out`.
+
+    A run that is there already is known by its settings, not by its name: a study can
+    grow by another axis, which adds to the names, and keep what it has.
+
+    Raises:
+        BadArtefact: a folder of one of its runs is damaged.
+        UsageError: a run has been trained for too long.
+    """
+    folders = [file.parent for file in sorted(out.glob("*/config.json"))]
+    there = {folder: RunFolder.open(folder).config for folder in folders}
+    taken = {path.name for path in there}
+    runs = []
+    for config in study.configs:
+        path = _find(config, there, study.varying)
+        if path is None:
+            path = out / _free_name(run_name(config, study.varying), taken)
+            taken.add(path.name)
+        run = PlannedRun(path.name, config, path)
+        run.refresh()
+        runs.append(run)
+    return Plan(study, out, runs)
+
+
+def _find(
+    config: TrainConfig, there: Mapping[Path, TrainConfig], varying: Sequence[str]
+) -> Path | None:
+    """Return the folder of a run.
+
+    What may differ between two sessions of one run tells two runs apart only if the study
+    says so; else the folder with the most equal settings is taken.
+    """
+    same = {name for name in TrainConfig.model_fields if name not in CHANGES_NO_NUMBER}
+    same.update(varying)
+    settings = config.model_dump()
+    equal = {
+        path: {name for name, value in other.model_dump().items() if value == settings[name]}
+        for path, other in there.items()
+    }
+    candidates = [path for path, names in equal.items() if same <= names]
+    return max(candidates, key=lambda path: len(equal[path]), default=None)
+
+
+def run_name(config: TrainConfig, varying: tuple[str, ...]) -> str:
+    """Return a folder's name: `hopper-p2pdrl-lr=0.0003-seed=1`."""
+    settings = [f"{SHORT.get(n, n)}={_text(getattr(config, n))}" for n in (*varying, "seed")]
+    return "-".join([config.task, config.method, *settings])
+
+
+def _text(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """Return `name`, or else with the first number that makes it one of its own."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-v{number}"
+    return free

@@ -1,0 +1,175 @@
+"""What a study's finished runs come to: a row a run, and statistics over seeds.
+
+A *measure* is a number that each peer of a run has, such as its final score. A run's value
+of it is the mean over its peers; seeds are the unit of every statistic.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from p2p.config import TrainConfig
+from p2p.store import RunFolder, write_atomically
+from p2p.store.journal import plain
+from p2p.study.grid import Study
+from p2p.study.plan import Plan, PlannedRun, State
+
+NOT_HASHED = {"checkpoint_every", "peer_timeout"}  # they tell nothing about a result
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of one run.
+
+    Attributes:
+        settings: those that the study's tables have a column for, but the seed.
+        measures: by measure, a number a peer.
+        seconds: of training, over all sessions.
+        config: hash of all settings.
+    """
+
+    run: str
+    settings: dict[str, Any]
+    seed: int
+    measures: dict[str, list[float]]
+    steps: int
+    seconds: float
+    config: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A measure of all runs of one setting: statistics over its `n` seeds.
+
+    Attributes:
+        std: the sample's; None for one seed.
+    """
+
+    settings: dict[str, Any]
+    measure: str
+    n: int
+    mean: float
+    std: float | None
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tables of a study.
+
+    Attributes:
+        missing: names of the runs that are not complete.
+    """
+
+    study: str
+    runs: list[RunResult]
+    summary: list[Group]
+    missing: list[str]
+
+    def csv(self) -> str:
+        """Return a line a run; a measure has a column for its mean and one for each peer."""
+        rows = [_flat(run) for run in self.runs]
+        names = [name for row in rows for name in row]
+        last = ["steps", "seconds", "config"]
+        text = StringIO()
+        columns = [*dict.fromkeys(name for name in names if name not in last), *last]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def json(self) -> str:
+        """Return everything as JSON; numbers that are not finite become null."""
+        return json.dumps(plain(asdict(self)), indent=2, allow_nan=False) + "\n"
+
+    def write(self, out: Path) -> None:
+        """Write results.csv and results.json into the study's folder.
+
+        Raises:
+            NoRoom: the disk is full or cannot be written.
+        """
+        write_atomically(out / "results.csv", self.csv().encode(), "results")
+        write_atomically(out / "results.json", self.json().encode(), "results")
+
+
+def measures(run: RunFolder) -> dict[str, list[float]]:
+    """Return what is measured of a complete run: by measure, a number a peer.
+
+    What a later evaluation adds goes in here, and from here into every table.
+    """
+    result = run.result()
+    scores = result["scores"] if result else []
+    return {"score": [peer["mean"] for peer in scores]} if scores else {}
+
+
+def collect_results(plan: Plan, known: Mapping[str, RunResult] | None = None) -> Results:
+    """Make the tables from the runs that are complete.
+
+    Args:
+        known: rows made before, by the run's name; they are not made again.
+
+    Raises:
+        BadArtefact: a run folder is damaged.
+    """
+    known = known or {}
+    complete = [run for run in plan.runs if run.state is State.COMPLETE]
+    rows = [known.get(run.name) or _result(run, plan.study) for run in complete]
+    missing = [run.name for run in plan.runs if run.state is not State.COMPLETE]
+    return Results(plan.study.name, rows, summarise(rows), missing)
+
+
+def summarise(runs: Sequence[RunResult]) -> list[Group]:
+    """Return the statistics of each setting and measure over its seeds, task by task."""
+    groups: dict[tuple[Any, ...], list[RunResult]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run.settings.values()), []).append(run)
+    out = []
+    tasks = list(dict.fromkeys(run.settings["task"] for run in runs))
+    for group in sorted(groups.values(), key=lambda group: tasks.index(group[0].settings["task"])):
+        for measure in dict.fromkeys(name for run in group for name in run.measures):
+            values = [fmean(run.measures[measure]) for run in group if measure in run.measures]
+            std = stdev(values) if len(values) > 1 else None
+            statistics = len(values), fmean(values), std, min(values), max(values)
+            out.append(Group(group[0].settings, measure, *statistics))
+    return out
+
+
+def config_hash(config: TrainConfig) -> str:
+    """Return 12 hex digits that tell apart runs with other settings."""
+    settings = config.model_dump(mode="json", exclude=NOT_HASHED)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _result(planned: PlannedRun, study: Study) -> RunResult:
+    run = RunFolder.open(planned.path)
+    names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.varying))
+    return RunResult(
+        run=planned.name,
+        settings={name: _plain(getattr(run.config, name)) for name in names},
+        seed=run.config.seed,
+        measures=measures(run),
+        steps=planned.steps,
+        seconds=round(sum(record["seconds"] for record in run.records()), 1),
+        config=config_hash(run.config),
+    )
+
+
+def _flat(run: RunResult) -> dict[str, Any]:
+    row: dict[str, Any] = {"run": run.run, **run.settings, "seed": run.seed}
+    for measure, by_peer in run.measures.items():
+        row[measure] = fmean(by_peer)
+        row |= {f"{measure}_peer{rank}": value for rank, value in enumerate(by_peer)}
+    return row | {"steps": run.steps, "seconds": run.seconds, "config": run.config}
+
+
+def _plain(value: Any) -> Any:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else value

@@ -1,0 +1,99 @@
+"""One run of a study, in a process of its own: `python -m p2p.study.run FD PARENT FOLDER`.
+
+Its settings come in on stdin, as JSON. What it has to tell goes out as JSON lines on the
+file descriptor FD: {"steps": int, "seconds": float | null} at the start and after each
+iteration, {"error": str, "exit_code": int} if it fails. Stdout and stderr are its log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from p2p import launch
+from p2p.config import TrainConfig
+from p2p.errors import P2PError, UsageError
+from p2p.store import RunFolder
+from p2p.store.lock import FolderLock
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PATIENCE = 600.0  # s, for a process of a killed scheduler to finish its iteration
+
+
+def main() -> int:
+    """Train, tell how it goes, and return the exit code."""
+    fd, parent, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    stop_with(parent)
+
+    def tell(**message: Any) -> None:
+        with suppress(BrokenPipeError):  # the scheduler is gone; we are about to stop
+            os.write(fd, json.dumps(message).encode() + b"\n")
+
+    config = TrainConfig(**json.load(sys.stdin))
+    try:
+        for message in train(config, folder):
+            tell(**message)
+    except P2PError as error:
+        tell(error=str(error), exit_code=error.exit_code)
+        return error.exit_code
+    return 0
+
+
+def stop_with(parent: int) -> None:
+    """Get a SIGTERM, which leaves a checkpoint, when the scheduler ends in whatever way."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before the call above
+        sys.exit(128 + signal.SIGTERM)
+
+
+def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
+    """Start the run, or continue it; yield what there is to tell."""
+    launch.prepare(config.engine)
+    from p2p import cohort  # imports torch, which the fork server is doing meanwhile
+
+    if (folder / "config.json").exists():
+        wait_until_free(folder)
+        result = RunFolder.open(folder).result()
+        if result is not None and result["steps"] >= config.total_steps:
+            return  # a killed scheduler's process has completed it meanwhile
+        events = cohort.resume(folder, total_steps=config.total_steps)
+    else:
+        events = cohort.train(config, out=folder)
+    for event in events:
+        if isinstance(event, cohort.Started):
+            yield {"steps": event.resumed_from * config.steps_per_iteration, "seconds": None}
+        elif isinstance(event, cohort.Iterated):
+            yield {key: event.record[key] for key in ("steps", "seconds")}
+
+
+def wait_until_free(folder: Path) -> None:
+    """Wait for a process that still writes there: a killed scheduler's, on its way out.
+
+    Raises:
+        UsageError: it has not ended within `PATIENCE`.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        lock = FolderLock(folder)
+        try:
+            lock.acquire()
+        except UsageError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            lock.release()
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

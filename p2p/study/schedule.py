@@ -1,0 +1,249 @@
+"""Trains the runs of a plan, some at a time, each in a process of its own."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from p2p.config import TrainConfig
+from p2p.errors import Interrupted, P2PError, PeerLost
+from p2p.signals import StopSignals
+from p2p.store.files import disk_errors
+from p2p.store.lock import FolderLock
+from p2p.study.plan import Plan, PlannedRun, State
+
+COMMAND = [sys.executable, "-m", "p2p.study.run"]
+POLL = 0.5  # s, between looks at a wish to stop
+INTERRUPTED = (128 + signal.SIGINT, -signal.SIGINT)  # the latter: before it took over SIGINT
+TYPICAL = {  # bare mj_step on one core, steps/s; only their order and ratios matter here
+    "hopper": 7000, "walker2d": 5300, "halfcheetah": 16000, "ant": 3000, "humanoid": 2500,
+}  # fmt: skip
+
+
+def default_jobs() -> int:
+    """Return how many runs are trained at a time: one a core.
+
+    A run of K peers would fill K cores, but it would also wait for its slowest peer in each
+    of its minibatches; with more runs than that, the cores do another's work meanwhile.
+    """
+    return len(os.sched_getaffinity(0))
+
+
+def run_study(plan: Plan, jobs: int) -> Iterator[PlannedRun]:
+    """Train what is not complete, longest first; a run that fails does not stop the others.
+
+    Yields:
+        A run whenever something about it has changed.
+
+    Raises:
+        UsageError: another process runs this study there, or a run has too many peers.
+        NoRoom: the folder cannot be written.
+        Interrupted: SIGINT or SIGTERM, once all running ones have left a checkpoint.
+    """
+    _check_peers(plan)
+    with disk_errors("study folder", plan.out):
+        (plan.out / "logs").mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(plan.out)
+    lock.acquire()
+    try:
+        with StopSignals() as signals, Processes(plan) as processes:
+            yield from _schedule(plan, processes, jobs, signals)
+    finally:
+        lock.release()
+    if signals.received is not None and plan.count(State.COMPLETE) < len(plan.runs):
+        raise Interrupted(
+            f"{plan.count(State.COMPLETE)} of {len(plan.runs)} runs are complete, "
+            f"the others continue from their checkpoints in {plan.out}",
+            signals.received,
+        )
+
+
+def _check_peers(plan: Plan) -> None:
+    """Refuse runs of more peers than make sense, before the first run starts."""
+    cores = len(os.sched_getaffinity(0))
+    if many := [run for run in plan.runs if run.config.num_peers > cores]:
+        from p2p.cohort import check_peers  # imports torch, which we have no other use for
+
+        for run in many:
+            check_peers(run.config)
+
+
+def _schedule(
+    plan: Plan, processes: Processes, jobs: int, signals: StopSignals
+) -> Iterator[PlannedRun]:
+    waiting = [run for run in plan.runs if run.state is State.WAITING]
+    waiting.sort(key=typical_seconds, reverse=True)
+    told = False
+    while processes.running or (waiting and signals.received is None):
+        while waiting and len(processes.running) < jobs and signals.received is None:
+            yield processes.start(waiting.pop(0))
+        yield from processes.follow()
+        if signals.received is not None and not told:
+            yield from processes.stop()
+            told = True
+
+
+class Processes:
+    """The processes of the runs that are being trained."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.running: dict[int, Process] = {}  # by the end of its pipe that we read
+        self._selector = selectors.DefaultSelector()
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def start(self, run: PlannedRun) -> PlannedRun:
+        """Start a process that trains `run`."""
+        process = Process(run, self.plan.out / "logs" / f"{run.name}.log")
+        self.running[process.pipe] = process
+        self._selector.register(process.pipe, selectors.EVENT_READ)
+        run.state = State.RUNNING
+        return run
+
+    def follow(self) -> Iterator[PlannedRun]:
+        """Wait a moment for something to happen; yield the runs that it happened to."""
+        for key, _ in self._selector.select(POLL):
+            process = self.running[key.fd]
+            if not process.read():
+                self._selector.unregister(key.fd)
+                del self.running[key.fd]
+                process.end()
+            yield process.run
+
+    def stop(self) -> Iterator[PlannedRun]:
+        """Ask all to leave a checkpoint and end; yield them."""
+        for process in self.running.values():
+            process.child.send_signal(signal.SIGINT)
+            process.run.state = State.STOPPING
+            yield process.run
+
+    def __exit__(self, *exc: object) -> None:
+        """Leave no process behind; one that is still there leaves a checkpoint first."""
+        for process in self.running.values():
+            process.child.send_signal(signal.SIGTERM)
+        for process in self.running.values():
+            process.child.wait()
+            os.close(process.pipe)
+        self._selector.close()
+
+
+class Process:
+    """One run's process and the pipe that it tells its progress through.
+
+    Attributes:
+        pipe: file descriptor of the end that we read.
+    """
+
+    def __init__(self, run: PlannedRun, log: Path) -> None:
+        self.run, self.log = run, log
+        self._rest, self._iterations = b"", 0
+        self.pipe, theirs = os.pipe()
+        args = [str(theirs), str(os.getpid()), str(run.path)]
+        try:
+            with disk_errors("log", log):
+                file = log.open("wb")
+            with file:
+                self.child = subprocess.Popen(
+                    [*COMMAND, *args],
+                    stdin=subprocess.PIPE, stdout=file, stderr=file, pass_fds=[theirs],
+                    process_group=0,  # a Ctrl-C is for us: a second one would kill them
+                )  # fmt: skip
+        finally:
+            os.close(theirs)
+        assert self.child.stdin is not None
+        with suppress(BrokenPipeError), self.child.stdin as stdin:
+            stdin.write(run.config.model_dump_json().encode())
+
+    def read(self) -> bool:
+        """Take in what it tells; return False once it has closed its pipe."""
+        data = os.read(self.pipe, 1 << 16)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(json.loads(line))
+        return bool(data)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        run = self.run
+        if "error" in message:
+            run.error, run.exit_code = message["error"], message["exit_code"]
+            return
+        run.steps = message["steps"]
+        if message["seconds"] is not None:
+            if self._iterations == 1:  # the first one's time holds the start of the peers
+                run.recent.clear()
+            self._iterations += 1
+            run.recent.append(message["seconds"])
+
+    def end(self) -> None:
+        """See how it ended."""
+        os.close(self.pipe)
+        run, code = self.run, self.child.wait()
+        try:
+            run.refresh()
+        except P2PError as error:
+            run.error, run.exit_code = str(error), error.exit_code
+        if run.state is State.COMPLETE:
+            self.log.unlink(missing_ok=True)
+        elif run.state is State.STOPPING and code in INTERRUPTED:
+            run.state, run.error, run.exit_code = State.STOPPED, "", 0
+        else:
+            run.state = State.FAILED
+            if not run.error:
+                run.error, run.exit_code = self._last_words(code)
+
+    def _last_words(self, code: int) -> tuple[str, int]:
+        """Return why a process ended that could not tell."""
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"its process was killed by {name}", PeerLost.exit_code
+        lines = self.log.read_text("utf-8", "replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
+        return f"{last.strip()} (see {self.log})", code or P2PError.exit_code
+
+
+def typical_seconds(run: PlannedRun) -> float:
+    """Return about how long the rest of a run takes, in a unit that is the same for all."""
+    return (run.total_steps - run.steps) / TYPICAL[run.config.task]
+
+
+def seconds_left(runs: Sequence[PlannedRun], jobs: int) -> float | None:
+    """Return how long the rest of the study takes; None before the first speed is known.
+
+    Runs of a kind are taken to be as fast as those of it that run; other kinds, by the
+    ratio of their tasks' typical speeds.
+    """
+    known = [run for run in runs if run.rate]
+    if not known:
+        return None
+    scale = fmean((run.rate or 0.0) / TYPICAL[run.config.task] for run in known)
+
+    def rate(config: TrainConfig) -> float:
+        kind = [r.rate for r in known if r.rate and _kind(r.config) == _kind(config)]
+        return fmean(kind) if kind else scale * TYPICAL[config.task]
+
+    def left(run: PlannedRun) -> float:
+        return (run.total_steps - run.steps) / (run.rate or rate(run.config))
+
+    ends = [left(run) for run in runs if run.state is State.RUNNING]
+    ends = (ends + [0.0] * jobs)[: max(jobs, len(ends))]
+    heapq.heapify(ends)
+    waiting = (run for run in runs if run.state is State.WAITING)
+    for run in sorted(waiting, key=typical_seconds, reverse=True):
+        heapq.heapreplace(ends, ends[0] + left(run))
+    return max(ends)
+
+
+def _kind(config: TrainConfig) -> tuple[str, str, int]:
+    return config.task, config.method, config.num_peers

@@ -1,0 +1,54 @@
+"""A run of a study that is played rather than trained, in place of `p2p.study.run`.
+
+Its seed says how it goes: 66 fails, 67 is killed, 68 crashes, 99 goes on until a SIGINT.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> int:
+    """Play one run."""
+    fd, folder = int(sys.argv[1]), Path(sys.argv[3])
+    config = json.load(sys.stdin)
+    seed, size = config["seed"], config["steps_per_iteration"]
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+
+    def note(word: str) -> None:
+        with (folder.parent / "order.txt").open("a") as file:
+            file.write(f"{word} {folder.name}\n")
+
+    def tell(**message: object) -> None:
+        os.write(fd, json.dumps(message).encode() + b"\n")
+
+    note("start")
+    if seed == 66:
+        tell(error="no room on the disk", exit_code=6)
+        return 6
+    if seed == 67:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if seed == 68:
+        raise RuntimeError("the last line")
+    tell(steps=size, seconds=0.5)
+    if seed == 99:
+        time.sleep(60)
+    time.sleep(0.2)  # so that two overlap if they may
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    steps = -(-config["total_steps"] // size) * size
+    lines = [json.dumps({"iteration": n, "seconds": 0.5}) + "\n" for n in range(steps // size)]
+    (folder / "journal.jsonl").write_text("".join(lines))
+    peers = range(config["num_peers"])
+    scores = [{"peer": rank, "mean": 100.0 * seed + 10 * rank} for rank in peers]
+    result = {"steps": steps, "seconds": 1.0, "scores": scores}
+    (folder / "result.json").write_text(json.dumps(result))
+    note("end")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,427 @@
+"""Studies: which runs a file makes, how they are trained, and what is made of their scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from p2p import api
+from p2p.cli import main
+from p2p.cli.study_tables import progress_table
+from p2p.config import TrainConfig
+from p2p.errors import Interrupted, UsageError
+from p2p.store import RunFolder
+from p2p.study import (
+    Plan,
+    State,
+    collect_results,
+    find_study,
+    plan_study,
+    read_study,
+    run_study,
+    schedule,
+    seconds_left,
+    shipped_studies,
+)
+from p2p.study.run import wait_until_free
+
+PLAYED = [sys.executable, str(Path(__file__).with_name("played_run.py"))]
+P2P = [sys.executable, "-c", "from p2p.cli.main import main; main()"]
+TINY = """
+name = "tiny"
+[settings]
+total_steps = 1024
+steps_per_iteration = 512
+num_minibatches = 4
+num_epochs = 1
+final_episodes = 1
+"""
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Play every run."""
+    monkeypatch.setattr(schedule, "COMMAND", PLAYED)
+
+
+def study_file(folder: Path, *grids: str, head: str = TINY) -> Path:
+    file = folder / "tiny.toml"
+    file.write_text(head + "".join(f"[[grid]]\n{grid}\n" for grid in grids))
+    return file
+
+
+def plan(folder: Path, *grids: str, head: str = TINY) -> Plan:
+    return plan_study(read_study(study_file(folder, *grids, head=head)), folder / "out")
+
+
+def p2p(*args: str | Path) -> Result:
+    return CliRunner().invoke(main.p2p, [str(arg) for arg in args])
+
+
+# Grids
+
+
+def test_lists_are_axes_and_scalars_are_settings(tmp_path: Path) -> None:
+    """Every combination of the lists is a run, with the study's and the grid's settings."""
+    grid = 'task = ["hopper", "ant"]\nmethod = "ppo"\nseed = [0, 1]\neps_tr = 0.5'
+    configs = read_study(study_file(tmp_path, grid)).configs
+    assert [(c.task, c.seed) for c in configs] == [
+        ("hopper", 0), ("hopper", 1), ("ant", 0), ("ant", 1),
+    ]  # fmt: skip
+    assert {(c.method, c.eps_tr, c.total_steps) for c in configs} == {("ppo", 0.5, 1024)}
+
+
+def test_equal_points_of_two_grids_are_one_run(tmp_path: Path) -> None:
+    """Also when one spells out what is the default of the other."""
+    grids = ('method = "ppo"\nseed = [0, 1]', 'method = "ppo"\nlearning_rate = 3e-4\nseed = [1, 2]')
+    assert [c.seed for c in read_study(study_file(tmp_path, *grids)).configs] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "sizes"),
+    [("[32, 16]", [(32, 16)]), ("[[32, 16], [8, 8]]", [(32, 16), (8, 8)])],
+)
+def test_a_pair_of_sizes_is_a_value_and_a_list_of_pairs_an_axis(
+    tmp_path: Path, value: str, sizes: list[tuple[int, int]]
+) -> None:
+    study = read_study(study_file(tmp_path, f"hidden_sizes = {value}"))
+    assert [c.hidden_sizes for c in study.configs] == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = ", "not TOML: Invalid value"),
+        ("", "has no [[grid]]; a study needs one at least"),
+        ("grid = 1", "has no [[grid]]; a study needs one at least"),
+        ("gird = 1", "unknown key 'gird'; did you mean 'grid'?"),
+        ("name = 'a/b'\n[[grid]]", "name='a/b' is to name a folder"),
+        ("settings = 1\n[[grid]]", "settings is to be a table"),
+        (
+            "[settings]\nsed = 1\n[[grid]]",
+            "[settings]: unknown setting 'sed'; did you mean 'seed'?",
+        ),
+        ("[[grid]]\nlerning_rate = 1", "grid: unknown setting 'lerning_rate'; did you mean"),
+        ("[[grid]]\nseed = []", "grid: seed is an empty list"),
+        ("[[grid]]\nseed = 1\n[[grid]]\neps_tr = [0.2, 2]", "grid 2: eps_tr=2: input should be"),
+        ("[[grid]]\ntask = ['hopper', 'hoper']", "grid: unknown task 'hoper'; did you mean"),
+    ],
+)
+def test_a_fault_in_the_file_is_one_line_and_exit_2_before_any_run(
+    tmp_path: Path, played: None, text: str, message: str
+) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    result = p2p("study", file, "--out", tmp_path / "out")
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 2
+    assert line.startswith(f"error: {file}: {message}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_without_a_path_is_one_of_those_shipped() -> None:
+    """And each of them is valid."""
+    assert find_study("learning") == shipped_studies()["learning"]
+    with pytest.raises(UsageError, match="no study 'lerning'; did you mean 'learning'"):
+        find_study("lerning")
+    for name, file in shipped_studies().items():
+        assert read_study(file).name == name
+
+
+# Plans
+
+
+def test_a_folder_is_named_after_what_tells_its_run_from_the_others(tmp_path: Path) -> None:
+    """K differs between the methods here, but only because the methods do."""
+    runs = plan(tmp_path, 'method = ["ppo", "p2pdrl"]\nlearning_rate = [1e-4, 3e-4]').runs
+    assert [run.name for run in runs] == [
+        "hopper-ppo-lr=0.0001-seed=0", "hopper-ppo-lr=0.0003-seed=0",
+        "hopper-p2pdrl-lr=0.0001-seed=0", "hopper-p2pdrl-lr=0.0003-seed=0",
+    ]  # fmt: skip
+
+
+def test_a_study_that_grows_by_an_axis_keeps_what_it_has(tmp_path: Path, played: None) -> None:
+    """The new axis adds to every name, and a run is known by its settings."""
+    for _ in run_study(plan(tmp_path, "seed = 1"), 1):
+        pass
+    grown = plan(tmp_path, "seed = 1\neps_tr = [0.1, 0.2]")
+    assert [(run.name, run.state) for run in grown.runs] == [
+        ("hopper-p2pdrl-eps_tr=0.1-seed=1", State.WAITING),
+        ("hopper-p2pdrl-seed=1", State.COMPLETE),
+    ]
+
+
+def test_runs_differ_by_engine_only_if_the_study_says_so(tmp_path: Path, played: None) -> None:
+    """Another default engine must not train everything again; a comparison of two must."""
+    for _ in run_study(plan(tmp_path, 'engine = "autograd"'), 1):
+        pass
+    states = [run.state for run in plan(tmp_path, 'engine = "fused"').runs]
+    assert states == [State.COMPLETE]
+    states = [run.state for run in plan(tmp_path, 'engine = ["fused", "autograd"]').runs]
+    assert states == [State.WAITING, State.COMPLETE]
+
+
+def test_more_steps_continue_a_run_and_fewer_are_refused(tmp_path: Path, played: None) -> None:
+    """The score of a longer run is no answer to a question about a shorter one."""
+    for _ in run_study(plan(tmp_path, ""), 1):
+        pass
+    (longer,) = plan(tmp_path, "", head=TINY.replace("1024", "2048")).runs
+    assert (longer.state, longer.steps) == (State.WAITING, 1024)
+    with pytest.raises(UsageError, match="has been trained for 1024 steps, the study asks for 512"):
+        plan(tmp_path, "", head=TINY.replace("1024", "512"))
+
+
+# Training
+
+
+def order(folder: Path) -> list[str]:
+    return (folder / "out" / "order.txt").read_text().split("\n")[:-1]
+
+
+def test_the_longest_run_starts_first_and_no_more_than_jobs_at_once(
+    tmp_path: Path, played: None
+) -> None:
+    """Humanoid is the slowest task, HalfCheetah the fastest."""
+    grid = 'task = ["halfcheetah", "humanoid", "hopper", "ant"]'
+    for _ in run_study(plan(tmp_path, grid), 1):
+        pass
+    tasks = ["humanoid", "ant", "hopper", "halfcheetah"]
+    assert order(tmp_path) == [
+        f"{word} {task}-p2pdrl-seed=0" for task in tasks for word in ("start", "end")
+    ]
+
+
+def test_with_two_jobs_two_runs_overlap(tmp_path: Path, played: None) -> None:
+    running = [0]
+    made = plan(tmp_path, "seed = [1, 2, 3, 4]")
+    for _ in run_study(made, 2):
+        running.append(made.count(State.RUNNING))
+    assert max(running) == 2
+    assert made.count(State.COMPLETE) == 4
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "code"),
+    [
+        (66, "no room on the disk", 6),
+        (67, "its process was killed by SIGKILL", 4),
+        (68, "RuntimeError: the last line (see ", 1),
+    ],
+)
+def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
+    tmp_path: Path, played: None, seed: int, error: str, code: int
+) -> None:
+    """The study ends with the exit code of the first failure, after the results of the others."""
+    file = study_file(tmp_path, f"seed = [1, {seed}, 2]")
+    result = p2p("study", file, "--out", tmp_path / "out", "--jobs", "1")
+    name = f"hopper-p2pdrl-seed={seed}"
+    assert result.exit_code == code
+    assert f"\nfailed   {name}: {error}" in result.stdout
+    assert result.stderr.startswith(f"error: 1 of 3 runs failed, first {name}: {error}")
+    assert (tmp_path / "out" / "results.csv").read_text().count("\n") == 3
+
+
+def test_a_failed_run_is_tried_again_by_the_next_session(tmp_path: Path, played: None) -> None:
+    file = study_file(tmp_path, "seed = [1, 66]")
+    for _ in range(2):
+        p2p("study", file, "--out", tmp_path / "out")
+    starts = [line for line in order(tmp_path) if line.startswith("start")]
+    assert sorted(starts) == ["start hopper-p2pdrl-seed=1"] + 2 * ["start hopper-p2pdrl-seed=66"]
+
+
+def test_ctrl_c_stops_what_runs_and_starts_nothing_more(tmp_path: Path, played: None) -> None:
+    """The message says how many runs are complete; none of the stopped ones counts as failed."""
+    made = plan(tmp_path, "seed = [99, 1]")
+
+    def train() -> None:
+        for run in run_study(made, 1):
+            if run.steps and run.state is State.RUNNING:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="0 of 2 runs are complete") as stopped:
+        train()
+    assert stopped.value.exit_code == 130
+    assert {run.config.seed: run.state for run in made.runs} == {
+        99: State.STOPPED, 1: State.WAITING,
+    }  # fmt: skip
+
+
+def test_two_schedulers_of_one_folder_are_refused(tmp_path: Path, played: None) -> None:
+    """They would train the same runs."""
+    first = run_study(plan(tmp_path, "seed = [1, 2]"), 1)
+    next(first)
+    with pytest.raises(UsageError, match="is being written by process"):
+        next(run_study(plan(tmp_path, "seed = [1, 2]"), 1))
+    first.close()
+
+
+def test_time_left_is_that_of_the_schedule(tmp_path: Path) -> None:
+    """Worked by hand: 2 jobs, all runs of 1024 steps.
+
+    One hopper runs at 10 steps/s with 512 to go: 51.2 s. Ant, whose speed is not known
+    yet, is taken to be 3/7 as fast, as bare physics is: 238.9 s. Of the two hoppers that
+    wait, the first starts at 51.2 and takes 102.4 s, so the second ends at 256 s.
+    """
+    runs = plan(tmp_path, 'task = "hopper"\nseed = [0, 1, 2]', 'task = "ant"').runs
+    assert seconds_left(runs, 2) is None
+    runs[0].state, runs[0].steps, runs[0].recent = State.RUNNING, 512, deque([51.2])
+    runs[3].state = State.RUNNING
+    assert seconds_left(runs, 2) == pytest.approx(256.0)
+    assert seconds_left(runs[:3], 2) == pytest.approx(51.2 + 102.4)  # one job is free at once
+    assert seconds_left([runs[0], runs[3]], 2) == pytest.approx(1024 / (10 * 3 / 7))
+
+
+# Results
+
+
+@pytest.fixture
+def trained(tmp_path: Path, played: None) -> Plan:
+    """Three seeds of a cohort of two whose peers score 100 seed and 100 seed + 10."""
+    made = plan(tmp_path, 'seed = [1, 2, 4]\nmethod = "p2pdrl"', 'method = "ppo"\nseed = 7')
+    for _ in run_study(made, 4):
+        pass
+    return made
+
+
+def test_seeds_are_the_unit_of_every_statistic(trained: Plan) -> None:
+    """A run counts as the mean over its peers: 105, 205, 405, of which std is the sample's."""
+    cohort, single = collect_results(trained).summary
+    assert cohort.settings["method"] == "p2pdrl"
+    assert (cohort.measure, cohort.n, cohort.min, cohort.max) == ("score", 3, 105, 405)
+    assert cohort.mean == pytest.approx(715 / 3)
+    assert cohort.std == pytest.approx((70000 / 3) ** 0.5)
+    assert (single.n, single.mean, single.std) == (1, 700, None)
+
+
+def test_a_row_a_run_with_the_score_of_each_peer(trained: Plan) -> None:
+    rows = list(csv.DictReader(collect_results(trained).csv().splitlines()))
+    keys = ("task", "method", "num_peers", "learning_rate", "seed", "score", "score_peer0",
+            "score_peer1", "steps", "seconds")  # fmt: skip
+    assert [rows[1][key] for key in keys] == [
+        "hopper", "p2pdrl", "2", "0.0001", "2", "205.0", "200.0", "210.0", "1024", "1.0",
+    ]  # fmt: skip
+    assert [rows[3][key] for key in ("method", "score", "score_peer1")] == ["ppo", "700.0", ""]
+    assert len({row["config"] for row in rows}) == 4
+
+
+def test_results_only_tabulates_what_is_complete_and_names_what_is_not(trained: Plan) -> None:
+    folder = trained.out.parent
+    file = study_file(folder, "seed = [1, 2, 3]")
+    result = p2p("study", file, "--out", trained.out, "--results-only", "--save", folder / "saved")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "",
+        "task    method  peers  learning rate  seeds  score +- std  min  max",
+        "hopper  p2pdrl      2         0.0001      2     155 +- 71  105  205",
+        "",
+        f"results  {trained.out / 'results.csv'}",
+        "missing  1 run: hopper-p2pdrl-seed=3",
+    ]
+    saved = (folder / "saved" / "tiny.csv").read_bytes()
+    assert saved == (trained.out / "results.csv").read_bytes()
+    assert len(order(folder)) == 8
+
+
+def test_markdown_has_stdout_to_itself(trained: Plan) -> None:
+    file = study_file(trained.out.parent, "seed = [1, 2]")
+    result = p2p("study", file, "--out", trained.out, "--markdown")
+    assert result.stdout == (
+        "| task | method | peers | learning rate | seeds | score ± std | min | max |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| hopper | p2pdrl | 2 | 0.0001 | 2 | 155 ± 71 | 105 | 205 |\n"
+    )
+
+
+def test_json_tells_each_change_and_ends_with_the_results(tmp_path: Path, played: None) -> None:
+    file = study_file(tmp_path, "seed = [1, 66]")
+    result = p2p("study", file, "--out", tmp_path / "out", "--jobs", "1", "--json")
+    *changes, last = map(json.loads, result.stdout.splitlines())
+    states = [c["state"] for c in changes if c["run"] == "hopper-p2pdrl-seed=1"]
+    assert sorted(set(states), key=states.index) == ["running", "complete"]
+    failed = [c for c in changes if c["state"] == "failed"]
+    assert [(c["run"], c["error"]) for c in failed] == [
+        ("hopper-p2pdrl-seed=66", "no room on the disk")
+    ]
+    assert last["event"] == "results"
+    assert [(run["run"], run["measures"]) for run in last["runs"]] == [
+        ("hopper-p2pdrl-seed=1", {"score": [100.0, 110.0]})
+    ]
+
+
+def test_a_low_terminal_shows_what_runs_before_what_is_over(trained: Plan) -> None:
+    """And counts the rest."""
+    trained.runs[2].state = State.RUNNING
+    trained.runs[3].state = State.FAILED
+    lines = [line for line, _ in progress_table(trained.runs, 4)]
+    assert [line.split()[0] for line in lines[1:]] == [r.name for r in trained.runs[2:]] + ["..."]
+    assert lines[-1] == "... and 2 complete"
+
+
+# The real thing
+
+
+def start_study(file: Path, out: Path) -> subprocess.Popen[bytes]:
+    args = [*P2P, "study", str(file), "--out", str(out)]
+    return subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_study_killed_midway_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    """SIGKILL of the scheduler: its run leaves a checkpoint, and the same command goes on.
+
+    Neither a step nor a bit is lost: score and journal equal those of a run left alone.
+    """
+    head = TINY.replace("total_steps = 1024", "total_steps = 30720\ncheckpoint_every = 1000")
+    file = study_file(tmp_path, 'method = "ppo"', head=head)
+    run = tmp_path / "out" / "hopper-ppo-seed=0"
+    journal = run / "journal.jsonl"
+    killed = start_study(file, tmp_path / "out")
+    wait_for(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 2)
+    killed.kill()
+    killed.wait()
+    wait_for(lambda: any((run / "checkpoints").glob("*.safetensors")))
+    checkpoint = RunFolder.open(run).load_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.iteration < 60
+    assert start_study(file, tmp_path / "out").wait(120) == 0
+    alone = api.train(read_study(file).configs[0], tmp_path / "alone")
+    assert outcome(RunFolder.open(run)) == outcome(alone)
+
+
+def outcome(run: RunFolder) -> list[object]:
+    peers = [record["peers"][0] for record in run.records()]
+    result = run.result()
+    assert result is not None
+    return [result["scores"], [(peer["domain"], peer["approx_kl"]) for peer in peers]]
+
+
+def test_a_run_whose_last_process_is_still_on_its_way_out_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill of the scheduler, its runs still finish an iteration; but not for ever."""
+    with RunFolder.create(TrainConfig(), tmp_path / "run") as run:
+        threading.Timer(0.7, run.unlock).start()
+        start = time.monotonic()
+        wait_until_free(run.path)
+        assert time.monotonic() - start >= 0.7
+        run.lock()
+        monkeypatch.setattr("p2p.study.run.PATIENCE", 0.0)
+        with pytest.raises(UsageError, match="is being written by process"):
+            wait_until_free(run.path)
