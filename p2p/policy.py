@@ -195,13 +195,17 @@ class Policy:
         obs: ArrayLike,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
+        noise: Floats | None = None,
     ) -> Floats:
         """Return the action for raw observations, clipped to the action bounds.
+
+        Each row of a batch gets the bits that it would get alone.
 
         Args:
             obs: one observation [n], or a batch [B, n].
             deterministic: take the mean; else sample.
             rng: stream to sample from (default: a fresh, unseeded one).
+            noise: standard normal, [A] or [B, A], to sample with instead of drawing it.
 
         Returns:
             [A] or [B, A], float32.
@@ -215,12 +219,15 @@ class Policy:
                 f"policy for {self.task} takes observations [{self.obs_dim}] or "
                 f"[B, {self.obs_dim}], got {list(raw.shape)}"
             )
-        net, h = self._net, self.normaliser(raw)
+        # One product a row: BLAS orders the sums of a product by its size.
+        net, h = self._net, self.normaliser(raw)[..., None, :]
         for i in (1, 2):
             h = np.tanh(h @ net[f"w{i}"].T + net[f"b{i}"])
-        action = h @ net["w3"].T + net["b3"]
+        action = (h @ net["w3"].T + net["b3"])[..., 0, :]
         if not deterministic:
-            noise = (rng or np.random.default_rng()).standard_normal(action.shape, np.float32)
+            if noise is None:
+                rng = rng or np.random.default_rng()
+                noise = rng.standard_normal(action.shape, np.float32)
             action = action + np.exp(net["log_std"]) * noise
         clipped: Floats = np.clip(action, self.low, self.high)
         return clipped

@@ -1,0 +1,223 @@
+"""`p2p eval`: test the policies of runs, and show how good they are."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from p2p.errors import NoRoom, UsageError
+from p2p.evaluation.config import EvalConfig, parse_strengths
+
+from .formats import count, counted, duration
+from .options import setting_option
+from .train import _can_redraw
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from p2p.evaluation.evaluate import Evaluation, Progress
+    from p2p.evaluation.performance import EvaluatedRun
+
+    Report = Callable[[Progress], None]
+
+AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN"}
+BETWEEN_LINES = 30.0  # s, where there is no progress bar
+UNLIMITED = 10_000  # columns of a file or pipe
+EXAMPLES = """\b
+Examples:
+  p2p eval                                  the latest run, at strength 0.5
+  p2p eval runs/* --eps-te 0:1:0.1 --json
+  p2p eval runs/a --by-factor
+  p2p eval runs/a --grid wind,mass --eps-te 1
+  p2p eval runs/a --domain wind=3,mass=0.8 --episodes 20
+"""
+
+
+def _options() -> list[click.Parameter]:
+    """Return an option for each field of EvalConfig."""
+    options: list[click.Parameter] = []
+    for name, field in EvalConfig.model_fields.items():
+        if name in AS_TEXT:
+            flag, several = "--" + name.replace("_", "-"), name == "eps_te"
+            options.append(
+                click.Option(
+                    [flag, name], metavar=AS_TEXT[name], multiple=several, help=field.description,
+                    default=("0.5",) if several else None, show_default=several,
+                )
+            )  # fmt: skip
+        else:
+            options.append(setting_option(name, field))
+    return options
+
+
+@click.command(params=_options(), epilog=EXAMPLES)
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: one a core].")
+@click.option("--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing.")
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Picture of --grid or --by-factor [default: in the run folder].",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")
+def eval(
+    runs: tuple[Path, ...],
+    workers: int | None,
+    no_save: bool,
+    figure: Path | None,
+    as_json: bool,
+    plain: bool,
+    eps_te: tuple[str, ...],
+    grid: str | None,
+    **settings: Any,
+) -> None:
+    """Test the policies of each RUN, a run folder or a policy file, in randomised domains.
+
+    All runs meet the same test domains. Episodes are kept in eval.h5 beside the run, and what
+    is there is not run again. No RUN: the latest under runs/.
+    """
+    strengths = [eps for text in eps_te for eps in parse_strengths(text)]
+    factors = grid.split(",") if grid else None
+    _check(runs, figure, factors, by_factor=settings["by_factor"])
+    from p2p import launch
+
+    launch.start_server("p2p.evaluation.pool")  # it imports while we do
+    from p2p.evaluation.evaluate import evaluate
+    from p2p.store import RunFolder
+
+    chosen = runs or (RunFolder.latest().path,)
+    try:
+        with _progress(plain=plain) as report:
+            found = evaluate(
+                chosen, strengths, save=not no_save, workers=workers, report=report,
+                grid=factors, **settings,
+            )  # fmt: skip
+    except UsageError as error:
+        raise UsageError(_with_flags(str(error))) from None
+    pictures = _draw(found, figure, save=not no_save)
+    if as_json:
+        from .plain import _finite
+
+        print(json.dumps({**_finite(found.to_dict()), "figures": pictures}, allow_nan=False))
+    else:
+        from .eval_tables import report as tables
+
+        redraw = not plain and _can_redraw(sys.stdout)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
+        _print(tables(found, width), styled=redraw)
+        for picture in pictures:
+            print(f"figure: {picture}")
+
+
+def _check(
+    runs: tuple[Path, ...], figure: Path | None, factors: list[str] | None, *, by_factor: bool
+) -> None:
+    """Raise UsageError for what can be seen to be wrong before anything is loaded."""
+    if factors is not None and len(factors) != 2:
+        raise UsageError(f"--grid {','.join(factors)}: name two factors, as in wind,mass")
+    if figure is not None and not (factors or by_factor):
+        raise UsageError("--figure draws what --grid or --by-factor measures; give one of them")
+    if figure is not None and len(runs) > 1:
+        raise UsageError(f"--figure names one picture, and there are {len(runs)} runs")
+
+
+def _with_flags(message: str) -> str:
+    """Call settings what they are called here."""
+    for name in EvalConfig.model_fields:
+        message = re.sub(rf"\b{name}(\.\d+)?=", f"--{name.replace('_', '-')}=", message)
+    return message
+
+
+@contextmanager
+def _progress(*, plain: bool) -> Iterator[Report]:
+    """Yield what is to be told of progress: a bar on stderr, or a line now and then."""
+    if plain or not _can_redraw(sys.stderr):
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    columns = (
+        TextColumn("evaluating"), BarColumn(complete_style="green", finished_style="green"),
+        TextColumn("{task.percentage:3.0f}%  {task.fields[at]}"), Left(compact=True),
+        TextColumn("left"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, at="")
+        yield lambda now: bar.update(task, completed=now.share, at=_at(now))
+
+
+class _Lines:
+    """A line on stderr every half a minute."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, now: Progress) -> None:
+        if time.monotonic() - self._last < BETWEEN_LINES:
+            return
+        self._last = time.monotonic()
+        left = now.seconds * (1 / now.share - 1) if now.share else None
+        print(f"{_at(now)}, {duration(left)} left", file=sys.stderr, flush=True)
+
+
+def _at(now: Progress) -> str:
+    rate = count(now.steps / now.seconds)
+    return f"{now.episodes:,} of {counted(now.total, 'episode')}  {rate} steps/s"
+
+
+def _draw(found: Evaluation, figure: Path | None, *, save: bool) -> list[str]:
+    """Draw what can be drawn, and return the pictures' paths.
+
+    Raises:
+        UsageError: a picture was asked for, and matplotlib is not installed.
+        NoRoom: it cannot be written.
+    """
+    if not (found.config.grid or found.config.by_factor) or not (figure or save):
+        return []
+    from p2p.evaluation import figures
+    from p2p.store import write_atomically
+
+    name = "-".join(found.config.grid) if found.config.grid else "by-factor"
+    draw: Callable[[EvaluatedRun], bytes] = (
+        figures.heat_map if found.config.grid else figures.factor_curves
+    )
+    pictures = []
+    for run in found.runs:
+        path = figure or Path(run.path) / f"eval-{name}.png"
+        if figure is None and not Path(run.path).is_dir():
+            continue
+        try:
+            write_atomically(path, draw(run), "figure")
+        except UsageError as missing:
+            if figure is not None:
+                raise
+            click.echo(f"note: {missing}", err=True)
+            break
+        except NoRoom as error:
+            raise NoRoom(f"{str(error).partition(';')[0]}; name another with --figure") from None
+        pictures.append(str(path))
+    return pictures
+
+
+def _print(lines: list[Text], *, styled: bool) -> None:
+    if not styled:
+        print("\n".join(line.plain.rstrip() for line in lines))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for line in lines:
+        console.print(line, soft_wrap=True)

@@ -1,0 +1,200 @@
+"""Episodes on all cores: processes that ask for one whenever an env of theirs is free.
+
+What an episode does depends on its ticket alone, so neither the number of processes nor
+their speed changes a bit. Importing this brings no torch: a fork server that preloads it
+stands in half a second.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple
+
+from p2p import launch
+from p2p.domains import Domain
+from p2p.envs import Episode
+from p2p.errors import P2PError, PeerLost
+from p2p.policy import Policy
+from p2p.rng import Purpose, keyed_generator
+from p2p.score import Job, run_jobs
+from p2p.tasks import find_task
+
+MAX_ENVS = 24  # a process; more make a step no cheaper, and the last ones idle longer
+BEAT = 0.25  # s, between a process's reports of how far it is
+POLL = 0.5  # s, between looks at a wish to stop
+
+
+class Ticket(NamedTuple):
+    """An episode to run, as it travels."""
+
+    number: int
+    policy: int  # index into `Work.policies`
+    domain: Domain
+    start: int  # which start noise
+    episode: int
+
+
+class Work(NamedTuple):
+    """What all tickets have in common."""
+
+    task: str
+    policies: Sequence[Policy]
+    seed: int
+    deterministic: bool
+    initial_position: str
+
+
+class Report(NamedTuple):
+    """What a process did since its last report; it waits for a ticket if it `wants` one."""
+
+    steps: int
+    ended: list[tuple[int, Episode]]  # by the ticket's number
+    wants: bool
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def envs_each(task: str, num_tickets: int, num_workers: int) -> int:
+    """Return how many envs a process steps together.
+
+    Where episodes can end early, at most half of its share of the tickets, so that whoever is
+    through first takes from the rest. And equal rounds: with 24 envs each, 60 tickets of equal
+    length on one core would end in a round of 12.
+    """
+    least = 2 if find_task(task).healthy_range else 1
+    rounds = max(least, -(-num_tickets // (num_workers * MAX_ENVS)))
+    return max(1, -(-num_tickets // (num_workers * rounds)))
+
+
+class Pool:
+    """Processes that work through tickets; on leaving the block none of them is left."""
+
+    def __init__(self, work: Work, tickets: Sequence[Ticket], num_workers: int) -> None:
+        self.work, self.tickets = work, tickets
+        self.num_workers = min(num_workers, len(tickets))
+        self.workers: dict[Connection, BaseProcess] = {}
+
+    def __enter__(self) -> Pool:
+        context = launch.start_server("p2p.evaluation.pool")
+        size = envs_each(self.work.task, len(self.tickets), self.num_workers)
+        with launch.without_main():
+            for n in range(self.num_workers):
+                ours, theirs = context.Pipe()
+                child = context.Process(
+                    target=worker_main, args=(theirs, self.work, size),
+                    name=f"evaluation {n}", daemon=True,
+                )  # fmt: skip
+                child.start()
+                theirs.close()
+                self.workers[ours] = child
+        return self
+
+    def reports(self) -> Iterator[Report]:
+        """Yield what the processes report, and an empty report at least every `POLL` seconds.
+
+        Raises:
+            PeerLost: a process died.
+        """
+        rest = iter(self.tickets)
+        pipes = set(self.workers)
+        while pipes:
+            ready = wait(list(pipes), POLL)
+            if not ready:
+                yield Report(0, [], False)
+            for pipe in ready:
+                assert isinstance(pipe, Connection)
+                try:
+                    message = pipe.recv()
+                    if isinstance(message, Report) and message.wants:
+                        pipe.send(next(rest, None))
+                except (EOFError, OSError):
+                    pipes.remove(pipe)
+                    self._see_off(pipe)
+                    continue
+                yield _checked(message)
+
+    def _see_off(self, pipe: Connection) -> None:
+        """Raise PeerLost unless the process at the other end had nothing left to do."""
+        child = self.workers[pipe]
+        child.join()
+        code = child.exitcode or 0
+        if code:
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            raise PeerLost(f"{child.name} (pid {child.pid}) died: {how}")
+
+    def __exit__(self, *exc: object) -> None:
+        for pipe, child in self.workers.items():
+            pipe.close()
+            child.kill()
+            child.join()
+
+
+def _checked(message: Any) -> Report:
+    """Return a report, or raise what a process raised."""
+    if isinstance(message, P2PError):
+        raise message
+    if isinstance(message, str):
+        raise RuntimeError(f"an evaluation process failed:\n{message}")
+    assert isinstance(message, Report)
+    return message
+
+
+def worker_main(pipe: Connection, work: Work, num_envs: int) -> None:
+    """Run tickets until there are none; send what comes of them, or what was raised."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    launch.die_with_parent()
+    try:
+        _Worker(pipe, work).run(num_envs)
+    except P2PError as error:
+        pipe.send(error)
+    except (EOFError, BrokenPipeError):  # nobody listens any more
+        return
+    except Exception:
+        pipe.send(traceback.format_exc())
+
+
+class _Worker:
+    """One process's end of the pipe."""
+
+    def __init__(self, pipe: Connection, work: Work) -> None:
+        self.pipe, self.work = pipe, work
+        self.numbers: dict[int, int] = {}  # of the jobs it is at, by their identity
+        self.steps = 0
+        self.last = time.monotonic()
+
+    def run(self, num_envs: int) -> None:
+        work = self.work
+        for running, ended in run_jobs(
+            work.task, num_envs, self._take,
+            deterministic=work.deterministic, initial_position=work.initial_position,
+        ):  # fmt: skip
+            self.steps += running
+            pairs = [(self.numbers.pop(id(job)), episode) for job, episode in ended]
+            if pairs or time.monotonic() - self.last > BEAT:
+                self._report(pairs)
+
+    def _report(self, ended: list[tuple[int, Episode]], wants: bool = False) -> None:
+        self.pipe.send(Report(self.steps, ended, wants))
+        self.steps, self.last = 0, time.monotonic()
+
+    def _take(self) -> Job | None:
+        self._report([], wants=True)
+        ticket: Ticket | None = self.pipe.recv()
+        if ticket is None:
+            return None
+        # Not keyed by the policy: all are met by the same starts, which tells them apart sooner.
+        key = (ticket.start, ticket.episode)
+        rng = keyed_generator(self.work.seed, Purpose.EVALUATE, *key)
+        job = Job(self.work.policies[ticket.policy], ticket.domain, rng)
+        self.numbers[id(job)] = ticket.number
+        return job

@@ -1,0 +1,101 @@
+"""What is evaluated: the policies of a run, or a policy that stands alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from p2p.api import load_policy
+from p2p.config import CHANGES_NO_NUMBER
+from p2p.errors import UsageError
+from p2p.policy import Policy
+from p2p.store import RunFolder
+
+Given = str | Path | RunFolder | Policy
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Policies that are scored together: those of one run.
+
+    Attributes:
+        path: where they come from, as shown.
+        folder: where results are kept; None if nowhere.
+        policies: one a peer, K of them.
+        settings: all that tells the run from others of its task and method, but the seed.
+    """
+
+    path: str
+    folder: Path | None
+    policies: tuple[Policy, ...]
+    method: str
+    seed: int
+    settings: Mapping[str, Any]
+    initial_position: str = "joints"
+    mass_randomisation: str = "global"
+
+    @property
+    def task(self) -> str:
+        """Name of the policies' task."""
+        return self.policies[0].task
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """Ranks of the peers that the policies belong to, [K]."""
+        return tuple(int(p.meta.get("peer", k)) for k, p in enumerate(self.policies))
+
+
+def load_subjects(given: Iterable[Given]) -> list[Subject]:
+    """Load run folders, policy files and policies, each thing once.
+
+    Raises:
+        UsageError: nothing is given.
+        BadArtefact: there is no run or policy there, or it is damaged.
+    """
+    subjects: dict[Any, Subject] = {}
+    for item in given:
+        if isinstance(item, Policy):
+            subjects[id(item)] = _loose(item, "policy")
+            continue
+        path = item.path if isinstance(item, RunFolder) else Path(item)
+        if path.resolve() not in subjects:
+            one = _loose(load_policy(path), str(path)) if path.is_file() else _of_run(path)
+            subjects[path.resolve()] = one
+    if not subjects:
+        raise UsageError("nothing to evaluate: name a run folder or a policy file")
+    return list(subjects.values())
+
+
+def _of_run(path: Path) -> Subject:
+    config = RunFolder.open(path).config
+    policies = tuple(load_policy(path, rank) for rank in range(config.num_peers))
+    left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
+    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
+    # What was trained, not what was aimed at: the run may have been stopped.
+    iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
+    settings["steps"] = iterations * config.steps_per_iteration
+    return Subject(
+        str(path), path, policies, config.method, config.seed, settings,
+        config.initial_position, config.mass_randomisation,
+    )  # fmt: skip
+
+
+def _loose(policy: Policy, path: str) -> Subject:
+    meta = policy.meta
+    settings = {"iterations": meta.get("iterations")}
+    method, seed = str(meta.get("method", "unknown")), int(meta.get("seed", 0))
+    return Subject(path, None, (policy,), method, seed, settings)
+
+
+def digest(policy: Policy) -> str:
+    """Return what tells policies apart: SHA-256 of everything that acts."""
+    normaliser = policy.normaliser
+    hashed = hashlib.sha256(repr((policy.task, policy.hidden, normaliser.limit)).encode())
+    for part in (policy.actor, normaliser.mean, normaliser.inv_std, policy.low, policy.high):
+        hashed.update(np.ascontiguousarray(part).tobytes())
+    return hashed.hexdigest()

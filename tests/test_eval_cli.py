@@ -1,0 +1,162 @@
+"""`p2p eval`: options, what it shows, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from made import make_run
+
+from p2p.cli import main
+from p2p.cli.eval import _with_flags, eval
+from p2p.cli.eval_tables import VIRIDIS, heat_map
+from p2p.domains import FACTORS
+from p2p.evaluation.config import EvalConfig
+from p2p.evaluation.evaluate import evaluate
+
+HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")
+
+
+def p2p(*args: str | Path, **extra: Any) -> Result:
+    return CliRunner().invoke(main.p2p, [str(arg) for arg in args], **extra)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run", num_peers=2)
+
+
+@pytest.mark.parametrize("name", EvalConfig.model_fields)
+def test_every_setting_is_an_option_with_the_fields_own_words(name: str) -> None:
+    (option,) = (o for o in eval.params if o.name == name)
+    assert getattr(option, "help", "") == EvalConfig.model_fields[name].description
+    assert "--" + name.replace("_", "-") in option.opts
+
+
+def test_a_run_is_shown_as_a_row_a_peer_and_their_mean(run: Path) -> None:
+    result = p2p("eval", run, "--domains", 4)
+    title, path, domains, _, head, *rows = result.stdout.splitlines()
+    assert title == "hopper, p2pdrl, 2 peers, eps_tr 0.2, seed 0"
+    assert path == str(run)
+    assert domains == "4 test domains, seed 0, hash d2eb8989; 1 episode each, mean action"
+    assert head.startswith("eps_te 0.5  return  spread  worst 10%  length  falls")
+    assert [row[:7].strip() for row in rows[:3]] == ["peer 0", "peer 1", "mean"]
+    means = [float(row.split()[-5]) for row in rows[:3]]
+    assert means[2] == pytest.approx((means[0] + means[1]) / 2, abs=0.11)
+    assert "no confidence interval" in result.stdout
+    assert result.stdout.isascii()
+
+
+def test_strengths_are_rows(run: Path) -> None:
+    result = p2p("eval", run, "--domains", 2, "--eps-te", "0:0.4:0.2", "--eps-te", 1)
+    rows = result.stdout.splitlines()[4:9]
+    assert [row.split()[0] for row in rows] == ["eps_te", "0", "0.2", "0.4", "1"]
+    assert rows[0].endswith("hash  peer 0  peer 1")
+
+
+def test_several_seeds_get_an_interval_and_one_does_not(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / str(s), seed=s, method="ppo") for s in range(3)]
+    lines = p2p("eval", *runs, "--domains", 2).stdout.splitlines()
+    (row,) = (line for line in lines if line.startswith("hopper  ppo"))
+    assert row.split()[3] == "3"
+    assert " to " in row
+    assert "95% CI: Student's t over seeds" in "\n".join(lines)
+    assert "95% CI: Student" not in p2p("eval", runs[0], "--domains", 2).stdout
+
+
+def test_without_a_run_the_latest_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no run under runs" in p2p("eval").stderr
+    make_run(tmp_path / "runs" / "only")
+    assert "runs/only" in p2p("eval", "--domains", 2).stdout.splitlines()
+
+
+def test_json_is_one_object_with_all_that_was_found(run: Path) -> None:
+    result = p2p("eval", run, "--domains", 3, "--json")
+    found = json.loads(result.stdout)
+    (one,) = found["runs"][0]["sets"]
+    assert (one["eps_te"], len(one["domains"]), len(one["peers"])) == (0.5, 3, 2)
+    assert len(one["domains"][0]["return_by_peer"]) == 2
+    assert found["methods"][0]["mean_ci"] is None
+    assert found["episodes"] == 6
+    assert json.loads(p2p("eval", run, "--domains", 3, "--json").stdout)["reused"] == 6
+
+
+def test_factors_are_columns(run: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = p2p("eval", run, "--by-factor", "--points", 3)
+    head, *rows = result.stdout.splitlines()[4:8]
+    assert head.split("  ")[0] == "wind N"
+    assert head.count("return") == len(FACTORS)
+    assert len(rows[1].split()) == 2 * len(FACTORS)
+    assert len(set(rows[1].split()[1::2])) == 1  # the nominal point, five times
+    assert (run / "eval-by-factor.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_grid_is_a_heat_map_in_text_and_as_a_picture(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "map.png"
+    result = p2p("eval", run, "--grid", "wind,mass", "--points", 3, "--figure", picture)
+    lines = result.stdout.splitlines()
+    assert lines[5].split() == ["wind", "N", "0.750", "1.00", "1.25"]
+    assert [line.split()[0] for line in lines[6:9]] == ["2.50", "0", "-2.50"]  # up is more
+    assert lines[-1] == f"figure: {picture}"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_ground_of_a_heat_map_goes_from_the_lowest_to_the_highest(run: Path) -> None:
+    (one,) = evaluate(run, grid=("wind", "mass"), points=3).runs
+    (measured,) = one.measured
+    spans = [span for line in heat_map(measured, one, 80) for span in line.spans]
+    for colour in (VIRIDIS[0], VIRIDIS[-1]):
+        text = "rgb({},{},{})".format(*colour)
+        assert sum(text in str(span.style) for span in spans) == 2  # a cell, and the scale
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--eps-te 1.5", "--eps-te=1.5 is outside [0, 1]"),
+        ("--eps-te 0:1", "--eps-te 0:1: give a number, or a range such as 0:1:0.1"),
+        ("--grid wind", "--grid wind: name two factors, as in wind,mass"),
+        ("--grid wind,mas", "--grid='mas': input should be 'wind', "),
+        ("--by-factor --domain wind=1", "--by-factor=, --grid= and --domain= exclude one another"),
+        ("--domain wnd=3", "unknown factor 'wnd' in 'wnd=3'; use wind, gravity"),
+        ("--figure x.png", "--figure draws what --grid or --by-factor measures"),
+        ("--workers 0", "Invalid value for '--workers': 0 is not in the range"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(run: Path, args: str, message: str) -> None:
+    result = p2p("eval", run, *args.split())
+    (line,) = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert line.startswith(f"error: {message}")
+
+
+def test_what_is_no_run_ends_with_exit_5(tmp_path: Path) -> None:
+    result = p2p("eval", tmp_path)
+    assert result.exit_code == 5
+    assert "is no run folder" in result.stderr
+
+
+def test_settings_are_named_as_flags() -> None:
+    assert _with_flags("by_factor= and domain='x', domains=3") == (
+        "--by-factor= and --domain='x', --domains=3"
+    )
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from p2p.cli.main import p2p\n"
+        "try: p2p.main(['eval', '--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: p2p eval ")
+    assert done.stderr == "[]\n"
