@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from p2p.cohort import Finished
 
 NEXT = (  # commands that make sense after a run; {run} is its folder, quoted for a shell
+    "p2p eval {run} --eps-te 0.5",
     "p2p train --resume {run} --total-steps {twice}",
 )
 

@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def prepare(engine: str) -> ForkServerContext:
     """Start a fork server for peers that use `engine`."""
     kernels = "p2p.engine.preload" if engine == "fused" else f"p2p.engine.{engine}"
-    return start_server("p2p.server", kernels)
+    return start_server("p2p.process", kernels)
 
 
 def start_server(*modules: str) -> ForkServerContext:
@@ -34,7 +34,7 @@ def start_server(*modules: str) -> ForkServerContext:
         modules: what it imports, once for all processes that it starts.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload([*modules])
+    context.set_forkserver_preload(["p2p.server", *modules])
     with one_thread_each(), without_main():
         forkserver.ensure_running()
     return context

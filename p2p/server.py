@@ -1,4 +1,4 @@
-"""What the fork server imports first, so that K peers pay for it once and share its pages.
+"""What the fork server imports first: it makes it deaf.
 
 A terminal, `systemd` and batch systems signal all processes of a job. Only the one that
 trains may act on it: it asks the peers to finish the iteration and writes a checkpoint. The
@@ -7,7 +7,5 @@ server and its peers are deaf, and go when it goes.
 
 import signal
 
-import p2p.process  # noqa: F401
-
-for _number in (signal.SIGTERM, signal.SIGHUP):
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(_number, signal.SIG_IGN)

@@ -6,12 +6,13 @@ The paper's listing is `algorithm_1`; a rule is what a method does with one mini
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from p2p import losses
+from p2p import cohort, losses
 from p2p.config import TrainConfig
 from p2p.domains import sample_domain
 from p2p.envs import RandomisedEnvs
@@ -24,6 +25,16 @@ from p2p.policy import (
 )
 from p2p.rng import Purpose, keyed_generator
 from p2p.rollout import gae, reward_scale
+
+
+def trained(config: TrainConfig, out: Path) -> list[dict[str, np.ndarray]]:
+    """Train with one process a peer; return each peer's final state."""
+    for event in cohort.train(config, out=out):
+        if isinstance(event, cohort.Started):
+            run = event.run
+    checkpoint = run.load_checkpoint()
+    assert checkpoint is not None
+    return cohort.split_by_peer(checkpoint.tensors, config.num_peers)
 
 
 class PlainPeer:

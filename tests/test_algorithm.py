@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from plain import algorithm_1, alone
+from plain import algorithm_1, alone, trained
 from torch import nn
 
-from p2p import cohort
 from p2p.config import TrainConfig
 
 SMALL = {
@@ -18,16 +14,6 @@ SMALL = {
     "num_minibatches": 4, "final_episodes": 0, "engine": "autograd", "seed": 3,
     "learning_rate": 1e-3,
 }  # fmt: skip
-
-
-def trained(config: TrainConfig, out: Path) -> list[dict[str, np.ndarray]]:
-    """Train with one process a peer; return each peer's final state."""
-    for event in cohort.train(config, out=out):
-        if isinstance(event, cohort.Started):
-            run = event.run
-    checkpoint = run.load_checkpoint()
-    assert checkpoint is not None
-    return cohort.split_by_peer(checkpoint.tensors, config.num_peers)
 
 
 @pytest.mark.parametrize("num_peers", [1, 2, 3])

@@ -53,7 +53,8 @@ peer 1     3010 +-    123      990
 mean       3005                990
 
 run    runs/played
-next   p2p train --resume runs/played --total-steps 24576
+next   p2p eval runs/played --eps-te 0.5
+       p2p train --resume runs/played --total-steps 24576
 """
 
 
@@ -264,7 +265,7 @@ def test_a_command_in_the_summary_is_not_broken_by_a_narrow_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     show(LiveView(terminal, "starting"), play(SMALL))
-    assert "next   p2p train --resume runs/played --total-steps 24576\n" in terminal.getvalue()
+    assert "next   p2p eval runs/played --eps-te 0.5" in terminal.getvalue()
 
 
 # History and numbers

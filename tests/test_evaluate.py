@@ -30,8 +30,10 @@ from p2p.evaluation.performance import (
     worst_mean,
 )
 from p2p.evaluation.pool import Pool, envs_each
+from p2p.evaluation.subjects import digest
 from p2p.rng import Purpose, keyed_generator
 from p2p.score import run_episodes
+from p2p.store.evals import EvalFile, Key, Outcome
 
 SMALL = {"domains": 6, "workers": 2}
 
@@ -328,6 +330,27 @@ def test_the_file_holds_every_episode_and_every_set_with_its_hash(tmp_path):
         assert sorted(file["episodes/return"][:]) == sorted(np.concatenate(returns(found)).ravel())
         wind = file["factors/wind"][:]
         assert wind.tolist() == [Domain.parse(text).wind for text in domains]
+
+
+def test_evaluations_at_the_same_time_keep_each_others_episodes(tmp_path):
+    one, other = EvalFile(tmp_path), EvalFile(tmp_path)
+    rows = {Key("p", "{}", str(Domain()), n, 0): Outcome(1.5, 10, True, False) for n in range(2)}
+    for file, (key, outcome) in zip((one, other), rows.items(), strict=True):
+        file.load()
+        file.keep({key: outcome}, {})
+    read = EvalFile(tmp_path)
+    read.load()
+    assert read.rows == rows
+
+
+def test_policies_are_told_apart_by_whatever_acts():
+    policy = make_policy()
+    others = [make_policy() for _ in range(3)]
+    others[0].actor[-1] += 1.0
+    others[1].normaliser.mean[0] += 1.0
+    others[2].high[0] = 0.5
+    assert digest(make_policy(seed=7)) == digest(policy)  # what is known of it does not act
+    assert len({digest(policy), *map(digest, others)}) == 4
 
 
 def test_nothing_is_kept_if_nothing_shall_be(tmp_path):

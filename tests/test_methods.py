@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from plain import PlainPeer, algorithm_1
+from plain import PlainPeer, algorithm_1, trained
 from torch import Tensor, nn
 
 from p2p import cohort, losses
@@ -26,16 +24,6 @@ SMALL = {
 
 def small(method: str, **settings) -> TrainConfig:
     return TrainConfig(**{**SMALL, "method": method, **settings})
-
-
-def trained(config: TrainConfig, out: Path) -> list[dict[str, np.ndarray]]:
-    """Train with one process a peer; return each peer's final state."""
-    for event in cohort.train(config, out=out):
-        if isinstance(event, cohort.Started):
-            run = event.run
-    checkpoint = run.load_checkpoint()
-    assert checkpoint is not None
-    return cohort.split_by_peer(checkpoint.tensors, config.num_peers)
 
 
 def flat_grad(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:

@@ -150,8 +150,8 @@ def _checked(message: Any) -> Report:
 
 def worker_main(pipe: Connection, work: Work, num_envs: int) -> None:
     """Run tickets until there are none; send what comes of them, or what was raised."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides
     launch.die_with_parent()
     try:
         _Worker(pipe, work).run(num_envs)
