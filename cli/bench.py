@@ -1,0 +1,165 @@
+"""`p2p bench`: how fast this machine trains, beside the limit and other trainers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from p2p.errors import NoRoom, UsageError
+
+from .train import FILE, FOLDER, _can_redraw
+
+if TYPE_CHECKING:
+    from p2p.bench import Results, Settings
+    from p2p.bench.measure import Report
+
+EXAMPLES = """\b
+Examples:
+  p2p bench --quick                               does all of it work here?
+  p2p bench --save data/results/bench.json
+  p2p bench --only physics,engine --tasks hopper --json
+  p2p bench --against sb3,cleanrl --tasks hopper,halfcheetah
+  p2p bench --from data/results/bench.json --markdown
+
+Parts: physics, engine, exchange, train, scaling, and against, which --against adds.
+Other trainers come with pip install 'p2p[bench]'.
+"""
+BUSY = 0.5  # load average a core beyond which the numbers are of another program too
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--only", metavar="PART,...", help="Parts to measure [default: all].")
+@click.option("--tasks", metavar="TASK,...", help="Tasks [default: all five].")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds, in turns [default: 5].")
+@click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl, envpool.")
+@click.option(
+    "--run", "runs", type=FOLDER, multiple=True, metavar="RUN",
+    help="Its policy acts in part physics, for its task [default: random actions].",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="One short round: a test, not a measurement.")
+@click.option("--save", type=FILE, metavar="FILE.json", help="Write what was measured.")
+@click.option(
+    "--from", "source", type=FILE, metavar="FILE.json", help="Show that; measure nothing."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Markdown tables on stdout.")
+@click.option("--plot", type=FILE, metavar="FILE.png", help="Picture of parts train and scaling.")
+def bench(
+    only: str | None,
+    tasks: str | None,
+    rounds: int | None,
+    against: str | None,
+    runs: tuple[Path, ...],
+    quick: bool,
+    save: Path | None,
+    source: Path | None,
+    as_json: bool,
+    as_markdown: bool,
+    plot: Path | None,
+) -> None:
+    """Measure speed on this machine: physics, engines, exchange, training, and other trainers.
+
+    The limit is mj_step in a bare loop; efficiency is the training steps/s over its steps/s on
+    as many cores. What is compared is measured in turns, and every number says what it includes.
+    """
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown both want stdout; choose one")
+    if source:
+        from p2p.bench import load_results
+
+        results = load_results(source)
+    else:
+        _check_writable(save, plot)
+        results = _measure(_settings(only, tasks, rounds, against, runs, quick))
+    if save:
+        results.save(save)
+    if plot:
+        from p2p.bench.figures import draw
+        from p2p.store import write_atomically
+
+        write_atomically(plot, draw(results), "figure")
+    _show(results, as_json=as_json, as_markdown=as_markdown)
+
+
+def _check_writable(*files: Path | None) -> None:
+    """Raise NoRoom now rather than after minutes of measuring."""
+    for file in files:
+        if file and not file.parent.is_dir():
+            raise NoRoom(f"cannot write {file}: there is no folder {file.parent}; make it")
+
+
+def _settings(
+    only: str | None, tasks: str | None, rounds: int | None, against: str | None,
+    runs: tuple[Path, ...], quick: bool,
+) -> Settings:  # fmt: skip
+    """Turn options into what to measure."""
+    from p2p.bench import Settings
+    from p2p.config import build_config
+    from p2p.store import RunFolder
+
+    rivals = _names(against)
+    parts = _names(only) or (*Settings.parts, *(("against",) if rivals else ()))
+    if rivals and "against" not in parts:
+        raise UsageError("--against measures part against; add it to --only")
+    chosen = tuple(build_config(task=name).task for name in _names(tasks)) or Settings.tasks
+    opened = [RunFolder.open(run) for run in runs]
+    policies = {run.config.task: run.policy_path(0) for run in opened}
+    wanted = rounds or (1 if quick else Settings.rounds)
+    settings = Settings(parts, chosen, rivals, wanted, policies)
+    return settings.quick() if quick else settings
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
+
+
+def _measure(settings: Settings) -> Results:
+    # A default SIGTERM would leave the temporary run folder behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    from p2p.bench import run_bench
+
+    with _progress() as report:
+        return run_bench(settings, report)
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """Yield what is to be told of progress: a spinner on stderr, or lines."""
+    if not _can_redraw(sys.stderr):
+        yield lambda text: print(text, file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True, highlight=False).status("") as status:
+        yield status.update
+
+
+def _show(results: Results, *, as_json: bool, as_markdown: bool) -> None:
+    from .bench_tables import caption, markdown, rich_table, sheets
+
+    if as_json:
+        print(json.dumps(results.to_dict(), allow_nan=False))
+        return
+    if as_markdown:
+        print(markdown(results))
+        return
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else 200  # a pipe has no width; keep rows whole
+    console = Console(highlight=False, markup=False, emoji=False, width=wide)
+    for sheet in sheets(results):
+        console.print(rich_table(sheet))
+        for number, note in enumerate(sheet.notes, 1):
+            console.print(f"  {number}. {note}", style="dim")
+        console.print()
+    console.print(caption(results))
+    if results.machine["load"] > BUSY * results.machine["cpus"]:
+        message = "warning: other programs were running; only ratios mean something"
+        click.echo(message, err=True)

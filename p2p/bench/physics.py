@@ -1,0 +1,84 @@
+"""Part physics: bare `mj_step`, our envs and Gymnasium's loop over the same steps, one core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from p2p.bench.bare import BareLoop, Script, record_script
+from p2p.bench.measure import Candidate, Measurement, Report, compare
+from p2p.bench.settings import Settings
+from p2p.envs import RandomisedEnvs
+from p2p.policy import Policy
+from p2p.registration import IDS
+
+GYMNASIUM_IDS = {task: name.removeprefix("p2p/") for name, task in IDS.items()}
+NUM_ENVS = (16, 2)  # many, and as many as a peer has by default
+SEED = 0
+
+
+def play(envs: RandomisedEnvs, script: Script) -> float:
+    """Step `envs` through `script`; return the seconds it took."""
+    start = time.perf_counter()
+    envs.reset(np.random.default_rng(script.seed))
+    for action in script.action:
+        envs.step(action)
+    seconds = time.perf_counter() - start
+    envs.finished.clear()
+    return seconds
+
+
+def gymnasium_loop(script: Script) -> Callable[[], float]:
+    """Return what steps `gymnasium.make(...)` through a script of one env, and times it."""
+    import gymnasium
+
+    env = gymnasium.make(GYMNASIUM_IDS[script.task])
+
+    def run() -> float:
+        start = time.perf_counter()
+        env.reset(seed=script.seed)
+        for action in script.action[:, 0]:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+        return time.perf_counter() - start
+
+    return run
+
+
+def measure_physics(settings: Settings, task: str, report: Report) -> list[Measurement]:
+    """Return steps/s of each loop, with its ratio to the bare loop over the same steps."""
+    run = settings.runs.get(task)
+    policy = Policy.load(run) if run else None
+    acts = f"actions of {run}, sampled" if run else "uniform random actions"
+    given = f"{acts}, nominal domain, one core; resets included"
+    candidates = []
+    for N in (*NUM_ENVS, 1):
+        script = record_script(task, N, max(1, settings.physics_steps // N), SEED, policy)
+        bare = f"bare mj_step (steps of N={N})"
+        candidates.append(
+            Candidate(
+                bare, _rate(script, BareLoop(script).run),
+                f"mj_step(model, data, frame_skip) and writing ctrl, nothing else; {given}",
+            )
+        )  # fmt: skip
+        candidates.append(_compared(script, N, bare, given))
+    return compare("physics", task, "steps/s", candidates, settings.rounds, report)
+
+
+def _compared(script: Script, N: int, bare: str, given: str) -> Candidate:
+    """Return our envs, or Gymnasium's loop for the script of one env."""
+    if N == 1:
+        name, what = "gymnasium.make(...).step", "Gymnasium's own v5 env with its wrappers"
+        return Candidate(name, _rate(script, gymnasium_loop(script)), f"{what}; {given}", bare)
+    envs = RandomisedEnvs(script.task, N)
+    what = "physics, observation, reward, termination, auto-reset"
+    return Candidate(
+        f"p2p envs, N={N}", _rate(script, lambda: play(envs, script)), f"{what}; {given}", bare
+    )
+
+
+def _rate(script: Script, run: Callable[[], float]) -> Callable[[], float]:
+    return lambda: script.steps / run()

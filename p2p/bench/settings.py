@@ -1,0 +1,78 @@
+"""What to measure, and how much of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+from p2p.errors import UsageError
+
+PARTS = {  # in this order; name: what it measures
+    "physics": "bare mj_step, our envs and Gymnasium's loop, one core",
+    "engine": "one minibatch step of each engine",
+    "exchange": "one exchange between peers, beyond their own work",
+    "train": "p2p train end to end, beside bare mj_step on as many cores",
+    "scaling": "p2p train by the number of peers",
+    "against": "p2p train beside other trainers",
+}
+RIVALS = ("sb3", "cleanrl", "envpool")
+TASKS = ("hopper", "walker2d", "halfcheetah", "ant", "humanoid")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one benchmark.
+
+    Args:
+        parts, tasks, against: what; `against` holds names of `RIVALS`.
+        rounds: times that each is measured, in turns.
+        runs: by task, a run whose policy acts in part physics; else actions are random.
+        physics_steps: env steps of one measurement of physics, per core.
+        engine_steps: minibatch steps of one measurement.
+        exchange_turns: exchanges of one measurement.
+        exchange_work: CPU seconds that each peer works between two.
+        iterations: of training, timed; one more before them is not.
+        num_peers: K, in part scaling.
+    """
+
+    parts: tuple[str, ...] = tuple(part for part in PARTS if part != "against")
+    tasks: tuple[str, ...] = TASKS
+    against: tuple[str, ...] = ()
+    rounds: int = 5
+    runs: Mapping[str, Path] = field(default_factory=dict)
+    physics_steps: int = 8192
+    engine_steps: int = 320
+    exchange_turns: int = 2000
+    exchange_work: float = 300e-6
+    iterations: int = 8
+    num_peers: tuple[int, ...] = (1, 2, 4, 8)
+
+    def __post_init__(self) -> None:
+        _check("part", self.parts, PARTS)
+        _check("trainer to compare with", self.against, RIVALS)
+        _check("task", self.tasks, TASKS)
+        if self.rounds < 1 or not self.tasks:
+            raise UsageError(f"{self.rounds} rounds of {len(self.tasks)} tasks measure nothing")
+        if "against" in self.parts and not self.against:
+            raise UsageError(f"part against: name whom, --against {','.join(RIVALS)}")
+
+    def quick(self) -> Self:
+        """Return a version that only shows that everything works; its numbers say nothing."""
+        return replace(
+            self, physics_steps=256, engine_steps=8, exchange_turns=50, iterations=1,
+            num_peers=self.num_peers[:2],
+        )  # fmt: skip
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _check(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise UsageError(f"unknown {what} {name!r}; known: {', '.join(known)}")

@@ -1,0 +1,69 @@
+"""Processes that measure at the same moment, each with one thread, as the peers have."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from p2p import launch
+from p2p.exchange import Arena, Exchange
+
+T = TypeVar("T")
+PRELOADED = ("p2p.bench.exchanges", "p2p.bench.bare")
+
+
+def run_together(
+    work: Callable[..., T], arguments: Sequence[tuple[Any, ...]], slot_bytes: int = 64
+) -> list[T]:
+    """Return what `work(exchange, *arguments[rank])` returns, by rank, one process each.
+
+    Args:
+        work: a module's function; calling its exchange is what synchronises the processes.
+        slot_bytes: room for what they exchange.
+
+    Raises:
+        RuntimeError: one of them failed; with its traceback.
+    """
+    context = launch.start_server(*PRELOADED)
+    arena = Arena(len(arguments), slot_bytes)
+    children, pipes = [], []
+    try:
+        with launch.without_main():
+            for rank, own in enumerate(arguments):
+                ours, theirs = context.Pipe(duplex=False)
+                args = (theirs, work, arena, rank, own)
+                child = context.Process(target=_child, args=args, daemon=True)
+                child.start()
+                theirs.close()
+                children.append(child)
+                pipes.append(ours)
+        return [_received(pipe) for pipe in pipes]
+    finally:
+        arena.abort()
+        for child in children:
+            child.join(1.0)
+            if child.is_alive():
+                child.kill()
+                child.join()
+
+
+def _child(
+    pipe: Connection, work: Callable[..., Any], arena: Arena, rank: int, own: tuple[Any, ...]
+) -> None:
+    launch.die_with_parent()
+    try:
+        pipe.send((work(Exchange(arena, rank, launch.orphaned), *own), ""))
+    except Exception:
+        pipe.send((None, traceback.format_exc()))
+
+
+def _received(pipe: Connection) -> Any:
+    try:
+        value, failure = pipe.recv()
+    except EOFError:
+        value, failure = None, "it was killed"
+    if failure:
+        raise RuntimeError(f"a measuring process failed: {failure}")
+    return value

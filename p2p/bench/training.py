@@ -1,0 +1,213 @@
+"""Parts train and scaling: `p2p train` as a user runs it, beside the limit on as many cores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+from p2p.bench.bare import DOMAINS, ENVS, bare_rate
+from p2p.bench.measure import Candidate, Measurement, Report, alternate, compare
+from p2p.bench.settings import Settings, cores
+from p2p.bench.together import run_together
+from p2p.config import build_config
+from p2p.errors import P2PError
+
+# The command, but that it dies with the benchmark, whatever ends that. With -P, as a console
+# script has it: files of the working directory must not pass for modules.
+PROGRAM = (
+    "from p2p.launch import die_with_parent; die_with_parent(); "
+    "from p2p.cli.main import main; main()"
+)
+TRAINED = (
+    "p2p train with its default settings: randomised domains, physics, inference, update, "
+    "exchange, journal; the first iteration, checkpoints and start-up not counted"
+)
+
+
+class Trained(NamedTuple):
+    """What one run of the command showed of itself."""
+
+    steps_per_second: float
+    waiting: float  # share of the peers' time
+    private: float  # MiB that one peer shares with nobody, mean over peers
+    startup: float  # s, from the command to the start of the first iteration
+    policy: Path  # of peer 0, at the end
+
+
+def train_once(
+    task: str, folder: Path, iterations: int, num_peers: int = 2, seed: int = 0
+) -> Trained:
+    """Run `p2p train` into `folder` (made anew) and watch it.
+
+    Args:
+        iterations: how many to time, after one that is not.
+
+    Raises:
+        P2PError: the command failed; with its last line.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    steps = build_config().steps_per_iteration * (iterations + 1)
+    method = ["--method", "p2pdrl", "--peers", str(num_peers), "--seed", str(seed)]
+    command = [
+        sys.executable, "-P", "-c", PROGRAM, "train", "--env", task, *method, "--total-steps", str(steps),
+        "--final-episodes", "0", "--out", str(folder), "--json",
+    ]  # fmt: skip
+    begun = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True)
+        try:
+            records, first, private = _watch(process, iterations, begun)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        complaints.seek(0)
+        if process.returncode or len(records) <= iterations:
+            last = complaints.read().strip().splitlines()[-1:]
+            raise P2PError(f"`p2p train` failed (exit {process.returncode}): {' '.join(last)}")
+    policy = folder / "policies" / "peer-0.safetensors"
+    return summarise(records, first, private, policy)
+
+
+def _watch(
+    process: subprocess.Popen[str], iterations: int, begun: float
+) -> tuple[list[dict[str, Any]], float, float]:
+    """Return the iterations' records, when the first was over (s), and private memory (MiB)."""
+    records: list[dict[str, Any]] = []
+    first = private = 0.0
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] != "iteration":
+            continue
+        records.append(event)
+        if len(records) == 1:
+            first = time.perf_counter() - begun
+        if len(records) == iterations:  # the next one is running
+            private = private_memory(process.pid)
+    return records, first, private
+
+
+def summarise(records: list[dict[str, Any]], first: float, private: float, policy: Path) -> Trained:
+    """Return what the records say.
+
+    Args:
+        records: the journal's, one an iteration; the first is not timed.
+        first: seconds from the command to the end of the first iteration.
+    """
+    timed = records[1:]
+    steps = timed[-1]["steps"] - records[0]["steps"]
+    times = [peer["time"] for record in timed for peer in record["peers"]]
+    waiting = sum(time["waiting"] for time in times) / sum(sum(time.values()) for time in times)
+    busy = max(sum(peer["time"].values()) for peer in records[0]["peers"])
+    rate = steps / sum(record["seconds"] for record in timed)
+    return Trained(rate, waiting, private, first - busy, policy)
+
+
+def private_memory(parent: int) -> float:
+    """Return the private MiB of a peer of the `p2p train` with this id, mean over peers."""
+    peers = [peer for server in _children(parent) for peer in _children(server)]
+    return mean([_private(peer) for peer in peers] or [0.0])
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        tasks = Path(f"/proc/{pid}/task").glob("*/children")
+        return [int(child) for file in tasks for child in file.read_text().split()]
+    return []
+
+
+def _private(pid: int) -> float:
+    total = 0
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_"):
+                total += int(line.split()[1])  # KiB
+    return total / 1024
+
+
+def bare_on_cores(num: int, task: str, steps: int, seed: int, policy: Path) -> float:
+    """Return steps/s of the bare loop in `num` processes at once."""
+    eps_tr = build_config().eps_tr
+    return sum(run_together(bare_rate, [(task, steps, seed, policy, eps_tr)] * num))
+
+
+def measure_training(
+    settings: Settings, task: str, folder: Path, report: Report
+) -> list[Measurement]:
+    """Return training steps/s at K=2; its ratio to the bare loop is the efficiency."""
+    num_peers, rounds = 2, iter(range(settings.rounds))
+    num, latest, startups = min(num_peers, cores()), [Path()], []
+
+    def train() -> float:
+        found = train_once(task, folder, settings.iterations, num_peers, next(rounds))
+        latest[0] = found.policy
+        startups.append(found.startup)
+        return found.steps_per_second
+
+    def bare() -> float:
+        return bare_on_cores(num, task, settings.physics_steps, len(startups), latest[0])
+
+    name = f"bare mj_step, {num} processes"
+    limit = (
+        f"mj_step(model, data, frame_skip) and writing ctrl, nothing else, summed over {num} "
+        f"processes at once; actions of the policy that this round trained, sampled; {DOMAINS} "
+        f"domains of its training distribution, {ENVS} episodes in each; resets included"
+    )
+    candidates = [
+        Candidate(f"p2p train, K={num_peers}", train, TRAINED, name), Candidate(name, bare, limit),
+    ]  # fmt: skip
+    found = compare("train", task, "steps/s", candidates, settings.rounds, report)
+    startup = "from the command to the first iteration's start; kernels in the cache"
+    name = f"start-up, K={num_peers}"
+    return [*found, Measurement("train", task, name, "s", startup, tuple(startups))]
+
+
+COLUMNS = {  # of part scaling: unit and what is included, by field of `Trained`
+    "steps_per_second": ("steps/s", TRAINED),
+    "waiting": ("share", "of the peers' time, spent waiting for one another; mean over peers"),
+    "private": (
+        "MiB", "of a peer, in no other process (Private_* of smaps_rollup); mean over peers",
+    ),
+    "startup": ("s", "from the command to the first iteration's start; kernels in the cache"),
+}  # fmt: skip
+
+
+def measure_scaling(
+    settings: Settings, task: str, folder: Path, report: Report
+) -> list[Measurement]:
+    """Return speed, waiting, memory and start-up by K; the ratio is to K=2, else to the first."""
+    trained: dict[int, list[Trained]] = {K: [] for K in settings.num_peers}
+
+    def measure(K: int) -> Callable[[], float]:
+        def run() -> float:
+            seed = len(trained[K])
+            trained[K].append(train_once(task, folder, settings.iterations, K, seed))
+            return trained[K][-1].steps_per_second
+
+        return run
+
+    alternate(
+        [measure(K) for K in trained], settings.rounds,
+        lambda turn: report(f"scaling {task}: round {turn + 1} of {settings.rounds}"),
+    )  # fmt: skip
+    base, out = 2 if 2 in trained else settings.num_peers[0], []
+    for column, (unit, includes) in COLUMNS.items():
+        by_peers = {
+            K: Measurement(
+                "scaling", task, f"K={K}", unit, includes, tuple(getattr(t, column) for t in runs)
+            )
+            for K, runs in trained.items()
+        }
+        relative = column == "steps_per_second"
+        out += [m.over(by_peers[base]) if relative else m for m in by_peers.values()]
+    return out

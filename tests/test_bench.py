@@ -1,0 +1,299 @@
+"""What `p2p bench` measures and how it counts; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from made import make_policy
+
+from cli.bench import bench
+from cli.bench_tables import markdown, sheets
+from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results
+from p2p.bench.bare import BareLoop, Script, record_script
+from p2p.bench.engines import stepping
+from p2p.bench.exchanges import cost, work_and_exchange
+from p2p.bench.measure import Candidate, alternate, compare
+from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play
+from p2p.bench.rivals import check_installed, rate, setups
+from p2p.bench.training import private_memory, summarise
+from p2p.config import TASKS
+from p2p.domains import Domain
+from p2p.envs import RandomisedEnvs
+from p2p.errors import BadArtefact, UsageError
+
+ELSEWHERE = Domain(wind=3.0, friction=0.8, mass=1.3, gravity=0.9, initial_position=0.05)
+
+approx = pytest.approx
+
+
+def measured(name: str, *values: float, unit: str = "steps/s") -> Measurement:
+    return Measurement("train", "hopper", name, unit, "all of it", values)
+
+
+def results(*found: Measurement) -> Results:
+    return Results(found, {"cpu": "abacus", "cpus": 2, "load": 0.1}, {"rounds": 3})
+
+
+# Arithmetic ------------------------------------------------------------------
+
+
+def test_a_ratio_is_the_median_of_ratios_within_a_round():
+    """1/1, 10/5, 30/100: median 1; the medians' own ratio, 10/5, would be 2."""
+    ratio = measured("ours", 1, 10, 30).over(measured("bare", 1, 5, 100)).ratio
+    assert ratio == Spread(approx(0.3), approx(1.0), approx(2.0))
+
+
+def test_measures_take_turns():
+    """A B A B: each candidate once a round, so that a slow minute slows both."""
+    calls: list[str] = []
+
+    def measure(name: str) -> Any:
+        return lambda: calls.append(name) or float(len(calls))
+
+    values = alternate([measure("A"), measure("B")], 3, lambda turn: None)
+    assert "".join(calls) == "ABABAB"
+    assert values == [[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]
+
+
+def test_each_candidate_is_compared_with_its_own_baseline():
+    """Two baselines in one comparison: neither is taken for the other."""
+    candidates = [
+        Candidate("one", lambda: 2.0, "x"),
+        Candidate("two", lambda: 5.0, "x"),
+        Candidate("fast", lambda: 10.0, "x", "two"),
+    ]
+    *_, fast = compare("physics", "ant", "steps/s", candidates, 2, lambda text: None)
+    assert (fast.baseline, fast.ratios) == ("two", (2.0, 2.0))
+
+
+def test_an_exchange_costs_what_exceeds_the_slowest_peers_work():
+    """2 turns of 3 and 1, then 1 and 3 ms; 8 ms of wall: 1 ms each is nobody's work."""
+    own = np.array([[3e-3, 1e-3], [1e-3, 3e-3]])
+    assert cost([8e-3, 7.9e-3], own, num_cores=2) == approx(1000.0)
+
+
+def test_more_peers_than_cores_are_not_blamed_on_the_exchange():
+    """4 ms of work on each of 4 peers takes 8 ms on 2 cores, however they meet."""
+    assert cost([9e-3] * 4, np.full((4, 1), 4e-3), num_cores=2) == approx(1000.0)
+
+
+def record(iteration: int, seconds: float, waiting: float) -> dict[str, Any]:
+    time = {"physics": 1.0, "policy": 0.5, "update": 1.5, "waiting": waiting}
+    return {"steps": 4096 * (iteration + 1), "seconds": seconds, "peers": [{"time": time}] * 2}
+
+
+def test_training_is_timed_after_its_first_iteration():
+    """Start-up and the first iteration's 90 s count nowhere but in the start-up."""
+    records = [record(0, 90.0, 0.0), record(1, 4.0, 1.0), record(2, 4.0, 1.0)]
+    found = summarise(records, 5.0, 40.0, Path("policy"))
+    assert found.steps_per_second == 4096 / 4
+    assert found.waiting == approx(1 / 4)  # 1 of 4 s
+    assert found.startup == approx(5.0 - 3.0)  # less what the first iteration's phases took
+
+
+# The same physics --------------------------------------------------------------
+
+
+def final_states(script: Script) -> tuple[Any, Any]:
+    """Return the physics at the script's end, by the bare loop and by our envs."""
+    loop = BareLoop(script)
+    loop.run()
+    envs = RandomisedEnvs(script.task, script.action.shape[1])
+    envs.set_domains([script.domain])
+    play(envs, script)
+    return loop.final, envs.state()["physics"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_bare_loop_does_the_same_physics_as_our_envs(task):
+    """Equal final states to the last bit, over resets, in a domain with everything shifted."""
+    script = record_script(task, 3, 60, seed=1, domain=ELSEWHERE)
+    bare, ours = final_states(script)
+    np.testing.assert_array_equal(bare, ours)
+
+
+def test_scripts_hold_resets():
+    """Random actions fell Hopper several times; its episodes tile the script's steps."""
+    script = record_script("hopper", 2, 120, seed=0)
+    for episodes in script.episodes:
+        assert len(episodes) > 2
+        assert (episodes[0].first, episodes[-1].last) == (0, 120)
+        assert all(a.last == b.first for a, b in pairwise(episodes))
+    assert script.steps == 240
+
+
+def test_the_gymnasium_loop_does_the_same_physics(monkeypatch):
+    """Its env ends where the bare loop ends, resets and all."""
+    script = record_script("hopper", 1, 120, seed=3)
+    made: list[Any] = []
+    make = gymnasium.make
+    monkeypatch.setattr(gymnasium, "make", lambda name: made.append(make(name)) or made[-1])
+    gymnasium_loop(script)()
+    loop = BareLoop(script)
+    loop.run()
+    data = made[0].unwrapped.data
+    np.testing.assert_array_equal(data.qpos, loop.data.qpos)
+    np.testing.assert_array_equal(data.qvel, loop.data.qvel)
+    made[0].close()
+
+
+def test_a_playback_can_be_repeated():
+    """Every round measures the same steps."""
+    script = record_script("walker2d", 2, 40, seed=0)
+    loop = BareLoop(script)
+    loop.run()
+    first = loop.final.copy()
+    loop.run()
+    np.testing.assert_array_equal(loop.final, first)
+
+
+def test_a_policy_acts_where_one_is_given():
+    """Its actions differ from random ones, and are the same for the same seed."""
+    policy = make_policy("hopper")
+    first, again = (record_script("hopper", 1, 20, 5, policy).action for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, record_script("hopper", 1, 20, 5).action)
+
+
+# What is measured ----------------------------------------------------------------
+
+
+def test_both_engines_take_the_steps_asked_for():
+    """A time is that of one step, whatever the number of steps."""
+    for engine in ("fused", "autograd"):
+        assert 0 < stepping(engine, "hopper", 2)() < 1e7
+
+
+def test_work_between_exchanges_is_at_least_what_was_asked(monkeypatch):
+    """Each turn's CPU seconds are returned, one a turn."""
+    turns: list[int] = []
+    wall, own = work_and_exchange(lambda vector: turns.append(1), 3, 1e-3)  # type: ignore[arg-type]
+    assert own.shape == (3,)
+    assert (own >= 1e-3).all()
+    assert wall >= own.sum() * 0.99
+    assert len(turns) == 4  # the first starts the clock
+
+
+def test_a_process_without_peers_has_no_private_memory():
+    """A run that ended before it was looked at: 0, not an error."""
+    assert private_memory(2**22 + 1) == 0.0
+
+
+@pytest.mark.parametrize("rival", ["sb3", "cleanrl", "envpool"])
+def test_every_setup_of_a_rival_divides_an_iteration(rival):
+    """4096 steps an iteration, whatever the number of its envs."""
+    assert all(4096 % setup.num_envs == 0 for setup in setups(rival))
+
+
+def test_cleanrls_recipe_counts_the_iterations_asked_for(monkeypatch):
+    """One mark an iteration and one for the untimed first; a tiny batch stands in."""
+    from p2p.bench import cleanrl
+    from p2p.config import build_config
+
+    tiny = build_config(steps_per_iteration=128, num_epochs=1, num_minibatches=2)
+    monkeypatch.setattr(cleanrl, "build_config", lambda: tiny)
+    order = {"rival": "cleanrl", "task": "hopper", "iterations": 2, "seed": 0, "num_envs": 2}
+    marks = cleanrl.train_cleanrl(order)
+    assert len(marks) == 3
+    assert marks == sorted(marks)
+
+
+def test_a_rivals_failure_is_told(monkeypatch):
+    """Its last line is the reason."""
+    monkeypatch.setattr("p2p.bench.rivals.PROGRAM", "raise SystemExit('no such thing')")
+    with pytest.raises(Exception, match=r"sb3 failed on hopper \(1 envs.*no such thing"):
+        rate("sb3", "hopper", setups("sb3")[0], 1)
+
+
+def test_a_missing_rival_is_named_with_what_to_install(monkeypatch):
+    monkeypatch.setattr("p2p.bench.rivals.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"needs envpool.*p2p\[bench\]"):
+        check_installed(("envpool",))
+
+
+def test_gymnasium_knows_all_tasks():
+    assert set(GYMNASIUM_IDS) == set(TASKS)
+    assert all(name in gymnasium.registry for name in GYMNASIUM_IDS.values())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"parts": ("fisics",)}, {"tasks": ("hoper",)}, {"against": ("tb3",)}, {"rounds": 0}]
+)
+def test_settings_that_measure_nothing_are_refused(wrong):
+    with pytest.raises(UsageError):
+        Settings(**wrong)
+
+
+# What is shown ---------------------------------------------------------------------
+
+
+def test_results_survive_their_file(tmp_path):
+    """Committed data give the tables that the measurement gave."""
+    bare = measured("bare", 10.0, 12.0, 11.0)
+    found = results(measured("ours", 6.0, 7.0, 8.0).over(bare), bare)
+    found.save(tmp_path / "bench.json")
+    again = load_results(tmp_path / "bench.json")
+    assert again == Results(list(found.measurements), found.machine, found.settings)
+    assert markdown(again) == markdown(found)
+
+
+def test_json_says_what_each_number_includes(tmp_path):
+    """Every measurement has its values, spread, unit, and what it includes."""
+    row = results(measured("ours", 3.0, 1.0, 2.0)).to_dict()["measurements"][0]
+    assert (row["low"], row["median"], row["high"]) == (1.0, 2.0, 3.0)
+    assert (row["unit"], row["includes"], row["ratio"]) == ("steps/s", "all of it", None)
+    json.dumps(row, allow_nan=False)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    for text in ("{}", "[]", "no json", '{"format": "p2p-bench-0"}'):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(BadArtefact, match=r"x\.json"):
+            load_results(tmp_path / "x.json")
+
+
+def test_every_part_has_a_table():
+    """A part without one would be measured and not shown."""
+    for part in PARTS:
+        found = results(measured("ours", 1.0)._replace(part=part))
+        assert len(list(sheets(found))) == 1
+
+
+def test_markdown_shows_ratio_range_and_note():
+    """Median, range, ratio and its range, and the note that its last column points to."""
+    bare = measured("bare", 1000.0, 2000.0, 4000.0)
+    text = markdown(results(measured("ours", 500.0, 1000.0, 1000.0).over(bare)))
+    row = "| hopper | ours | 1,000 | 500 - 1,000 | steps/s | 0.50 | 0.25 - 0.50 | bare | 1 |"
+    assert row in text
+    assert "1. all of it" in text
+
+
+def test_the_command_measures_and_saves(tmp_path):
+    """One short round of physics, end to end; the same tables come from the file."""
+    file = tmp_path / "bench.json"
+    options = ["--quick", "--only", "physics", "--tasks", "Hopper-v5", "--save", str(file)]
+    done = CliRunner().invoke(bench, [*options, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert found == json.loads(file.read_text())
+    names = [m["name"] for m in found["measurements"]]
+    assert "p2p envs, N=16" in names
+    assert all(m["includes"] for m in found["measurements"])
+    again = CliRunner().invoke(bench, ["--from", str(file), "--markdown"], catch_exceptions=False)
+    assert again.stdout.startswith(found["machine"]["cpu"])
+    assert all(name in again.stdout for name in names)
+
+
+@pytest.mark.parametrize(
+    "options", [["--json", "--markdown"], ["--only", "physics", "--against", "sb3"]]
+)
+def test_options_that_contradict_are_refused(options):
+    with pytest.raises(UsageError):
+        CliRunner().invoke(bench, options, catch_exceptions=False, standalone_mode=False)
