@@ -58,8 +58,8 @@ def train_once(
     steps = build_config().steps_per_iteration * (iterations + 1)
     method = ["--method", "p2pdrl", "--peers", str(num_peers), "--seed", str(seed)]
     command = [
-        sys.executable, "-P", "-c", PROGRAM, "train", "--env", task, *method, "--total-steps", str(steps),
-        "--final-episodes", "0", "--out", str(folder), "--json",
+        sys.executable, "-P", "-c", PROGRAM, "train", "--env", task, *method,
+        "--total-steps", str(steps), "--final-episodes", "0", "--out", str(folder), "--json",
     ]  # fmt: skip
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as complaints:
