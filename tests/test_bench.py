@@ -21,7 +21,7 @@ from p2p.bench.engines import stepping
 from p2p.bench.exchanges import cost, work_and_exchange
 from p2p.bench.measure import Candidate, alternate, compare
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play
-from p2p.bench.rivals import check_installed, rate, setups
+from p2p.bench.rivals import NEEDS, check_installed, rate, setups
 from p2p.bench.training import private_memory, summarise
 from p2p.config import TASKS
 from p2p.domains import Domain
@@ -213,8 +213,8 @@ def test_a_rivals_failure_is_told(monkeypatch):
 
 
 def test_a_missing_rival_is_named_with_what_to_install(monkeypatch):
-    monkeypatch.setattr("p2p.bench.rivals.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"needs envpool.*p2p\[bench\]"):
+    monkeypatch.setitem(NEEDS, "envpool", "no_such_pool")
+    with pytest.raises(UsageError, match=r"envpool needs no_such_pool.*p2p\[bench\]"):
         check_installed(("envpool",))
 
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,12 +59,18 @@ def setups(rival: str) -> list[Setup]:
 
 
 def check_installed(rivals: tuple[str, ...]) -> None:
-    """Raise UsageError for a trainer whose package is missing."""
+    """Raise UsageError for a trainer whose package is missing or cannot be imported.
+
+    In another process: what they load must not weigh on what is measured in this one.
+    """
     for rival in rivals:
-        if find_spec(NEEDS[rival]) is None:
+        command = [sys.executable, "-P", "-c", f"import {NEEDS[rival]}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:]
             raise UsageError(
-                f"--against {rival} needs {NEEDS[rival]}, which is not installed; "
-                "pip install 'p2p[bench]'"
+                f"--against {rival} needs {NEEDS[rival]}, which cannot be imported "
+                f"({' '.join(last)}); pip install 'p2p[bench]', or leave it out"
             )
 
 

@@ -1,0 +1,77 @@
+"""docs/add-a-method.md does what it says: its code is run as it stands there."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from p2p import config as config_module
+from p2p import methods
+from p2p.config import MANY, MethodFacts, TrainConfig
+from p2p.exchange import Arena, Exchange
+from p2p.peer import Checkpoint, run_peer, slot_bytes
+
+PAGE = Path(__file__).parents[1] / "docs" / "add-a-method.md"
+SMALL = {
+    "task": "hopper", "total_steps": 1536, "steps_per_iteration": 768, "num_epochs": 2,
+    "num_minibatches": 4, "final_episodes": 0, "learning_rate": 1e-3,
+}  # fmt: skip
+
+
+@pytest.fixture
+def mean_peer(monkeypatch):
+    """The page's method, registered as the page says, until the test ends."""
+    monkeypatch.setattr(methods, "METHOD_CLASSES", dict(methods.METHOD_CLASSES))
+    monkeypatch.setattr("p2p.peer.METHOD_CLASSES", methods.METHOD_CLASSES)
+    before = dict(config_module.METHODS)
+    names = {
+        "METHOD_CLASSES": methods.METHOD_CLASSES,
+        "METHODS": config_module.METHODS,
+        "MethodFacts": MethodFacts,
+        "MANY": MANY,
+    }
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        exec(block, names)
+    yield
+    config_module.METHODS.clear()
+    config_module.METHODS.update(before)
+
+
+def train_in_threads(config: TrainConfig) -> list[np.ndarray]:
+    """Run the peers in threads, which know what this test registered; return their actors."""
+    arena = Arena(config.num_peers, slot_bytes(config))
+    actors: dict[int, np.ndarray] = {}
+
+    def run(rank: int) -> None:
+        def report(message: object) -> None:
+            if isinstance(message, Checkpoint):
+                actors[rank] = message.state["engine.actor"]
+
+        run_peer(rank, config, Exchange(arena, rank), report)
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(config.num_peers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [actors[k] for k in range(config.num_peers)]
+
+
+@pytest.mark.usefixtures("mean_peer")
+def test_the_pages_method_is_p2pdrl_where_there_is_one_other():
+    """The mean of one peer is that peer: at K = 2 both methods are the same, bit for bit."""
+    ours = train_in_threads(TrainConfig(method="mean-peer", num_peers=2, **SMALL))
+    theirs = train_in_threads(TrainConfig(method="p2pdrl", num_peers=2, **SMALL))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("mean_peer")
+def test_and_is_another_method_where_there_are_two():
+    ours = train_in_threads(TrainConfig(method="mean-peer", num_peers=3, **SMALL))
+    theirs = train_in_threads(TrainConfig(method="p2pdrl", num_peers=3, **SMALL))
+    assert (ours[0] != theirs[0]).any()
