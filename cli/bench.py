@@ -38,7 +38,7 @@ BUSY = 0.5  # load average a core beyond which the numbers are of another progra
 @click.option("--only", metavar="PART,...", help="Parts to measure [default: all].")
 @click.option("--tasks", metavar="TASK,...", help="Tasks [default: all five].")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds, in turns [default: 5].")
-@click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl, envpool.")
+@click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl.")
 @click.option(
     "--run", "runs", type=FOLDER, multiple=True, metavar="RUN",
     help="Its policy acts in part physics, for its task [default: random actions].",

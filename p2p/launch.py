@@ -42,9 +42,14 @@ def start_server(*modules: str) -> ForkServerContext:
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let processes started within use one thread each, whatever library they load."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    """Let processes started within use one thread each, whatever library they load.
+
+    They also look for modules in no working directory: a file there named like one of
+    Python's own must not be taken for it.
+    """
+    names = (*ONE_THREAD, "PYTHONSAFEPATH")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
     try:
         yield
     finally:

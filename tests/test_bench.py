@@ -13,8 +13,6 @@ import pytest
 from click.testing import CliRunner
 from made import make_policy
 
-from cli.bench import bench
-from cli.bench_tables import markdown, sheets
 from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results
 from p2p.bench.bare import BareLoop, Script, record_script
 from p2p.bench.engines import stepping
@@ -23,6 +21,8 @@ from p2p.bench.measure import Candidate, alternate, compare
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play
 from p2p.bench.rivals import NEEDS, check_installed, rate, setups
 from p2p.bench.training import private_memory, summarise
+from p2p.cli.bench import bench
+from p2p.cli.bench_tables import markdown, sheets
 from p2p.config import TASKS
 from p2p.domains import Domain
 from p2p.envs import RandomisedEnvs
@@ -186,7 +186,7 @@ def test_a_process_without_peers_has_no_private_memory():
     assert private_memory(2**22 + 1) == 0.0
 
 
-@pytest.mark.parametrize("rival", ["sb3", "cleanrl", "envpool"])
+@pytest.mark.parametrize("rival", ["sb3", "cleanrl"])
 def test_every_setup_of_a_rival_divides_an_iteration(rival):
     """4096 steps an iteration, whatever the number of its envs."""
     assert all(4096 % setup.num_envs == 0 for setup in setups(rival))
@@ -213,9 +213,9 @@ def test_a_rivals_failure_is_told(monkeypatch):
 
 
 def test_a_missing_rival_is_named_with_what_to_install(monkeypatch):
-    monkeypatch.setitem(NEEDS, "envpool", "no_such_pool")
-    with pytest.raises(UsageError, match=r"envpool needs no_such_pool.*p2p\[bench\]"):
-        check_installed(("envpool",))
+    monkeypatch.setitem(NEEDS, "sb3", "no_such_pool")
+    with pytest.raises(UsageError, match=r"sb3 needs no_such_pool.*p2p\[bench\]"):
+        check_installed(("sb3",))
 
 
 def test_gymnasium_knows_all_tasks():

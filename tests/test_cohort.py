@@ -256,3 +256,17 @@ def test_an_interrupted_run_is_not_finished(started, tmp_path):
     started.send_signal(signal.SIGINT)
     assert "Finished" not in started.stdout.read().splitlines()
     assert RunFolder.open(tmp_path / "run").result() is None
+
+
+def test_a_file_named_like_a_module_of_pythons_is_left_alone(tmp_path):
+    """People train in folders with files of any name; the fork server must import none."""
+    here, script = tmp_path / "here", tmp_path / "bin" / "run.py"
+    here.mkdir()
+    script.parent.mkdir()
+    script.write_text(SCRIPT)
+    (here / "selectors.py").write_text("raise SystemExit('imported by mistake')")
+    config = small(total_steps=512).model_dump_json()
+    args = [sys.executable, str(script), config, str(tmp_path / "run")]
+    done = subprocess.run(args, cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Finished"

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Normal
 
 from p2p.config import TrainConfig, build_config
 
-Array = NDArray[Any]
 OBS_LIMIT = REWARD_LIMIT = 10.0
 
 
@@ -56,54 +54,6 @@ class Agent(nn.Module):
         return action, log_prob, entropy, self.critic(obs).squeeze(1)
 
 
-class Running:
-    """Running moments of what is normalised."""
-
-    def __init__(self, size: int) -> None:
-        self.count, self.mean, self.variance = 1e-4, np.zeros(size), np.ones(size)
-
-    def add(self, rows: Array) -> None:
-        """Merge the moments of `rows` [N, size]."""
-        count, mean, variance = len(rows), rows.mean(0), rows.var(0)
-        total, delta = self.count + count, mean - self.mean
-        spread = self.variance * self.count + variance * count
-        self.variance = (spread + delta**2 * self.count * count / total) / total
-        self.mean = self.mean + delta * count / total
-        self.count = total
-
-
-class Normalised:
-    """A vector env whose observations and rewards are normalised; for one without wrappers."""
-
-    def __init__(self, env: Any, discount: float) -> None:
-        self.env, self.discount = env, discount
-        self.single_action_space = env.action_space
-        self.single_observation_space = env.observation_space
-        self._obs, self._returns = Running(env.observation_space.shape[0]), Running(1)
-        self._sum = np.zeros(env.config["num_envs"])
-
-    def reset(self, seed: int) -> tuple[Array, Any]:
-        """Start all episodes; the seed was given when the env was made."""
-        obs, info = self.env.reset()
-        return self._normalise(obs), info
-
-    def step(self, action: Array) -> tuple[Array, Array, Array, Array, Any]:
-        """Step all envs."""
-        low, high = self.single_action_space.low, self.single_action_space.high
-        clipped = np.clip(action, low, high).astype(self.single_action_space.dtype)
-        obs, reward, terminated, truncated, info = self.env.step(clipped)
-        self._sum = self._sum * self.discount * (1 - terminated) + reward
-        self._returns.add(self._sum[:, None])
-        scaled = reward / np.sqrt(self._returns.variance + 1e-8)
-        scaled = np.clip(scaled, -REWARD_LIMIT, REWARD_LIMIT)
-        return self._normalise(obs), scaled, terminated, truncated, info
-
-    def _normalise(self, obs: Array) -> Array:
-        self._obs.add(obs)
-        scaled: Array = (obs - self._obs.mean) / np.sqrt(self._obs.variance + 1e-8)
-        return np.clip(scaled, -OBS_LIMIT, OBS_LIMIT)
-
-
 def _gymnasium_envs(task: str, num_envs: int, discount: float) -> Any:
     import gymnasium as gym
     from gymnasium import wrappers as wrap
@@ -124,21 +74,6 @@ def _gymnasium_envs(task: str, num_envs: int, discount: float) -> Any:
 
     same_step = gym.vector.AutoresetMode.SAME_STEP
     return gym.vector.SyncVectorEnv([make] * num_envs, autoreset_mode=same_step)
-
-
-def _envpool_envs(task: str, num_envs: int, discount: float, seed: int) -> Any:
-    import os
-
-    import envpool
-
-    from p2p.bench.physics import GYMNASIUM_IDS
-
-    name = GYMNASIUM_IDS[task].replace("-v5", "-v4")
-    threads = min(num_envs, len(os.sched_getaffinity(0)))
-    env = envpool.make(
-        name, env_type="gymnasium", num_envs=num_envs, num_threads=threads, seed=seed
-    )
-    return Normalised(env, discount)
 
 
 class Buffer:
@@ -200,10 +135,7 @@ def train_cleanrl(order: dict[str, Any]) -> list[float]:
     config, num_envs = build_config(), order["num_envs"]
     task, seed, iterations = order["task"], order["seed"], order["iterations"] + 1
     torch.manual_seed(seed)
-    if order["rival"] == "envpool":
-        envs = _envpool_envs(task, num_envs, config.discount, seed)
-    else:
-        envs = _gymnasium_envs(task, num_envs, config.discount)
+    envs = _gymnasium_envs(task, num_envs, config.discount)
     obs_dim = envs.single_observation_space.shape[0]
     action_dim = envs.single_action_space.shape[0]
     agent = Agent(obs_dim, action_dim, config.hidden_sizes)

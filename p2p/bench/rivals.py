@@ -22,7 +22,7 @@ from p2p.config import build_config
 from p2p.errors import P2PError, UsageError
 from p2p.launch import ONE_THREAD
 
-NEEDS = {"sb3": "stable_baselines3", "cleanrl": "gymnasium", "envpool": "envpool"}
+NEEDS = {"sb3": "stable_baselines3", "cleanrl": "gymnasium"}
 PROGRAM = (
     "from p2p.launch import die_with_parent; die_with_parent(); "
     "from p2p.bench.rivals import main; main()"
@@ -31,7 +31,6 @@ INCLUDES = {
     "sb3": "stable-baselines3 PPO, MlpPolicy 64x64 tanh, cpu, no VecNormalize, no logging",
     "cleanrl": "the recipe of CleanRL's ppo_continuous_action in torch eager on Gymnasium's "
     "SyncVectorEnv with its normalising wrappers, no logging",
-    "envpool": "the same recipe on EnvPool, normalising in numpy, no logging",
 }
 
 
@@ -53,8 +52,6 @@ def setups(rival: str) -> list[Setup]:
     if rival == "sb3":
         threads = sorted({1, num})
         return [Setup(*pair) for t in threads for pair in ((1, t), (2, t), (max(2, num), t, True))]
-    if rival == "envpool":  # as many envs as threads wait for the slowest; four times as many less
-        return [Setup(num, 1), Setup(4 * num, 1)]
     return [Setup(1, 1), Setup(4, 1)]
 
 

@@ -18,7 +18,7 @@ PARTS = {  # in this order; name: what it measures
     "scaling": "p2p train by the number of peers",
     "against": "p2p train beside other trainers",
 }
-RIVALS = ("sb3", "cleanrl", "envpool")
+RIVALS = ("sb3", "cleanrl")
 TASKS = ("hopper", "walker2d", "halfcheetah", "ant", "humanoid")
 
 
