@@ -23,7 +23,7 @@ from p2p.cli.plain import PlainLines
 from p2p.cli.train import _show, train
 from p2p.config import TrainConfig, build_config
 
-P2P = [sys.executable, "-c", "from p2p.cli.main import main; main()"]
+P2P = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
 HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")
 
 
@@ -330,7 +330,9 @@ def test_help_loads_nothing_heavy(args: list[str]) -> None:
         "except SystemExit as end: assert not end.code\n"
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith(("Usage: p2p", "p2p 0."))
     assert done.stderr == "[]\n"
 

@@ -173,7 +173,7 @@ except P2PError as error:
 def started(tmp_path):
     """A run in a process group of its own, as a terminal would start it, two iterations in."""
     config = small(total_steps=10**6)
-    args = [sys.executable, "-c", SCRIPT, config.model_dump_json(), str(tmp_path / "run")]
+    args = [sys.executable, "-P", "-c", SCRIPT, config.model_dump_json(), str(tmp_path / "run")]
     running = subprocess.Popen(args, stdout=subprocess.PIPE, text=True, start_new_session=True)
     for _ in range(3):
         running.stdout.readline()

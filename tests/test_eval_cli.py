@@ -157,6 +157,8 @@ def test_help_loads_nothing_heavy() -> None:
         "except SystemExit as end: assert not end.code\n"
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("Usage: p2p eval ")
     assert done.stderr == "[]\n"

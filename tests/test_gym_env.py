@@ -242,7 +242,9 @@ def test_registering_loads_no_simulator():
         "import sys; from p2p.registration import register_envs as r; r(); r(); import gymnasium;"
         "gymnasium.spec('p2p/Ant-v5'); print({'mujoco', 'torch'} & set(sys.modules))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert (found.stdout.strip(), found.stderr) == ("set()", "")
 
 
@@ -265,7 +267,7 @@ def test_it_renders_headless_what_gymnasium_renders():
     """With MUJOCO_GL=egl, which has to be set before MuJoCo is imported."""
     environment = {**os.environ, "MUJOCO_GL": "egl"}
     run = subprocess.run(
-        [sys.executable, "-c", RENDER], env=environment, capture_output=True, text=True
+        [sys.executable, "-P", "-c", RENDER], env=environment, capture_output=True, text=True
     )
     if "EGL" in run.stderr and "AssertionError" not in run.stderr:
         pytest.skip("this machine has no EGL")
@@ -288,5 +290,7 @@ def test_importing_p2p_registers_the_ids_whichever_comes_first(order):
         else ""
     )
     code = f"{check}{order}\nprint(gymnasium.make('p2p/Hopper-v5', eps=0.2).unwrapped.envs.dt)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "0.008"

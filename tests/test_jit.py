@@ -10,7 +10,7 @@ from p2p import jit
 
 def test_other_engines_do_not_load_numba():
     code = "import sys, p2p.engine, p2p.engine.autograd; sys.exit('numba' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 def test_cache_lies_where_it_is_told_or_nowhere(tmp_path, monkeypatch):

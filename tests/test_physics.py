@@ -254,6 +254,6 @@ def test_a_domain_that_fits_no_robot_is_refused(domain: Domain, complaint: str):
 def test_loading_prints_and_writes_nothing(tmp_path: Any):
     """half_cheetah.xml is deprecated, which MuJoCo would print and log into the cwd."""
     code = "import p2p.physics as p; p.load_model('half_cheetah.xml')"
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    run = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
     assert list(itertools.chain(tmp_path.iterdir())) == []

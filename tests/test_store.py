@@ -79,7 +79,7 @@ def test_a_changed_version_is_named(run):
 def test_the_store_does_without_torch():
     """Reading a run must not cost seconds of importing what it never calls."""
     code = "import sys, p2p.store; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
 def test_runs_made_in_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_second_writer_is_refused_with_the_id_of_the_first_until_that_dies(tmp
     """Two writers would interleave two histories; SIGKILL must leave no stale lock."""
     RunFolder.create(CONFIG, tmp_path / "run").unlock()
     run = RunFolder.open(tmp_path / "run")
-    command = [sys.executable, "-c", HOLDER, str(run.path)]
+    command = [sys.executable, "-P", "-c", HOLDER, str(run.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout.readline() == b"locked\n"

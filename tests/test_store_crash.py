@@ -329,7 +329,7 @@ def test_a_storm_of_real_kills_never_costs_more_than_the_write_at_hand(tmp_path)
     reached = 0
     delays = random.Random(0)
     for _ in range(4):
-        command = [sys.executable, "-c", WRITER, str(run.path)]
+        command = [sys.executable, "-P", "-c", WRITER, str(run.path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             assert writer.stdout.readline() == b"ready\n"
             time.sleep(delays.uniform(0.1, 0.3))

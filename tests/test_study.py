@@ -37,7 +37,7 @@ from p2p.study import (
 from p2p.study.run import wait_until_free
 
 PLAYED = [sys.executable, str(Path(__file__).with_name("played_run.py"))]
-P2P = [sys.executable, "-c", "from p2p.cli.main import main; main()"]
+P2P = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
 TINY = """
 name = "tiny"
 [settings]

@@ -79,7 +79,9 @@ def is_healthy(bench: Bench) -> bool:
 def test_tasks_know_no_simulator():
     """They can be read, and tested, without MuJoCo, Gymnasium or torch."""
     code = "import p2p.tasks, sys; print({'mujoco', 'gymnasium', 'torch'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == "set()"
 
 
