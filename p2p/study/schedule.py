@@ -22,7 +22,7 @@ from p2p.store.files import disk_errors
 from p2p.store.lock import FolderLock
 from p2p.study.plan import Plan, PlannedRun, State
 
-COMMAND = [sys.executable, "-m", "p2p.study.run"]
+COMMAND = [sys.executable, "-P", "-m", "p2p.study.run"]
 POLL = 0.5  # s, between looks at a wish to stop
 INTERRUPTED = (128 + signal.SIGINT, -signal.SIGINT)  # the latter: before it took over SIGINT
 TYPICAL = {  # bare mj_step on one core, steps/s; only their order and ratios matter here
