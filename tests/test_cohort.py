@@ -122,7 +122,7 @@ def test_a_dead_peer_ends_the_run_with_its_name(tmp_path, number):
 
 def test_a_hung_peer_is_named(tmp_path):
     """Stopped, it is neither dead nor does it arrive; only its silence tells."""
-    events = cohort.train(small(total_steps=10**6, peer_timeout=5), out=tmp_path / "run")
+    events = cohort.train(small(total_steps=10**6, peer_timeout=20), out=tmp_path / "run")
     for event in events:
         if isinstance(event, cohort.Iterated) and event.record["iteration"] == 1:
             break
