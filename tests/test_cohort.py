@@ -155,7 +155,8 @@ def alive(pid: int) -> bool:
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with
 from p2p import cohort
 from p2p.config import TrainConfig
 from p2p.errors import P2PError
