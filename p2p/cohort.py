@@ -11,7 +11,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p import launch, peer, process
 from p2p.config import TrainConfig, build_config
@@ -131,6 +132,15 @@ def check_peers(config: TrainConfig) -> None:
             f"{config.num_peers} peers on {cores} cores would only wait for one another; "
             f"use at most {cores * MAX_PEERS_PER_CORE}"
         )
+
+
+def join_peers(parts: Sequence[peer.Checkpoint | peer.Milestone]) -> dict[str, NDArray[Any]]:
+    """Put the peers' states together, by rank, as a checkpoint names them."""
+    return {
+        f"peer{rank}.{name}": np.asarray(value)
+        for rank, part in enumerate(parts)
+        for name, value in part.state.items()
+    }
 
 
 def split_by_peer(tensors: dict[str, Any], num_peers: int) -> list[peer.State]:
@@ -281,7 +291,9 @@ class Ledger:
                 if isinstance(message, peer.Stopped):
                     stopped = True
                 else:
-                    yield self._complete([parts[k] for k in range(self.config.num_peers)])
+                    event = self._complete([parts[k] for k in range(self.config.num_peers)])
+                    if event is not None:
+                        yield event
         if stopped:
             raise Interrupted(
                 f"stopped after iteration {self.completed} of {self.config.num_iterations}; "
@@ -289,21 +301,19 @@ class Ledger:
                 signals.received or signal.SIGINT,
             )
 
-    def _complete(self, parts: list[Any]) -> Event:
-        """Write down what all peers have now reported."""
+    def _complete(self, parts: list[Any]) -> Event | None:
+        """Write down what all peers have now reported, by rank."""
         first = parts[0]
         if isinstance(first, peer.Iteration):
             record = self._record(first.iteration, [part.metrics for part in parts])
             self.run.append(record)
             self.completed = first.iteration + 1
             return Iterated(record)
+        if isinstance(first, peer.Milestone):
+            self.run.save_milestone(first.iteration, join_peers(parts))
+            return None
         if isinstance(first, peer.Checkpoint):
-            tensors = {
-                f"peer{rank}.{name}": np.asarray(value)
-                for rank, part in enumerate(parts)
-                for name, value in part.state.items()
-            }
-            path = self.run.save_checkpoint(first.iteration, tensors, {})
+            path = self.run.save_checkpoint(first.iteration, join_peers(parts), {})
             for rank, part in enumerate(parts):
                 write_atomically(self.run.policy_path(rank), part.policy, "policy")
             self.run.write_h5()

@@ -54,7 +54,7 @@ METHODS = {  # learning rates: appendix A.2, 3e-4 for PPO and its kin, 1e-4 for 
 # A run may be continued with other values of these; all others, also those that a later
 # version adds, are part of a run's identity.
 CHANGES_NO_NUMBER = frozenset(
-    {"total_steps", "engine", "checkpoint_every", "peer_timeout", "final_episodes"}
+    {"total_steps", "engine", "checkpoint_every", "milestones", "peer_timeout", "final_episodes"}
 )
 
 
@@ -169,6 +169,9 @@ class TrainConfig(BaseModel):
         "fused", description="How a minibatch step is computed: compiled, or torch's autograd."
     )
     checkpoint_every: Count = Field(25, description="Iterations between checkpoints.")
+    milestones: Annotated[int, Field(ge=0)] = Field(
+        10, description="Checkpoints kept for good, evenly spaced, and the start; 0 keeps none."
+    )
     final_episodes: Annotated[int, Field(ge=0)] = Field(
         20, description="Episodes of the final score: mean action, nominal domain."
     )
@@ -220,6 +223,12 @@ class TrainConfig(BaseModel):
     def num_iterations(self) -> int:
         """Iterations until `total_steps` are reached."""
         return -(-self.total_steps // self.steps_per_iteration)
+
+    def is_milestone(self, iteration: int) -> bool:
+        """Say whether the state after `iteration` iterations is kept for good."""
+        passed = iteration * self.milestones // self.num_iterations
+        before = (iteration - 1) * self.milestones // self.num_iterations
+        return self.milestones > 0 and passed > before
 
     @property
     def horizon(self) -> int:

@@ -33,6 +33,13 @@ class Checkpoint(NamedTuple):
     policy: bytes
 
 
+class Milestone(NamedTuple):
+    """A peer's state after `iteration` iterations, to be kept for good."""
+
+    iteration: int
+    state: State
+
+
 class Iteration(NamedTuple):
     """What one peer did in one iteration: its part of a journal record."""
 
@@ -53,7 +60,7 @@ class Stopped(NamedTuple):
     completed: int
 
 
-Report = Callable[[Checkpoint | Iteration | Ended | Stopped], None]
+Report = Callable[[Checkpoint | Milestone | Iteration | Ended | Stopped], None]
 
 
 def run_peer(
@@ -73,6 +80,8 @@ def run_peer(
     peer.load_state(resume)
     if resume is not None and peer.iteration == config.num_iterations:
         report(peer.checkpoint())  # killed before its score, and perhaps before its policy
+    if resume is None and config.is_milestone(0):
+        report(Milestone(0, peer.state()))
     stop = False
     while peer.iteration < config.num_iterations and not stop:  # [4]
         peer.enter_domain()  # [6]
@@ -82,6 +91,8 @@ def run_peer(
         peer.end_iteration()
         exchange.show_life(Phase.REPORTING)
         report(Iteration(peer.iteration - 1, peer.metrics(batch)))
+        if config.is_milestone(peer.iteration):
+            report(Milestone(peer.iteration, peer.state()))
         last = stop or peer.iteration == config.num_iterations
         if last or peer.iteration % config.checkpoint_every == 0:
             report(peer.checkpoint())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,31 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, schedule):
     events = drain(cohort.resume(tmp_path / "cut"))
     assert events[0].resumed_from == 2
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_milestone_is_a_checkpoint_kept_for_good(tmp_path):
+    """From any of them the run goes on to the same end; the start is one of them."""
+    drain(cohort.train(small(milestones=3), out=tmp_path / "whole"))
+    shutil.copytree(tmp_path / "whole", tmp_path / "back")
+    run = RunFolder.open(tmp_path / "back")
+    kept = run.milestones()
+    assert [run.load_milestone(path).iteration for path in kept] == [0, 2, 4, 6]
+    for path in kept[:2]:
+        shutil.rmtree(run.path / "checkpoints")
+        (run.path / "checkpoints").mkdir()
+        shutil.copy(path, run.path / "checkpoints")
+        (run.path / "result.json").unlink()
+        drain(cohort.resume(run.path))
+        assert_same_end(tmp_path / "whole", run.path)
+
+
+def test_a_damaged_milestone_says_so(tmp_path):
+    drain(cohort.train(small(milestones=1, total_steps=512), out=tmp_path / "run"))
+    run = RunFolder.open(tmp_path / "run")
+    path = run.milestones()[-1]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BadArtefact, match=r"milestones/iteration-00000001.*other milestones"):
+        run.load_milestone(path)
 
 
 def test_a_longer_goal_continues_the_same_run(tmp_path):

@@ -12,7 +12,7 @@ from p2p.errors import UsageError
 from p2p.store.files import disk_errors
 from p2p.store.lock import NAME as LOCK
 
-SUBFOLDERS = ("checkpoints", "policies")
+SUBFOLDERS = ("checkpoints", "milestones", "policies")
 
 
 def claim_new(config: TrainConfig, undo: ExitStack) -> Path:

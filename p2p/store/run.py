@@ -6,8 +6,9 @@
     run.h5            the journal as columns, rebuilt at each checkpoint
     eval.h5           episodes of `p2p eval`, if there were any (`p2p.store.evals`)
     checkpoints/      the last two, `iteration-<n>.safetensors`
+    milestones/       checkpoints kept for good, the start's among them, named alike
+    policies/         `peer-<rank>.safetensors`
     result.json       the final scores, once training has reached its end
-policies/         `peer-<rank>.safetensors`
     .lock             held by the process that writes
 
 All are replaced whole, but the journal, which only grows.
@@ -239,6 +240,33 @@ class RunFolder:
                 old.unlink(missing_ok=True)
         return path
 
+    def save_milestone(self, iteration: int, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Save a checkpoint that is kept for good; arguments as of `save_checkpoint`.
+
+        Raises:
+            NoRoom: the disk is full or cannot be written.
+        """
+        self.lock()
+        path = self.path / "milestones" / ckpt.checkpoint_name(iteration)
+        with disk_errors("milestone", path):
+            path.parent.mkdir(exist_ok=True)  # an earlier version made none
+            ckpt.write(path, iteration, tensors, {}, self.config)
+
+    def milestones(self) -> list[Path]:
+        """Return the checkpoints that are kept for good, oldest first."""
+        return sorted((self.path / "milestones").glob(ckpt.PATTERN), key=_age)
+
+    def load_milestone(self, path: Path) -> Checkpoint:
+        """Return a checkpoint that is kept for good.
+
+        Raises:
+            BadArtefact: it does not verify.
+        """
+        try:
+            return ckpt.read(path, self.config)
+        except ckpt.Rejected as reason:
+            raise BadArtefact(f"{path} {reason}; the run's other milestones may be sound") from None
+
     def load_checkpoint(self) -> Checkpoint | None:
         """Return the newest checkpoint that verifies, or None if there is none at all.
 
@@ -287,7 +315,7 @@ class RunFolder:
     def _checkpoints(self) -> list[Path]:
         """Return the checkpoint files, newest first."""
         files = (self.path / "checkpoints").glob(ckpt.PATTERN)
-        return sorted(files, key=lambda file: (len(file.name), file.name), reverse=True)
+        return sorted(files, key=_age, reverse=True)
 
     def _check_never_had_any(self) -> None:
         """Raise BadArtefact if checkpoints were deleted: starting afresh would drop the journal."""
@@ -307,6 +335,11 @@ class RunFolder:
             if path != written and path.exists():
                 path.rename(path.with_suffix(".rejected"))
         self._rejected = []
+
+
+def _age(checkpoint: Path) -> tuple[int, str]:
+    """Return what sorts checkpoints by iteration, also past 8 digits."""
+    return len(checkpoint.name), checkpoint.name
 
 
 def _last_written(run: Path) -> float:

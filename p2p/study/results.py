@@ -22,7 +22,7 @@ from p2p.store.journal import plain
 from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
 
-NOT_HASHED = {"checkpoint_every", "peer_timeout"}  # they tell nothing about a result
+NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout"}  # they tell nothing about a result
 
 
 @dataclass(frozen=True)
