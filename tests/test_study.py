@@ -425,3 +425,10 @@ def test_a_run_whose_last_process_is_still_on_its_way_out_is_waited_for(
         monkeypatch.setattr("p2p.study.run.PATIENCE", 0.0)
         with pytest.raises(UsageError, match="is being written by process"):
             wait_until_free(run.path)
+
+
+def test_a_folder_of_a_studys_name_hides_no_study(tmp_path, monkeypatch):
+    """Such as what `--out learning` made."""
+    (tmp_path / "learning").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_study("learning") == shipped_studies()["learning"]

@@ -72,7 +72,7 @@ def find_study(name: str) -> Path:
         UsageError: neither.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():
         return path
     shipped = shipped_studies()
     if name in shipped:
