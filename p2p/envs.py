@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from p2p.domains import Domain
 from p2p.errors import BadArtefact, UsageError
-from p2p.physics import Robot
+from p2p.physics import Robot, native_functions
 from p2p.tasks import find_task
 
 Floats = NDArray[np.float64]
@@ -35,6 +35,17 @@ class Episode(NamedTuple):
     length: int
     terminated: bool
     unstable: bool
+
+
+class Simulators(NamedTuple):
+    """Addresses that compiled code steps N envs by, valid as long as their `RandomisedEnvs`."""
+
+    mj_step: int
+    mj_rne_post_constraint: int  # 0 if nothing that it computes is read
+    frame_skip: int
+    pointers: NDArray[np.int64]  # [N, 4 + fields]: model, data, ctrl, warnings, fields read
+    widths: NDArray[np.int64]  # [fields], numbers in each
+    raw: Floats  # [N, sum of widths], where they are copied to
 
 
 class RandomisedEnvs:
@@ -125,6 +136,14 @@ class RandomisedEnvs:
         ends = np.cumsum([0, *(len(s) for s in sources[0])]).tolist()
         self._columns = {n: slice(a, b) for n, a, b in zip(reads, ends, ends[1:], strict=False)}
         self._raw = np.zeros((self.num_envs, ends[-1]))
+        self._pointers = np.array(
+            [
+                [0, data._address, _address(data.ctrl), _address(data.warning.number[_WARNINGS])]
+                + [_address(field) for field in fields]
+                for data, fields in zip(self._datas, sources, strict=True)
+            ],
+            np.int64,
+        )
         self._reads = [
             [(row[c].data, f.data) for c, f in zip(self._columns.values(), fields, strict=True)]
             for row, fields in zip(self._raw, sources, strict=True)
@@ -166,6 +185,7 @@ class RandomisedEnvs:
         data.qfrc_applied[0] = domain.wind
         self.task.set_mass(env, model.body_mass)
         self._models[env], self.domains[env] = model, domain
+        self._pointers[env, 0] = model._address
         warning = data.warning.number[_WARNINGS]
         row = self._control[env]
         self._loop[env] = (model, data, data.ctrl.data, row.data, self._reads[env], warning.data)
@@ -176,6 +196,32 @@ class RandomisedEnvs:
     def simulation(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Return what MuJoCo knows of one env, to render it or to look inside."""
         return self._models[env], self._datas[env]
+
+    def simulators(self) -> Simulators:
+        """Return what compiled code needs to step the envs itself; see `settle`.
+
+        Raises:
+            P2PError: MuJoCo's library cannot be found.
+        """
+        step, rne = native_functions("mj_step", "mj_rnePostConstraint")
+        widths = [column.stop - column.start for column in self._columns.values()]
+        return Simulators(
+            step, rne if self._reads_forces else 0, self.task.frame_skip, self._pointers,
+            np.array(widths, np.int64), self._raw,
+        )  # fmt: skip
+
+    def settle(self) -> None:
+        """Take over from compiled code, and restart what it says has ended with its last step.
+
+        By then it has written what `step` writes: `reward`, `elapsed`, `episode_return`, the
+        flags, and the rows of `raw`.
+        """
+        self._flags_up = True
+        self._steps_left = self.max_episode_steps - int(self.elapsed.max())
+        self.task.observe()
+        ended = np.flatnonzero(self.terminated | self.truncated)
+        if len(ended):
+            self._restart(ended)
 
     def reseed(self, rng: np.random.Generator) -> None:
         """Draw reset noise from `rng` from now on."""
@@ -329,6 +375,10 @@ class RandomisedEnvs:
         self.task.observe()
         self._lower_flags()
         self._steps_left = self.max_episode_steps - int(self.elapsed.max())
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _field(data: mujoco.MjData, name: str) -> Floats:

@@ -58,8 +58,13 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return _jit(function, fastmath=FAST, cache=_FOLDER is not None)
 
 
+def exact(function: Callable[P, R]) -> Callable[P, R]:
+    """Do as `compiled`, but round every operation as numpy does, so that the bits are the same."""
+    return _jit(function, fastmath=False)
+
+
 def exact_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Do as `kernel`, but round every operation as numpy does, so that the bits are the same."""
+    """Do as `kernel`, with the rounding of `exact`."""
     return _jit(function, fastmath=False, cache=_FOLDER is not None)
 
 

@@ -182,7 +182,7 @@ class Peer:
             shape, np.float32
         )
         self._domain = envs.domains[0]
-        rollout.collect(envs, self.engine, noise, self.clock)
+        self.engine.collect(rollout, envs, noise, self.clock)
         start = time.perf_counter()
         stop = self._merge_moments()
         batch = self._learnable()

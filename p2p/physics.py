@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import logging
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.domains import Domain
-from p2p.errors import UsageError
+from p2p.errors import P2PError, UsageError
 from p2p.tasks import Task
 
 Floats = NDArray[np.float64]
@@ -39,6 +40,26 @@ def load_model(file: str) -> mujoco.MjModel:
     model = mujoco.MjModel.from_xml_path(str(path))
     model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # sparse gains nothing at this size
     return model
+
+
+def native_functions(*names: str) -> list[int]:
+    """Return where functions of MuJoCo's C library lie, for compiled code to call.
+
+    Looked up among what its Python bindings are linked with: never another copy of it.
+
+    Raises:
+        P2PError: they cannot be found.
+    """
+    from mujoco import _functions
+
+    try:
+        library = ctypes.CDLL(_functions.__file__)
+        found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names]
+    except (OSError, AttributeError) as error:
+        raise P2PError(
+            f"MuJoCo's C functions cannot be called ({error}); use --engine autograd"
+        ) from None
+    return [int(address or 0) for address in found]
 
 
 class Robot:

@@ -92,15 +92,19 @@ class Rollout:
             self.reward[t] = envs.reward
             self.terminated[t] = envs.terminated
             self.truncated[t] = envs.truncated
-            if envs.truncated.any():
-                for n in np.flatnonzero(envs.truncated):
-                    self.final_obs.append((t, int(n), envs.final_obs[n].copy()))
+            self.keep_final_obs(t, envs)
             acting += acted - start
             start = now()
             stepping += start - acted
         self.last_obs[:] = envs.obs
         clock.seconds["policy"] += acting
         clock.seconds["physics"] += stepping
+
+    def keep_final_obs(self, t: int, envs: RandomisedEnvs) -> None:
+        """Keep what truncated episodes ended with, if any did in step `t` of this rollout."""
+        if envs.truncated.any():
+            for n in np.flatnonzero(envs.truncated):
+                self.final_obs.append((t, int(n), envs.final_obs[n].copy()))
 
     def discounted_returns(self, carried: Array, discount: float) -> Array:
         """Return the running discounted sum of rewards [T, N], whose std scales the rewards.

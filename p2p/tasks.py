@@ -10,7 +10,7 @@ A sixth task is one more class in `TASKS`; most of it is constants.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,31 @@ Flags = NDArray[np.bool_]
 Action = NDArray[np.floating[Any]]
 
 MAX_STATE = 1e10  # mjMAXVAL: beyond it MuJoCo calls the state bad
+
+
+class Rules(NamedTuple):
+    """A task's constants as arrays, for code that does the same as `Task` row by row.
+
+    R is the width of `raw`, S that of its first columns, qpos and qvel.
+    """
+
+    low: Floats  # [S], open interval outside of which an episode ends
+    high: Floats  # [S]
+    low_shown: Floats  # [R], bounds of what is observed and paid for
+    high_shown: Floats  # [R]
+    spans: NDArray[np.int64]  # [k, 2], columns of `raw` that the observation strings together
+    x: int  # column of the x that the velocity is that of, unless that of the centre of mass
+    centres: int  # first column of the bodies' centres
+    mass: Floats  # [N, bodies], kg; no bodies if the x is not that of the centre of mass
+    total_mass: Floats  # [N]
+    forces: tuple[int, int]  # first column of the contact forces, and one past the last
+    dt: float
+    forward_weight: float
+    healthy_reward: float
+    control_weight: float
+    control_in_float64: bool
+    contact_weight: float
+    max_contact_cost: float
 
 
 class Task:
@@ -71,10 +96,12 @@ class Task:
         self._state = raw[:, : columns["qvel"].stop]
         self._x = raw[:, columns[self.x_field].start]
         self._x_before = np.zeros(N)
+        self._mass, self._total_mass = np.ones((N, 0)), np.ones(N)
         self._wire_obs()
         self._wire_health()
         # Weights have full shape and the dtype of what they scale: for numpy, wrapping a Python
         # float or broadcasting a row takes longer than the arithmetic.
+        self.dt = dt
         self._dt = np.full(N, dt)
         self._forward = np.full(N, self.forward_weight)
         self._alive = np.full(N, self.healthy_reward)
@@ -103,6 +130,7 @@ class Task:
             if spans and spans[-1][1] == start:  # one copy for neighbours
                 start = spans.pop()[0]
             spans.append((start, stop))
+        self._spans = spans
         self.obs = np.zeros((len(self._raw), sum(stop - start for start, stop in spans)))
         self._copies, end = [], 0
         for start, stop in spans:
@@ -126,6 +154,22 @@ class Task:
         if cls.normal_velocity_noise:
             return position, width * rng.standard_normal(nv)
         return position, rng.uniform(low=-width, high=width, size=nv)
+
+    def rules(self) -> Rules:
+        """Return the task's constants; `mass` and `total_mass` are live."""
+        width, columns = self._raw.shape[1], self._columns
+        high_shown = np.full(width, np.inf)
+        for name, bound in self.clips.items():
+            high_shown[columns[name]] = bound
+        forces = columns["cfrc_ext"] if self.contact_weight else slice(0, 0)
+        return Rules(
+            self._low[0].copy(), self._high[0].copy(), -high_shown, high_shown,
+            np.array(self._spans, np.int64), columns[self.x_field].start,
+            columns["xipos"].start if self._mass.size else 0, self._mass, self._total_mass,
+            (forces.start, forces.stop), self.dt, self.forward_weight, self.healthy_reward,
+            self.control_weight, self.control_in_float64, self.contact_weight,
+            float(self.max_contact_cost),
+        )  # fmt: skip
 
     def set_mass(self, env: int, body_mass: Floats) -> None:
         """Take note of the masses of env's bodies, kg; most tasks have no use for them."""
@@ -272,7 +316,6 @@ class Humanoid(Task):
         super().__init__(raw, columns, action_dim, dt)
         self._centres = raw[:, columns["xipos"]].reshape(len(raw), -1, 3)
         self._mass = np.ones(self._centres.shape[:2])
-        self._total_mass = np.ones(len(raw))
         self._x = np.zeros(len(raw))
 
     def set_mass(self, env: int, body_mass: Floats) -> None:

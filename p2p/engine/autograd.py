@@ -14,6 +14,7 @@ from torch.nn import functional
 from p2p import losses
 from p2p.config import TrainConfig
 from p2p.engine import STATS, Penalty, initial_parameters
+from p2p.envs import RandomisedEnvs
 from p2p.policy import (
     Floats,
     Layout,
@@ -22,7 +23,7 @@ from p2p.policy import (
     actor_layout,
     critic_layout,
 )
-from p2p.rollout import Minibatch
+from p2p.rollout import Clock, Minibatch, Rollout
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -88,6 +89,9 @@ class AutogradEngine:
         mean = mlp(weights, torch.from_numpy(self.normaliser(obs)))
         out = torch.from_numpy(action)
         torch.addcmul(mean, torch.exp(weights["log_std"]), torch.from_numpy(noise), out=out)
+
+    def collect(self, rollout: Rollout, envs: RandomisedEnvs, noise: Floats, clock: Clock) -> None:
+        rollout.collect(envs, self, noise, clock)
 
     @torch.no_grad()
     def evaluate(self, obs: Floats, action: Floats) -> tuple[Floats, Floats]:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from p2p.config import TrainConfig, build_config
 from p2p.engine import STATS, Penalty, initial_parameters, kernels
-from p2p.engine.kernels import Gathered, Settings
+from p2p.engine.collection import Collector
+from p2p.engine.kernels import Acting, Gathered, Settings
 from p2p.engine.matmul import Array
 from p2p.engine.network import Net, Sizes, Workspace
+from p2p.envs import RandomisedEnvs
 from p2p.policy import Moments, Normaliser
-from p2p.rollout import Batch, Minibatch
+from p2p.rollout import Batch, Clock, Minibatch, Rollout
 
 CHUNK = 128  # samples that `evaluate` takes at a time, so that all it touches stays in L2
 
@@ -37,6 +39,7 @@ class FusedEngine:
         self.actor_grad, self.critic_grad = self._actor.grad, self._critic.grad
         self.stats = np.zeros(len(STATS))
         self._sizes: Sizes = (obs_dim, *config.hidden_sizes, action_dim)
+        self._collector: Collector | None = None
         self._rooms: dict[int, tuple[Workspace, Gathered]] = {}
         self._no_anchors = np.zeros((0, len(self.actor)), dtype)
         self._no_states = np.zeros((0, obs_dim), dtype)
@@ -55,8 +58,16 @@ class FusedEngine:
         self.normaliser = normaliser
 
     def act(self, obs: NDArray[np.float64], noise: Array, action: Array) -> None:
-        room, _ = self._room(len(obs))
-        kernels.act(self.actor, self._sizes, room.x, room.own, *self.normaliser, obs, noise, action)
+        kernels.act(self._acting(len(obs)), obs, noise, action)
+
+    def _acting(self, samples: int) -> Acting:
+        room, _ = self._room(samples)
+        return Acting(self.actor, self._sizes, room.x, room.own, *self.normaliser)
+
+    def collect(self, rollout: Rollout, envs: RandomisedEnvs, noise: Array, clock: Clock) -> None:
+        if self._collector is None or self._collector.rollout is not rollout:
+            self._collector = Collector(envs, rollout)
+        self._collector.collect(self._acting(envs.num_envs), noise, clock)
 
     def evaluate(self, obs: Array, action: Array) -> tuple[Array, Array]:
         log_prob = np.empty(len(obs), self.dtype)
@@ -137,6 +148,10 @@ def compile_all() -> None:
     engine.distil_gradient(engine.actor, minibatch, engine.actor_grad)
     engine.evaluate(samples.obs, samples.action)
     engine.act(np.zeros((1, 1)), zeros(1, 1), zeros(1, 1))
+    envs = RandomisedEnvs("hopper", 1)
+    engine = FusedEngine(build_config(), envs.obs_dim, envs.action_dim)
+    rollout = Rollout(1, envs)
+    engine.collect(rollout, envs, zeros(1, 1, envs.action_dim), Clock())
     series = np.zeros((1, 1))
     ended = np.zeros((1, 1), bool)
     advantages(series, series, series, ended, 1.0, 1.0, np.zeros((1, 1)))

@@ -55,6 +55,18 @@ class Gathered(NamedTuple):
         return cls(*wide, *(np.zeros(columns, dtype) for _ in range(5)))
 
 
+class Acting(NamedTuple):
+    """The policy that acts, and room to compute in."""
+
+    flat: Array
+    sizes: Sizes
+    x: Array  # [n, >= N]
+    layers: Layers
+    mean: NDArray[np.float64]  # of the normaliser, as are the next two
+    inv_std: NDArray[np.float64]
+    limit: float
+
+
 @compiled
 def gather(
     batch: Batch, index: NDArray[np.int64], states: Array, to: Gathered, room: Workspace
@@ -216,18 +228,10 @@ def distil(
     backward(weights, unpack(grad, sizes), room.own, room.delta, B, room)
 
 
-@kernel
-def act(
-    flat: Array, sizes: Sizes, x: Array, layers: Layers, mean: NDArray[np.float64],
-    inv_std: NDArray[np.float64], limit: float, obs: NDArray[np.float64], noise: Array,
-    action: Array,
-) -> None:  # fmt: skip
-    """Do what `Engine.act` says.
-
-    Args:
-        x: [n, >= N], room for the normalised observations.
-        mean, inv_std, limit: the normaliser.
-    """
+@compiled
+def act_on(acting: Acting, obs: NDArray[np.float64], noise: Array, action: Array) -> None:
+    """Write actions [N, A] for raw `obs` [N, n] and standard-normal `noise` [N, A]."""
+    flat, sizes, x, layers, mean, inv_std, limit = acting
     for b in range(len(obs)):
         for i in range(len(mean)):
             v = (obs[b, i] - mean[i]) * inv_std[i]
@@ -238,6 +242,12 @@ def act(
         std = math.exp(flat[len(flat) - sizes[3] + a])
         for b in range(len(obs)):
             action[b, a] = layers.out[a, b] + std * noise[b, a]
+
+
+@kernel
+def act(acting: Acting, obs: NDArray[np.float64], noise: Array, action: Array) -> None:
+    """Do what `Engine.act` says."""
+    act_on(acting, obs, noise, action)
 
 
 @kernel

@@ -1,0 +1,144 @@
+"""Line 7 of Algorithm 1 compiled: act and step until an episode ends."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.engine.kernels import Acting, act_on
+from p2p.engine.stepping import Outcome, call_c, step_env
+from p2p.envs import RandomisedEnvs, Simulators
+from p2p.jit import exact, exact_kernel
+from p2p.policy import Floats
+from p2p.rollout import Clock, Rollout
+from p2p.tasks import Rules
+
+NANOSECONDS = 1_000_000_000
+
+
+class Buffers(NamedTuple):
+    """The arrays of a `Rollout` that are filled step by step."""
+
+    obs: NDArray[np.float64]
+    action: Floats
+    reward: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+
+class Stage(NamedTuple):
+    """What the policy acts in."""
+
+    simulators: Simulators
+    rules: Rules
+    outcome: Outcome
+    low: Floats  # [A], bounds of the action
+    high: Floats
+    clipped: Floats  # [N, A], room for it within the bounds
+    forces: NDArray[np.float64]  # room for one env's contact forces
+    max_episode_steps: int
+    clock_gettime: int
+    timespec: NDArray[np.int64]  # [2], s and ns
+
+
+@exact
+def nanoseconds(stage: Stage) -> int:
+    """Return the monotonic time."""
+    call_c(stage.clock_gettime, time.CLOCK_MONOTONIC, stage.timespec.ctypes.data)
+    return int(stage.timespec[0] * NANOSECONDS + stage.timespec[1])
+
+
+@exact_kernel
+def play(
+    acting: Acting, stage: Stage, noise: Floats, buffers: Buffers, start: int,
+    spent: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Fill `buffers` from row `start` on, until an episode ends or they are full.
+
+    Args:
+        noise: [T, N, A], standard normal.
+        spent: [2], ns spent on acting and on stepping, added to.
+
+    Returns:
+        The row that comes next.
+    """
+    outcome, now = stage.outcome, nanoseconds(stage)
+    N, A = stage.clipped.shape
+    for t in range(start, len(noise)):
+        for n in range(N):  # element by element: numba compiles these faster than slices
+            for i in range(outcome.obs.shape[1]):
+                buffers.obs[t, n, i] = outcome.obs[n, i]
+        act_on(acting, outcome.obs, noise[t], buffers.action[t])
+        for n in range(N):
+            for a in range(A):
+                value = buffers.action[t, n, a]
+                value = stage.low[a] if value < stage.low[a] else value
+                stage.clipped[n, a] = stage.high[a] if value > stage.high[a] else value
+        acted = nanoseconds(stage)
+        spent[0] += acted - now
+        ended = False
+        for n in range(N):
+            ended |= step_env(
+                stage.simulators, stage.rules, n, stage.clipped[n], stage.forces,
+                stage.max_episode_steps, outcome,
+            )  # fmt: skip
+            buffers.reward[t, n] = outcome.reward[n]
+            buffers.terminated[t, n] = outcome.terminated[n]
+            buffers.truncated[t, n] = outcome.truncated[n]
+        now = nanoseconds(stage)
+        spent[1] += now - acted
+        if ended:
+            return t + 1
+    return len(noise)
+
+
+class Collector:
+    """Fills a rollout by compiled code; Python is left with the resets.
+
+    Args:
+        envs: to act in; it must outlive this.
+        rollout: to fill.
+
+    Raises:
+        P2PError: MuJoCo's library cannot be found.
+    """
+
+    def __init__(self, envs: RandomisedEnvs, rollout: Rollout) -> None:
+        self.envs, self.rollout = envs, rollout
+        rules = envs.task.rules()
+        self._stage = Stage(
+            envs.simulators(), rules,
+            Outcome(
+                envs.obs, envs.reward, envs.terminated, envs.truncated, envs.unstable,
+                envs.elapsed, envs.episode_return,
+            ),
+            envs.action_low, envs.action_high,
+            np.zeros((envs.num_envs, envs.action_dim), np.float32),
+            np.zeros(rules.forces[1] - rules.forces[0]), envs.max_episode_steps,
+            _address_of(ctypes.CDLL(None).clock_gettime), np.zeros(2, np.int64),
+        )  # fmt: skip
+        self._buffers = Buffers(
+            rollout.obs, rollout.action, rollout.reward, rollout.terminated, rollout.truncated
+        )
+
+    def collect(self, acting: Acting, noise: Floats, clock: Clock) -> None:
+        """Do as `Rollout.collect`."""
+        envs, rollout, spent = self.envs, self.rollout, np.zeros(2, np.int64)
+        rollout.final_obs.clear()
+        t, begun = 0, time.perf_counter()
+        while t < len(noise):
+            t = play(acting, self._stage, noise, self._buffers, t, spent)
+            envs.settle()
+            rollout.keep_final_obs(t - 1, envs)
+        rollout.last_obs[:] = envs.obs
+        elapsed = time.perf_counter() - begun
+        clock.seconds["policy"] += float(spent[0]) / NANOSECONDS
+        clock.seconds["physics"] += elapsed - float(spent[0]) / NANOSECONDS
+
+
+def _address_of(function: Any) -> int:
+    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
