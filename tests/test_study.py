@@ -88,6 +88,25 @@ def test_equal_points_of_two_grids_are_one_run(tmp_path: Path) -> None:
     assert [c.seed for c in read_study(study_file(tmp_path, *grids)).configs] == [0, 1, 2]
 
 
+def test_a_study_may_count_steps_for_each_peer(tmp_path: Path) -> None:
+    """Fig. 9: then more peers make more steps, and names and tables say how many in all."""
+    head = "[settings]\nsteps_per_iteration = 512\n"
+    grid = 'method = "p2pdrl"\nnum_peers = [2, 4]\nsteps_per_peer = 256\ntotal_steps_per_peer = 512'
+    runs = plan(tmp_path, grid, head=head).runs
+    assert [(r.config.steps_per_iteration, r.total_steps) for r in runs] == [
+        (512, 1024), (1024, 2048),
+    ]  # fmt: skip
+    assert runs[1].name == ("hopper-p2pdrl-K=4-total_steps=2048-steps_per_iteration=1024-seed=0")
+
+
+def test_a_run_is_found_whichever_way_its_steps_are_counted(tmp_path: Path) -> None:
+    config = TrainConfig(steps_per_iteration=1024, total_steps=2048)
+    RunFolder.create(config, tmp_path / "out" / "there").unlock()
+    counted = "steps_per_peer = 512\ntotal_steps_per_peer = 1024"
+    (run,) = plan(tmp_path, counted, head="").runs
+    assert run.name == "there"
+
+
 @pytest.mark.parametrize(
     ("value", "sizes"),
     [("[32, 16]", [(32, 16)]), ("[[32, 16], [8, 8]]", [(32, 16), (8, 8)])],

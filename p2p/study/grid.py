@@ -27,7 +27,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_origin
 
-from p2p.config import TrainConfig, build_config
+from p2p.config import PER_PEER, TrainConfig, build_config, override
 from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, build_eval_config, parse_strengths
 
@@ -63,7 +63,7 @@ class Study:
         return tuple(
             name
             for name in TrainConfig.model_fields
-            if name not in ("task", "method", "seed") and self._varies(name)
+            if name not in ("task", "method", "seed", *PER_PEER.values()) and self._varies(name)
         )
 
     def _varies(self, name: str) -> bool:
@@ -204,7 +204,7 @@ def _configs(
         axes = {name: _axis(name, value, where) for name, value in grid.items()}
         for point in itertools.product(*axes.values()):
             try:
-                config = build_config(**{**settings, **dict(zip(axes, point, strict=True))})
+                config = build_config(**override(settings, dict(zip(axes, point, strict=True))))
             except UsageError as error:
                 raise UsageError(f"{where}: {error}") from None
             configs.setdefault(config)

@@ -160,9 +160,9 @@ def _find(
     What may differ between two sessions of one run tells two runs apart only if the study
     says so; else the folder with the most equal settings is taken.
     """
-    same = {name for name in TrainConfig.model_fields if name not in CHANGES_NO_NUMBER}
-    same.update(varying)
     settings = config.model_dump()
+    same = {name for name in settings if name not in CHANGES_NO_NUMBER}
+    same.update(varying)
     equal = {
         path: {name for name, value in other.model_dump().items() if value == settings[name]}
         for path, other in there.items()
