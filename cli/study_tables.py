@@ -12,7 +12,8 @@ STYLES = {
     State.COMPLETE: "green", State.FAILED: "red", State.RUNNING: "bold", State.TESTING: "bold",
 }  # fmt: skip
 BY_WORTH = (  # where not all runs fit on the screen
-    State.RUNNING, State.TESTING, State.STOPPING, State.FAILED, State.STOPPED, State.WAITING, State.COMPLETE,
+    State.RUNNING, State.TESTING, State.STOPPING, State.FAILED,
+    State.STOPPED, State.WAITING, State.COMPLETE,
 )  # fmt: skip
 BAR = 10  # cells
 HEAD = ("run", "state", "progress", "steps/s", "left", "score")

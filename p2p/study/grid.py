@@ -222,7 +222,7 @@ def _at_budget(
         raise UsageError(f"{where}: budget is to be tables: [grid.budget.small]")
     for name, settings in own.items():
         _check_names(settings, f"{where}, budget {name}")
-    return {**plain, **common, **own.get(budget or "", {})}
+    return override(override(plain, common), own.get(budget or "", {}))
 
 
 def _axis(name: str, value: Any, where: str) -> list[Any]:
