@@ -57,6 +57,7 @@ METHODS = {  # learning rates: appendix A.2, 3e-4 for PPO and its kin, 1e-4 for 
 CHANGES_NO_NUMBER = frozenset({
     "total_steps", "total_steps_per_peer",
     "engine", "checkpoint_every", "milestones", "peer_timeout", "final_episodes",
+    "grad_variance_every",
 })  # fmt: skip
 
 # What can be counted over all peers or for each (Fig. 9). The first is what is stored and
@@ -192,6 +193,11 @@ class TrainConfig(BaseModel):
     checkpoint_every: Count = Field(25, description="Iterations between checkpoints.")
     milestones: Annotated[int, Field(ge=0)] = Field(
         10, description="Checkpoints kept for good, evenly spaced, and the start; 0 keeps none."
+    )
+    grad_variance_every: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Iterations between measurements of the gradient's variance (section 4.4), "
+        "each on 4096 fresh steps a peer; 0 measures none.",
     )
     final_episodes: Annotated[int, Field(ge=0)] = Field(
         20, description="Episodes of the final score: mean action, nominal domain."

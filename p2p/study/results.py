@@ -23,7 +23,8 @@ from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
 from p2p.study.testing import Tests, read_tests
 
-NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout"}  # they tell nothing about a result
+# They tell nothing about a result.
+NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout", "grad_variance_every"}
 
 
 @dataclass(frozen=True)
