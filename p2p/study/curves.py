@@ -1,9 +1,9 @@
-"""Training curves of a study: return over steps, from the journals, thinned to be kept."""
+"""Training curves of a study over steps, from the journals, thinned to be kept."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from statistics import fmean
 from typing import Any
@@ -12,41 +12,64 @@ from p2p.store import RunFolder
 from p2p.study.plan import Plan
 
 POINTS = 100
-COLUMNS = ("run", "steps", "return")
+Peer = Mapping[str, Any]  # one peer's part of a journal's record
+
+
+def _returns(peer: Peer) -> list[float]:
+    return [total for total, _ in peer["episodes"]]
+
+
+def _log_variances(peer: Peer) -> list[float]:
+    value = peer.get("grad_variance", {}).get("log_variance")
+    return [] if value is None else [value]
+
+
+QUANTITIES: dict[str, Callable[[Peer], list[float]]] = {
+    "return": _returns,  # undiscounted, of the episodes that ended
+    "log_grad_variance": _log_variances,  # natural log, where it was measured
+}
 
 
 def curves_csv(plan: Plan) -> str:
-    """Return the curves of the runs that are trained: run, steps (over all peers), return.
+    """Return the curves of the runs that are trained: run, steps (over all peers), quantities.
 
-    The settings of a run stand in its row of the results.
+    The settings of a run stand in its row of the results. A quantity that no run has is left
+    out.
 
     Raises:
         BadArtefact: a run folder is damaged.
     """
+    trained = [run for run in plan.runs if run.trained]
+    curves = {run.name: training_curves(RunFolder.open(run.path).records()) for run in trained}
+    known = [name for name in QUANTITIES if any(name in row for c in curves.values() for row in c)]
     text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for run in plan.runs:
-        if run.trained:
-            curve = training_curve(RunFolder.open(run.path).records())
-            writer.writerows([run.name, steps, f"{value:.1f}"] for steps, value in curve)
+    writer = csv.DictWriter(text, ["run", "steps", *known], lineterminator="\n")
+    writer.writeheader()
+    for run, curve in curves.items():
+        for row in curve:
+            numbers = {name: f"{row[name]:.6g}" for name in known if name in row}
+            writer.writerow({"run": run, "steps": row["steps"], **numbers})
     return text.getvalue()
 
 
-def training_curve(
+def training_curves(
     records: Sequence[Mapping[str, Any]], points: int = POINTS
-) -> list[tuple[int, float]]:
-    """Return (steps, return) of at most `points` stretches of equal length.
+) -> list[dict[str, float]]:
+    """Return `steps` and the quantities of at most `points` stretches of equal length.
 
-    The return is the mean over peers of the mean return of the episodes that ended in the
-    stretch, and `steps` its end. Where a peer ended none, there is no point.
+    A quantity is the mean over peers of each peer's mean over the stretch, and `steps` is the
+    end of it. What a peer has no value of in a stretch is left out there.
     """
     curve = []
     size = max(1, -(-len(records) // points))
     for first in range(0, len(records), size):
         stretch = records[first : first + size]
-        by_peer = zip(*(record.get("peers", ()) for record in stretch), strict=True)
-        returns = [[total for one in peer for total, _ in one["episodes"]] for peer in by_peer]
-        if returns and all(returns):
-            curve.append((stretch[-1]["steps"], fmean(map(fmean, returns))))
+        by_peer = list(zip(*(record.get("peers", ()) for record in stretch), strict=True))
+        row: dict[str, float] = {"steps": stretch[-1].get("steps", 0)}
+        for name, read in QUANTITIES.items():
+            values = [[value for one in peer for value in read(one)] for peer in by_peer]
+            if values and all(values):
+                row[name] = fmean(map(fmean, values))
+        if len(row) > 1:
+            curve.append(row)
     return curve
