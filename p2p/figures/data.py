@@ -116,13 +116,16 @@ def _rows(text: str, source: Path) -> list[Row]:
     rows = []
     for cells in csv.DictReader(StringIO(text)):
         try:
-            named = [cells.pop(name) for name in ("run", "task", "method")]
-            seed = int(cells.pop("seed"))
+            run, task, method, seed = (
+                cells.pop(name) for name in ("run", "task", "method", "seed")
+            )
+            number = int(seed)
         except (KeyError, ValueError):
             raise BadArtefact(
                 f"{source} is no table of results: it needs columns run, task, method, seed"
             ) from None
-        rows.append(Row(*named, seed, {name: _value(cell) for name, cell in cells.items() if cell}))
+        values = {name: _value(cell) for name, cell in cells.items() if cell}
+        rows.append(Row(run, task, method, number, values))
     return rows
 
 

@@ -15,7 +15,7 @@ from p2p.errors import UsageError
 from p2p.evaluation.figures import picture
 from p2p.figures import lines
 from p2p.figures.data import Data, Row, command
-from p2p.figures.style import CAPTION_LINE, LEGEND, METHODS, PANEL, RC, TASKS, Look
+from p2p.figures.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, METHODS, PANEL, RC, TASKS, Look
 from p2p.stats import bootstrap_interval, mean
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MILLION = 1e6
 STEPS = "environment steps (millions)"
-TRAIN = "training return\n(undiscounted)"
+TRAIN = "training return (undiscounted)"
 TEST = "test return (undiscounted)"
 EPS_TE = r"test randomisation strength $\epsilon^{te}$"
 EPS_TR = r"training randomisation strength $\epsilon^{tr}$"
@@ -95,18 +95,19 @@ def _panels(figure: Figure, layout: Layout) -> dict[str, int]:
                 axes.set_ylabel(panel.ylabel)
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
+    columns = min(len(handles), max(2, int(PANEL[0] * shape[1] / LEGEND_ENTRY)))
     figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles),
+        handles.values(), handles.keys(), loc="outside upper center", ncols=columns,
         columnspacing=1.2, handlelength=2.6,
     )  # fmt: skip
+    extra = LEGEND * (-(-len(handles) // columns) - 1)
+    figure.set_figheight(figure.get_figheight() + extra)
     return counts
 
 
-def _need(data: Data, rows: Iterable[Row], what: str, made_by: str = "") -> None:
-    if not list(rows):
-        raise UsageError(
-            f"{data.source} has no {what}; make it with: {made_by or command(data.study)}"
-        )
+def _need(data: Data, found: Iterable[object], what: str) -> None:
+    if not any(True for _ in found):
+        raise UsageError(f"{data.source} has no {what}; make it with: {command(data.study)}")
 
 
 # Curves ----------------------------------------------------------------------
@@ -147,7 +148,7 @@ def _learning_panel(data: Data, task: str, quantity: str, ylabel: str) -> Panel:
 
 def learning_curves(data: Data) -> Layout:
     """Fig. 3: training return over steps, a panel a task."""
-    _need(data, data.curves.get("return", {}), "training curves")  # type: ignore[arg-type]
+    _need(data, data.curves.get("return", {}), "training curves")
     panels = [_learning_panel(data, task, "return", TRAIN) for task in data.tasks]
     return Layout([panels], f"{_trained(data)} Sampled actions, training domains.")
 
@@ -155,7 +156,7 @@ def learning_curves(data: Data) -> Layout:
 def gradient_variance(data: Data) -> Layout:
     """Fig. 8b, c: log variance of the gradient over steps, a panel a task."""
     _need(
-        data, data.curves.get("log_grad_variance", {}),  # type: ignore[arg-type]
+        data, data.curves.get("log_grad_variance", {}),
         "variance of the gradient, which runs with grad_variance_every have",
     )  # fmt: skip
     ylabel = "log Var of the gradient\n(natural log, mean over parameters)"
@@ -198,7 +199,7 @@ def _strength_panel(axes: Any, data: Data, task: str) -> dict[str, int]:
 
 def test_curves(data: Data) -> Layout:
     """Fig. 4: test return over the strength of the test domains, a panel a task."""
-    _need(data, _strengths(data), "test returns")  # type: ignore[arg-type]
+    _need(data, _strengths(data), "test returns")
     tested = [t for t in data.tasks if any(r.task == t and _is_tested(data, r) for r in data.rows)]
     panels = [
         Panel(TASKS[task], EPS_TE, TEST, partial(_strength_panel, data=data, task=task))
@@ -221,7 +222,7 @@ def regularised(data: Data) -> Layout:
 def _test_column(data: Data) -> str:
     """Return the column of test returns nearest the paper's eps_te 0.5."""
     names = _strengths(data)
-    _need(data, names, "test returns")  # type: ignore[arg-type]
+    _need(data, names, "test returns")
     return min(names, key=lambda name: abs(float(name.partition("=")[2]) - 0.5))
 
 
@@ -239,7 +240,7 @@ def over_training_strength(data: Data) -> Layout:
                 counts[look.label] = min(map(len, points.values()))
         return counts
 
-    test = f"test return\n{_eps(column)}"
+    test = f"test return, {_eps(column)}"
     rows = [
         [Panel(TASKS[task], EPS_TR, label, partial(panel, task=task, y=y)) for task in data.tasks]
         for y, label in ((column, test), ("train", TRAIN))
@@ -276,12 +277,16 @@ def entropy_scatter(data: Data) -> Layout:
             axes.plot(x, y, ms=7, mec="white", mew=0.6, label=label, **style)
             if coef is not None:
                 axes.annotate(
-                    f"{coef:.2g}", (x, y), (5, 4), textcoords="offset points", fontsize=6.5
+                    f"{float(f'{coef:.2g}'):g}",
+                    (x, y),
+                    (5, 4),
+                    textcoords="offset points",
+                    fontsize=6.5,
                 )
             counts[look.label] = min(len(values), counts.get(look.label, len(values)))
         return counts
 
-    ylabel = f"test return\n{_eps(column)}"
+    ylabel = f"test return, {_eps(column)}"
     panels = [Panel(TASKS[t], "policy entropy (nats)", ylabel, partial(points, task=t))
               for t in data.tasks]  # fmt: skip
     end = "Numbers: entropy coefficient c. Entropy: mean over the last tenth of training."
@@ -290,7 +295,7 @@ def entropy_scatter(data: Data) -> Layout:
 
 def cohort_size(data: Data) -> Layout:
     """Fig. 9: learning curves by K, steps counted for each peer (left) or over all (right)."""
-    _need(data, data.curves.get("return", {}), "training curves")  # type: ignore[arg-type]
+    _need(data, data.curves.get("return", {}), "training curves")
     looks = {
         1.0: METHODS["ppo"]._replace(label="K = 1 (PPO)"),
         2.0: METHODS["p2pdrl"]._replace(label="K = 2"),
@@ -310,10 +315,10 @@ def cohort_size(data: Data) -> Layout:
     _need(data, (r for each in (True, False) for _, g in groups(each) for r in g),
           "runs by num_peers and steps_per_iteration")  # fmt: skip
     panels = [
-        Panel(f"{steps} steps an iteration {of}", f"{STEPS}, {of}", TRAIN, partial(
+        Panel(f"{steps} steps an iteration {of}", f"steps {of} (millions)", TRAIN, partial(
             _curve_panel, data=data, groups=groups(each), per_peer=each
         ))
-        for steps, of, each in ((2048, "a peer", True), (4096, "over all peers", False))
+        for steps, of, each in ((2048, "of each peer", True), (4096, "over all peers", False))
     ]  # fmt: skip
     tasks = ", ".join(TASKS[task] for task in data.tasks)
     return Layout([panels], f"{tasks}, P2PDRL. Sampled actions, training domains.")
@@ -327,7 +332,8 @@ def sweep(data: Data) -> Layout:
         "steps_per_iteration": "steps an iteration, over all peers",
         "distill_coef": r"distillation coefficient $\alpha$",
     }
-    swept = [name for name in axes_of if any(row.number(name) is not None for row in data.rows)]
+    swept = [name for name in axes_of if name in data.study.varying]
+    _need(data, swept, f"runs by {', '.join(axes_of)}")
 
     def others_chosen(row: Row, swept: str) -> bool:
         chosen = TrainConfig(method=row.method)
@@ -348,7 +354,7 @@ def sweep(data: Data) -> Layout:
         axes.set_xscale("log", base=2 if name == "steps_per_iteration" else 10)
         return counts
 
-    ylabel = f"test return\n{_eps(column)}"
+    ylabel = f"test return, {_eps(column)}"
     rows = [
         [Panel(TASKS[task], axes_of[name], ylabel, partial(panel, task=task, name=name))
          for name in swept]

@@ -36,7 +36,8 @@ TASKS = {
     "halfcheetah": "HalfCheetah",
 }
 PANEL = (3.1, 2.5)  # inches
-LEGEND = 0.35  # inches, above the panels
+LEGEND = 0.3  # inches, a line of it above the panels
+LEGEND_ENTRY = 1.2  # inches, the longest but one
 CAPTION_LINE = 0.14  # inches
 BAND = 0.18  # opacity
 RC: dict[Any, Any] = {

@@ -23,6 +23,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_origin
@@ -57,7 +58,7 @@ class Study:
     budget: str | None = None
     folder: str = ""
 
-    @property
+    @cached_property
     def varying(self) -> tuple[str, ...]:
         """The settings that tell apart runs of one task, method and seed."""
         return tuple(
