@@ -25,6 +25,7 @@ COMMANDS = {  # name: one line of help; the module of the same name holds the co
     "train": "Train a cohort of peers, or continue a run.",
     "eval": "Test trained policies in randomised domains.",
     "study": "Train a grid of runs, and tabulate their results.",
+    "figures": "Draw a figure of the paper from the results of a study.",
     "bench": "Measure speed here, beside bare mj_step and other trainers.",
     "methods": "List the methods: what each minimises and exchanges.",
     "completion": "Print the completion script of a shell.",

@@ -19,7 +19,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
-from p2p.config import METHODS, TASKS, TrainConfig, build_config
+from p2p.config import METHODS, TASKS, TrainConfig, build_config, override
 from p2p.errors import UsageError
 
 SHORT = {"task": "--env", "num_peers": "--peers"}
@@ -72,7 +72,7 @@ def configure(given: Mapping[str, Any], file: Path | None = None) -> TrainConfig
     """
     in_file = read_settings(file) if file else {}
     try:
-        return build_config(**{**in_file, **given})
+        return build_config(**override(in_file, given))
     except UsageError as error:
         message = str(error)
     from_file = in_file.keys() - given.keys()

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
     from .study_views import StudyView
 
+STUDIES = Path("runs/studies")
 EXAMPLES = """\b
 Examples:
   p2p study learning
   p2p study my-study.toml --jobs 4 --out runs/studies/mine
+  p2p study fig4 --budget paper
   p2p study learning --results-only --markdown
 
 A study file is a grid of runs:
@@ -38,6 +40,10 @@ A study file is a grid of runs:
   task = ["hopper", "ant"]
   method = "p2pdrl"
   seed = [0, 1, 2]
+  [evaluate]                  # of each run once it is trained, as p2p eval does
+  eps_te = "0:1:0.1"
+  [budget.paper]              # what --budget paper has instead
+  total_steps = 16_000_000
 """
 
 
@@ -51,15 +57,23 @@ def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[Co
 @click.command(epilog=EXAMPLES)
 @click.argument("study", metavar="STUDY", shell_complete=_complete)
 @click.option("--out", type=FOLDER, metavar="DIR", help="Folder [default: runs/studies/<name>].")
-@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [default: one a core].")
+@click.option("--budget", metavar="NAME", help="One of the study's budgets [default: small].")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Runs at a time, packed on the cores [default: a core for each peer, while there is one].",
+)
 @click.option("--results-only", is_flag=True, help="Train nothing; tabulate what is complete.")
 @click.option("--markdown", is_flag=True, help="Print the summary as a Markdown table.")
-@click.option("--save", type=FOLDER, metavar="DIR", help="Copy the results to DIR/<name>.csv.")
+@click.option(
+    "--save", type=FOLDER, metavar="DIR", help="Save DIR/<name>.csv and <name>-curves.csv."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
 def study(
     study: str,
     out: Path | None,
+    budget: str | None,
     jobs: int | None,
     results_only: bool,
     markdown: bool,
@@ -67,18 +81,17 @@ def study(
     as_json: bool,
     plain: bool,
 ) -> None:
-    """Train the runs of STUDY, a .toml file or the name of one that is shipped.
+    """Train and test the runs of STUDY, a .toml file or the name of one that is shipped.
 
     Complete runs are skipped and cut ones continued, so the same command takes a study
     up again after whatever stopped it.
     """
     if as_json and markdown:
         raise UsageError("--json and --markdown both want stdout; choose one")
-    from p2p.study import default_jobs, find_study, plan_study, read_study
+    from p2p.study import find_study, plan_study, read_study
 
-    described = read_study(find_study(study))
-    plan = plan_study(described, out or Path("runs/studies") / described.name)
-    jobs = jobs or default_jobs()
+    described = read_study(find_study(study), budget)
+    plan = plan_study(described, out or STUDIES / described.folder)
     views = _views(plan, jobs, as_json=as_json, plain=plain, markdown=markdown)
     failed: list[PlannedRun] = []
     if not results_only:
@@ -97,7 +110,7 @@ def study(
         raise error
 
 
-def _train(plan: Plan, jobs: int, views: list[StudyView]) -> list[PlannedRun]:
+def _train(plan: Plan, jobs: int | None, views: list[StudyView]) -> list[PlannedRun]:
     """Train the plan's runs; return those that failed, the first to fail first."""
     from p2p.study import State, collect_results, run_study
 
@@ -113,7 +126,8 @@ def _train(plan: Plan, jobs: int, views: list[StudyView]) -> list[PlannedRun]:
             if run.state is State.FAILED:
                 failed.append(run)
             if run.state is State.COMPLETE:  # now, so that a kill takes no table away
-                results = collect_results(plan, {row.run: row for row in results.runs})
+                known = {r.run: r for r in results.runs if r.run not in results.untested}
+                results = collect_results(plan, known)
                 results.write(plan.out)
     return failed
 
@@ -122,7 +136,7 @@ def _tabulate(plan: Plan, views: list[StudyView], save: Path | None) -> None:
     """Write and show the results of what is complete."""
     from p2p.store import write_atomically
     from p2p.store.files import disk_errors
-    from p2p.study import collect_results
+    from p2p.study import collect_results, curves_csv
 
     results: Results = collect_results(plan)
     if results.runs:
@@ -131,11 +145,14 @@ def _tabulate(plan: Plan, views: list[StudyView], save: Path | None) -> None:
         with disk_errors("results", save):
             save.mkdir(parents=True, exist_ok=True)
         write_atomically(save / f"{results.study}.csv", results.csv().encode(), "results")
+        write_atomically(save / f"{results.study}-curves.csv", curves_csv(plan).encode(), "curves")
     for view in views:
         view.finished(results)
 
 
-def _views(plan: Plan, jobs: int, *, as_json: bool, plain: bool, markdown: bool) -> list[StudyView]:
+def _views(
+    plan: Plan, jobs: int | None, *, as_json: bool, plain: bool, markdown: bool
+) -> list[StudyView]:
     """Choose who shows the study: JSON and Markdown have stdout to themselves."""
     from .study_views import JsonLines, LiveTable, Markdown, PlainLines
 

@@ -8,9 +8,12 @@ from p2p.study import Group, PlannedRun, State
 
 from .formats import compact, count, duration
 
-STYLES = {State.COMPLETE: "green", State.FAILED: "red", State.RUNNING: "bold"}
+STYLES = {
+    State.COMPLETE: "green", State.FAILED: "red", State.RUNNING: "bold", State.TESTING: "bold",
+}  # fmt: skip
 BY_WORTH = (  # where not all runs fit on the screen
-    State.RUNNING, State.STOPPING, State.FAILED, State.STOPPED, State.WAITING, State.COMPLETE,
+    State.RUNNING, State.TESTING, State.STOPPING, State.FAILED,
+    State.STOPPED, State.WAITING, State.COMPLETE,
 )  # fmt: skip
 BAR = 10  # cells
 HEAD = ("run", "state", "progress", "steps/s", "left", "score")
@@ -63,21 +66,29 @@ def _summary(summary: Sequence[Group], sign: str) -> list[list[str]]:
     Args:
         sign: what stands between a mean and its standard deviation.
     """
-    measures = {group.measure for group in summary}
+    shown = _shown_measures(summary)
     words = {"num_peers": "peers"}
     settings = [words.get(name, name.replace("_", " ")) for name in summary[0].settings]
-    if len(measures) > 1:
-        settings.append("measure")
-    name = "value" if len(measures) > 1 else next(iter(measures))
-    rows = [[*settings, "seeds", f"{name} {sign} std", "min", "max"]]
+    rows: dict[tuple[str, ...], list[str]] = {}
     for group in summary:
-        cells = [str(value) for value in group.settings.values()]
-        if len(measures) > 1:
-            cells.append(group.measure)
-        spread = "" if group.std is None else f" {sign} {group.std:.0f}"
-        value = f"{group.mean:.0f}{spread}"
-        rows.append([*cells, str(group.n), value, f"{group.min:.0f}", f"{group.max:.0f}"])
-    return rows
+        if group.measure in shown:
+            cells = tuple(str(value) for value in group.settings.values())
+            row = rows.setdefault(cells, [*cells, str(group.n), *([""] * len(shown))])
+            spread = "" if group.std is None else f" {sign} {group.std:.0f}"
+            row[len(cells) + 1 + shown.index(group.measure)] = f"{group.mean:.0f}{spread}"
+            if len(shown) == 1:
+                row += [f"{group.min:.0f}", f"{group.max:.0f}"]
+    names = [f"{name.replace('=', ' ')} {sign} std" for name in shown]
+    return [[*settings, "seeds", *names, *(["min", "max"] if len(shown) == 1 else [])],
+            *rows.values()]  # fmt: skip
+
+
+def _shown_measures(summary: Sequence[Group]) -> list[str]:
+    """Return the measures that there is room for: first, middle and last strength, or the score."""
+    names = list(dict.fromkeys(group.measure for group in summary))
+    strengths = [name for name in names if name.startswith("eps_te=")]
+    few = [strengths[n] for n in (0, len(strengths) // 2, -1)] if strengths else names[:1]
+    return list(dict.fromkeys(few))
 
 
 def _is_number(rows: Sequence[Sequence[str]]) -> list[bool]:
@@ -86,10 +97,10 @@ def _is_number(rows: Sequence[Sequence[str]]) -> list[bool]:
 
 
 def _cells(run: PlannedRun) -> tuple[str, ...]:
-    rate = run.rate if run.state is State.RUNNING else None
-    left = (run.total_steps - run.steps) / rate if rate else None
+    rate = run.rate if run.state in (State.RUNNING, State.TESTING) else None
+    left = run.steps_left / rate if rate else None
     last = run.error if run.state is State.FAILED else compact(run.score)
-    share = run.steps / run.total_steps
+    share = run.tested if run.state is State.TESTING else run.steps / run.total_steps
     full = int(share * BAR)
     bar = f"{'━' * full}{'─' * (BAR - full)} {share:4.0%}"
     return run.name, run.state, bar, count(rate), duration(left), last

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from p2p.store.journal import plain
-from p2p.study import Plan, PlannedRun, Results, State, seconds_left
+from p2p.study import Plan, PlannedRun, Results, State, find_room, seconds_left
 
 from .formats import count, counted, duration
 from .study_tables import markdown_table, progress_table, results_table
@@ -34,7 +34,7 @@ class StudyView(Protocol):
 class PlainLines:
     """A line when a run starts or ends, one a minute on progress, and the results."""
 
-    def __init__(self, stream: TextIO, plan: Plan, jobs: int) -> None:
+    def __init__(self, stream: TextIO, plan: Plan, jobs: int | None) -> None:
         self._stream, self._plan, self._jobs = stream, plan, jobs
         self._states = {run.name: run.state for run in plan.runs}
         self._last = time.monotonic()
@@ -68,7 +68,7 @@ class PlainLines:
 class LiveTable:
     """A table that is redrawn in place, and the results below its last state."""
 
-    def __init__(self, stream: TextIO, plan: Plan, jobs: int) -> None:
+    def __init__(self, stream: TextIO, plan: Plan, jobs: int | None) -> None:
         from rich.console import Console
         from rich.live import Live
 
@@ -134,6 +134,7 @@ class JsonLines:
             state=run.state,
             steps=run.steps,
             total_steps=run.total_steps,
+            tested=run.tested,
             steps_per_second=run.rate,
             score=run.score,
             error=run.error or None,
@@ -169,12 +170,14 @@ class Markdown:
             print("\n".join(markdown_table(results.summary)), file=self._stream, flush=True)
 
 
-def opening(plan: Plan, jobs: int) -> list[str]:
+def opening(plan: Plan, jobs: int | None) -> list[str]:
     """Return what is said before the first run starts."""
     done = plan.count(State.COMPLETE)
     known = f", {done} complete" if done else ""
+    budget = f", budget {plan.study.budget}" if plan.study.budget else ""
+    share = f"{jobs} at a time" if jobs else f"{counted(find_room().size, 'core')}, one a peer"
     return [
-        f"study {plan.study.name}: {counted(len(plan.runs), 'run')}{known}, {jobs} at a time",
+        f"study {plan.study.name}{budget}: {counted(len(plan.runs), 'run')}{known}, {share}",
         f"folder: {short_path(plan.out)}",
     ]
 
@@ -187,17 +190,19 @@ def closing(plan: Plan, results: Results) -> list[str]:
     if results.summary:
         lines = ["", *results_table(results.summary), "", *lines]
     lines.append(f"results  {short_path(plan.out / 'results.csv')}")
-    if results.missing:
-        first = ", ".join(results.missing[:3]) + (", ..." if len(results.missing) > 3 else "")
-        lines.append(f"missing  {counted(len(results.missing), 'run')}: {first}")
+    for word, names in (("missing", results.missing), ("untested", results.untested)):
+        if names:
+            first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            lines.append(f"{word:<8} {counted(len(names), 'run')}: {first}")
     return lines
 
 
-def overall(plan: Plan, jobs: int) -> str:
+def overall(plan: Plan, jobs: int | None) -> str:
     """Return how far the whole study is."""
     done = sum(run.steps for run in plan.runs)
     total = sum(run.total_steps for run in plan.runs)
-    rate = sum(run.rate or 0.0 for run in plan.runs if run.state is State.RUNNING) or None
+    at_work = [run for run in plan.runs if run.state in (State.RUNNING, State.TESTING)]
+    rate = sum(run.rate or 0.0 for run in at_work) or None
     text = f"{plan.count(State.COMPLETE)} of {len(plan.runs)} runs complete"
     if failed := plan.count(State.FAILED):
         text += f", {failed} failed"

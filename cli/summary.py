@@ -40,8 +40,10 @@ def short_path(path: Path) -> str:
 def summary(event: Finished, history: History) -> list[str]:
     """Return the lines that end a run: its scores, its cost, its place, what to type next."""
     run = short_path(event.run.path)
+    peers = history.config.num_peers
+    each = f" ({count(event.steps // peers)} a peer)" if peers > 1 else ""
     lines = [
-        f"finished: {count(event.steps)} steps; {duration(event.seconds)}, "
+        f"finished: {count(event.steps)} steps{each}; {duration(event.seconds)}, "
         f"{count(history.session_rate)} steps/s while training"
     ]
     if history.unstable:

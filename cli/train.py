@@ -21,7 +21,8 @@ from .options import SettingsCommand, configure, given_on_command_line, setting_
 if TYPE_CHECKING:
     from p2p.cohort import Checkpointed, Event, Finished, Iterated, Started
 
-ON_RESUME = {"resume", "total_steps", "as_json", "plain"}
+GOAL = ("total_steps", "total_steps_per_peer")
+ON_RESUME = {"resume", *GOAL, "as_json", "plain"}
 
 
 class View(Protocol):
@@ -81,7 +82,7 @@ def train(
 
         if resume is None:
             return cohort.train(config, out=out)
-        return cohort.resume(resume, total_steps=given.get("total_steps"))
+        return cohort.resume(resume, **{name: given[name] for name in GOAL if name in given})
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
@@ -98,7 +99,8 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            f"--total-steps, --json and --plain, not {', '.join(typed)}"
+            "--total-steps (or --total-steps-per-peer), --json and --plain, "
+            f"not {', '.join(typed)}"
         )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p import launch, peer, process
-from p2p.config import TrainConfig, build_config
+from p2p.config import TrainConfig, build_config, override
 from p2p.errors import BadArtefact, Diverged, Interrupted, P2PError, PeerLost, UsageError
 from p2p.exchange import Arena, Phase
 from p2p.signals import StopSignals as StopSignals
@@ -94,11 +94,14 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
     yield from _run(run, config, None, 0, [])
 
 
-def resume(path: Path, *, total_steps: int | None = None) -> Iterator[Event]:
+def resume(
+    path: Path, *, total_steps: int | None = None, total_steps_per_peer: int | None = None
+) -> Iterator[Event]:
     """Continue the run at `path` from its newest checkpoint that verifies.
 
     Args:
         total_steps: a new goal; default the run's own.
+        total_steps_per_peer: the same, counted for each peer.
 
     Raises:
         BadArtefact: `path` is no run folder, or holds no sound checkpoint.
@@ -106,8 +109,9 @@ def resume(path: Path, *, total_steps: int | None = None) -> Iterator[Event]:
     """
     run = RunFolder.open(path)
     config = run.config
-    if total_steps is not None:
-        config = build_config(**{**config.model_dump(), "total_steps": total_steps})
+    goal = {"total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer}
+    goal = {name: steps for name, steps in goal.items() if steps is not None}
+    config = build_config(**override(config.model_dump(), goal))
     check_peers(config)
     with run:
         checkpoint = run.load_checkpoint()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -53,14 +54,25 @@ METHODS = {  # learning rates: appendix A.2, 3e-4 for PPO and its kin, 1e-4 for 
 
 # A run may be continued with other values of these; all others, also those that a later
 # version adds, are part of a run's identity.
-CHANGES_NO_NUMBER = frozenset(
-    {"total_steps", "engine", "checkpoint_every", "milestones", "peer_timeout", "final_episodes"}
-)
+CHANGES_NO_NUMBER = frozenset({
+    "total_steps", "total_steps_per_peer",
+    "engine", "checkpoint_every", "milestones", "peer_timeout", "final_episodes",
+    "grad_variance_every",
+})  # fmt: skip
+
+# What can be counted over all peers or for each (Fig. 9). The first is what is stored and
+# compared; the second is another way of giving it, and always there to be read.
+PER_PEER = {"total_steps": "total_steps_per_peer", "steps_per_iteration": "steps_per_peer"}
 
 
 def _method_default(name: str) -> Any:
     """Return a default that depends on the method chosen."""
     return lambda data: getattr(METHODS.get(data.get("method", ""), METHODS["p2pdrl"]), name)
+
+
+def _of_each(total: str) -> Any:
+    """Return the share of each peer in what is counted over all, rounded up."""
+    return lambda data: -(-data[total] // data["num_peers"])
 
 
 def _canonical(name: str) -> str:
@@ -99,6 +111,11 @@ class TrainConfig(BaseModel):
     total_steps: Count = Field(
         1_000_000, description="Environment steps over all peers; rounded up to whole iterations."
     )
+    total_steps_per_peer: Count = Field(
+        default_factory=_of_each("total_steps"),
+        exclude=True,
+        description="The same counted for each peer: gives total_steps = K times this.",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of every stream.")
 
     # The domain distribution (Table 1)
@@ -118,6 +135,11 @@ class TrainConfig(BaseModel):
     # The rollout (line 7; batch size of appendix A.2)
     steps_per_iteration: Count = Field(
         4096, description="Steps an iteration over all peers (appendix A.2)."
+    )
+    steps_per_peer: Count = Field(
+        default_factory=_of_each("steps_per_iteration"),
+        exclude=True,
+        description="The same counted for each peer: gives steps_per_iteration = K times this.",
     )
     envs_per_peer: Count = Field(2, description="Environments that each peer steps.")
 
@@ -172,6 +194,11 @@ class TrainConfig(BaseModel):
     milestones: Annotated[int, Field(ge=0)] = Field(
         10, description="Checkpoints kept for good, evenly spaced, and the start; 0 keeps none."
     )
+    grad_variance_every: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Iterations between measurements of the gradient's variance (section 4.4), "
+        "each on 4096 fresh steps a peer; 0 measures none.",
+    )
     final_episodes: Annotated[int, Field(ge=0)] = Field(
         20, description="Episodes of the final score: mean action, nominal domain."
     )
@@ -190,34 +217,57 @@ class TrainConfig(BaseModel):
         return _choose(str(value).lower().replace("_", "-"), tuple(METHODS), "method")
 
     @model_validator(mode="after")
-    def _divides(self) -> Self:
-        """Check that batch sizes split evenly, and that the method takes this many peers."""
+    def _counts_agree(self) -> Self:
+        """Count over all peers what was counted for each; both may be given if they agree."""
+        given = self.model_fields_set
+        for total, each in PER_PEER.items():
+            if each not in given:
+                continue
+            over_all = getattr(self, each) * self.num_peers
+            if total not in given:
+                self.__dict__[total] = over_all
+            elif over_all != getattr(self, total):
+                raise ValueError(
+                    f"{total}={getattr(self, total)} counts over all peers, and {each}="
+                    f"{getattr(self, each)} of num_peers={self.num_peers} makes {over_all}; "
+                    "give one of the two"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _takes_that_many_peers(self) -> Self:
         least, most = METHODS[self.method].peers
         if not least <= self.num_peers <= most:
             allowed = f"{least}" if least == most else f"{least} or more"
+            suited = [n for n, m in METHODS.items() if m.peers[0] <= self.num_peers <= m.peers[1]]
+            other = f", or one of {', '.join(suited)}" if suited else ""
             raise ValueError(
                 f"num_peers={self.num_peers} does not suit method {self.method!r}, "
-                f"which takes {allowed}"
-            )
-        parts = self.num_peers * math.lcm(self.envs_per_peer, self.num_minibatches)
-        if self.steps_per_iteration % parts:
-            nearest = max(1, round(self.steps_per_iteration / parts)) * parts
-            raise ValueError(
-                f"steps_per_iteration={self.steps_per_iteration} does not split over "
-                f"num_peers={self.num_peers} x envs_per_peer={self.envs_per_peer} and "
-                f"num_minibatches={self.num_minibatches}; the nearest that does is {nearest}"
-            )
-        if self.steps_per_peer // self.num_minibatches < 2:
-            raise ValueError(
-                f"minibatches of {self.steps_per_peer // self.num_minibatches} sample leave no "
-                "advantage to normalise; raise steps_per_iteration or lower num_minibatches"
+                f"which takes {allowed}; choose num_peers={least}{other}"
             )
         return self
 
-    @property
-    def steps_per_peer(self) -> int:
-        """Steps that one peer collects an iteration."""
-        return self.steps_per_iteration // self.num_peers
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        """Check that batch sizes split evenly, and leave an advantage to normalise."""
+        part = math.lcm(self.envs_per_peer, self.num_minibatches)
+        name, over = "steps_per_peer", ""
+        if "steps_per_peer" not in self.model_fields_set:
+            name, over = "steps_per_iteration", f"num_peers={self.num_peers} x "
+            part *= self.num_peers
+        if getattr(self, name) % part:
+            nearest = max(1, round(getattr(self, name) / part)) * part
+            raise ValueError(
+                f"{name}={getattr(self, name)} does not split over {over}"
+                f"envs_per_peer={self.envs_per_peer} and num_minibatches="
+                f"{self.num_minibatches}; the nearest that does is {nearest}"
+            )
+        if self.minibatch_size < 2:
+            raise ValueError(
+                f"minibatches of {self.minibatch_size} sample leave no "
+                f"advantage to normalise; raise {name} or lower num_minibatches"
+            )
+        return self
 
     @property
     def num_iterations(self) -> int:
@@ -239,6 +289,14 @@ class TrainConfig(BaseModel):
     def minibatch_size(self) -> int:
         """B, the samples of one peer's minibatch."""
         return self.steps_per_peer // self.num_minibatches
+
+
+def override(settings: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `settings` with those of `later` in their place, in whichever way they count."""
+    twin = {**PER_PEER, **{each: total for total, each in PER_PEER.items()}}
+    replaced = {twin[name] for name in later if name in twin}
+    kept = {name: value for name, value in settings.items() if name not in replaced}
+    return {**kept, **later}
 
 
 def build_config(**settings: Any) -> TrainConfig:

@@ -46,8 +46,23 @@ def main() -> int:
     scores = [{"peer": rank, "mean": 100.0 * seed + 10 * rank} for rank in peers]
     result = {"steps": steps, "seconds": 1.0, "scores": scores}
     (folder / "result.json").write_text(json.dumps(result))
+    if len(sys.argv) > 5:
+        play_tests(folder, steps, peers, json.loads(sys.argv[5]))
     note("end")
     return 0
+
+
+def play_tests(folder: Path, steps: int, peers: range, tests: dict[str, list[float]]) -> None:
+    """Let each peer's return fall by 50 from eps_te 0 to 1."""
+    sets = [
+        {
+            "eps_te": eps,
+            "peers": [{"mean": 50 * (1 - eps) + rank, "worst": -1.0 * rank} for rank in peers],
+        }
+        for eps in tests["eps_te"]
+    ]
+    kept = {"steps": steps, "config": tests, "tests": sets}
+    (folder / "evaluation.json").write_text(json.dumps(kept))
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         seen.append({"config": config, "out": out})
         return play(config)
 
-    def resume(path: Path, *, total_steps: int | None = None) -> Iterator[cohort.Event]:
-        seen.append({"path": path, "total_steps": total_steps})
+    def resume(path: Path, **goal: int) -> Iterator[cohort.Event]:
+        seen.append({"path": path, **goal})
         return play(TrainConfig(total_steps=3 * 4096), past=1)
 
     monkeypatch.setattr(cohort, "train", train)
@@ -86,6 +86,8 @@ def test_every_setting_is_an_option_with_the_fields_own_words(name: str) -> None
         ("--value-clip", "value_clip", True),
         ("--hidden-sizes 32 16", "hidden_sizes", (32, 16)),
         ("--target-kl 0.02", "target_kl", 0.02),
+        ("--steps-per-peer 960", "steps_per_peer", 960),
+        ("--total-steps-per-peer 999", "total_steps_per_peer", 999),
     ],
 )
 def test_a_flag_sets_its_setting_and_no_other(
@@ -112,6 +114,15 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(
     assert p2p("train", "--config", file, "--peers", "1", "--out", tmp_path / "r").exit_code == 0
     expected = TrainConfig(task="ant", num_peers=1, hidden_sizes=(32, 32), scale_reward=False)
     assert calls == [{"config": expected, "out": tmp_path / "r"}]
+
+
+def test_a_flag_wins_over_the_file_that_counts_the_other_way(
+    calls: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    file = tmp_path / "batch.toml"
+    file.write_text("steps_per_iteration = 4096\n")
+    assert p2p("train", "--config", file, "--steps-per-peer", "960").exit_code == 0
+    assert calls[0]["config"] == TrainConfig(steps_per_peer=960)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +170,7 @@ def test_a_fault_in_a_flag_beside_a_sound_file_does_not_blame_the_file(tmp_path:
         (
             "train --resume r --eps-tr 0.1 --out o",
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps, --json and --plain, not --eps-tr, --out",
+            "--total-steps (or --total-steps-per-peer), --json and --plain, not --eps-tr, --out",
         ),
     ],
 )
@@ -171,9 +182,13 @@ def test_bad_input_is_one_line_and_exit_2(
     assert calls == []
 
 
-def test_resume_passes_the_folder_and_the_new_goal_on(calls: list[dict[str, Any]]) -> None:
-    assert p2p("train", "--resume", "runs/a", "--total-steps", "99", "--json").exit_code == 0
-    assert calls == [{"path": Path("runs/a"), "total_steps": 99}]
+@pytest.mark.parametrize("goal", ["total_steps", "total_steps_per_peer"])
+def test_resume_passes_the_folder_and_the_new_goal_on(
+    calls: list[dict[str, Any]], goal: str
+) -> None:
+    flag = "--" + goal.replace("_", "-")
+    assert p2p("train", "--resume", "runs/a", flag, "99", "--json").exit_code == 0
+    assert calls == [{"path": Path("runs/a"), goal: 99}]
 
 
 def test_json_has_stdout_to_itself_and_words_go_to_stderr(calls: list[dict[str, Any]]) -> None:

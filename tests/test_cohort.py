@@ -98,10 +98,11 @@ def test_a_damaged_milestone_says_so(tmp_path):
         run.load_milestone(path)
 
 
-def test_a_longer_goal_continues_the_same_run(tmp_path):
+@pytest.mark.parametrize("goal", [{"total_steps": 512 * 6}, {"total_steps_per_peer": 256 * 6}])
+def test_a_longer_goal_continues_the_same_run(tmp_path, goal):
     drain(cohort.train(small(), out=tmp_path / "whole"))
     drain(cohort.train(small(total_steps=1024), out=tmp_path / "grown"))
-    drain(cohort.resume(tmp_path / "grown", total_steps=512 * 6))
+    drain(cohort.resume(tmp_path / "grown", **goal))
     assert_same_end(tmp_path / "whole", tmp_path / "grown")
 
 

@@ -44,7 +44,7 @@ iteration       steps  steps/s      left   return  length       KL  unstable
       1/3       4,096    4,096      0:02     5.00     200   0.0012         0
       3/3      12,288    4,096      0:00      105     200   0.0012         0
 
-finished: 12,288 steps; 1:05, 4,096 steps/s while training
+finished: 12,288 steps (6,144 a peer); 1:05, 4,096 steps/s while training
 
 score of the final policies: mean action, nominal domain, 20 episodes each
          return +-    std   length

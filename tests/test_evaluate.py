@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 from dataclasses import replace
@@ -25,7 +24,6 @@ from p2p.evaluation.evaluate import Evaluation, Progress
 from p2p.evaluation.performance import (
     EvaluatedRun,
     Measured,
-    mean_ci,
     score_methods,
     worst_mean,
 )
@@ -33,6 +31,7 @@ from p2p.evaluation.pool import Pool, envs_each
 from p2p.evaluation.subjects import digest
 from p2p.rng import Purpose, keyed_generator
 from p2p.score import run_episodes
+from p2p.stats import mean_interval
 from p2p.store.evals import EvalFile, Key, Outcome
 
 SMALL = {"domains": 6, "workers": 2}
@@ -448,14 +447,6 @@ def test_the_spread_is_over_domains_not_over_episodes_or_peers():
     assert [peer.mean for peer in measured(values).peers] == [20.0, 20.0]
 
 
-def test_the_interval_is_students_over_seeds():
-    """t(0.975, 2) = 4.30265; the values 1, 2, 3 have standard deviation 1."""
-    assert mean_ci([1.0, 2.0, 3.0]) == pytest.approx(
-        (2 - 4.30265 / math.sqrt(3), 2 + 2.48414), abs=1e-4
-    )
-    assert mean_ci([1.0]) is None
-
-
 def test_seeds_are_the_unit_however_many_peers_domains_and_copies_there_are():
     runs = [
         run_of([[[1.0], [3.0]], [[1.0], [3.0]]], seed=0),
@@ -465,7 +456,7 @@ def test_seeds_are_the_unit_however_many_peers_domains_and_copies_there_are():
     (score,) = score_methods(runs)
     assert score.seeds == (0, 1)
     assert score.mean == 4.0
-    assert score.mean_ci == mean_ci([2.0, 6.0])
+    assert score.mean_ci == mean_interval([2.0, 6.0])
 
 
 def test_runs_with_other_settings_are_not_pooled_and_are_told_apart():

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -21,7 +22,9 @@ from p2p.cli import main
 from p2p.cli.study_tables import progress_table
 from p2p.config import TrainConfig
 from p2p.errors import Interrupted, UsageError
+from p2p.evaluation.evaluate import evaluate
 from p2p.store import RunFolder
+from p2p.store.evals import EvalFile
 from p2p.study import (
     Plan,
     State,
@@ -34,7 +37,9 @@ from p2p.study import (
     seconds_left,
     shipped_studies,
 )
+from p2p.study.curves import training_curves
 from p2p.study.run import wait_until_free
+from p2p.study.testing import read_tests
 
 PLAYED = [sys.executable, str(Path(__file__).with_name("played_run.py"))]
 P2P = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
@@ -88,6 +93,25 @@ def test_equal_points_of_two_grids_are_one_run(tmp_path: Path) -> None:
     assert [c.seed for c in read_study(study_file(tmp_path, *grids)).configs] == [0, 1, 2]
 
 
+def test_a_study_may_count_steps_for_each_peer(tmp_path: Path) -> None:
+    """Fig. 9: then more peers make more steps, and names and tables say how many in all."""
+    head = "[settings]\nsteps_per_iteration = 512\n"
+    grid = 'method = "p2pdrl"\nnum_peers = [2, 4]\nsteps_per_peer = 256\ntotal_steps_per_peer = 512'
+    runs = plan(tmp_path, grid, head=head).runs
+    assert [(r.config.steps_per_iteration, r.total_steps) for r in runs] == [
+        (512, 1024), (1024, 2048),
+    ]  # fmt: skip
+    assert runs[1].name == ("hopper-p2pdrl-K=4-total_steps=2048-steps_per_iteration=1024-seed=0")
+
+
+def test_a_run_is_found_whichever_way_its_steps_are_counted(tmp_path: Path) -> None:
+    config = TrainConfig(steps_per_iteration=1024, total_steps=2048)
+    RunFolder.create(config, tmp_path / "out" / "there").unlock()
+    counted = "steps_per_peer = 512\ntotal_steps_per_peer = 1024"
+    (run,) = plan(tmp_path, counted, head="").runs
+    assert run.name == "there"
+
+
 @pytest.mark.parametrize(
     ("value", "sizes"),
     [("[32, 16]", [(32, 16)]), ("[[32, 16], [8, 8]]", [(32, 16), (8, 8)])],
@@ -128,6 +152,94 @@ def test_a_fault_in_the_file_is_one_line_and_exit_2_before_any_run(
     assert result.exit_code == 2
     assert line.startswith(f"error: {file}: {message}")
     assert not (tmp_path / "out").exists()
+
+
+BUDGETS = """
+[budget.small]
+seed = [0, 1]
+[budget.paper]
+seed = [0, 1, 2]
+total_steps = 4096
+"""
+
+
+def test_a_budget_takes_the_place_of_the_grids_own_values(tmp_path: Path) -> None:
+    """And a grid's own budget, of the common one's, in either way of counting steps."""
+    grids = (
+        'method = "ppo"\nseed = 7',
+        "num_peers = [2, 4]\n[grid.budget.paper]\ntotal_steps_per_peer = 1024",
+    )
+    file = study_file(tmp_path, *grids, head=TINY + BUDGETS)
+    small, paper = read_study(file), read_study(file, "paper")
+    assert [(c.method, c.seed, c.total_steps) for c in small.configs[:2]] == [
+        ("ppo", 0, 1024), ("ppo", 1, 1024),
+    ]  # fmt: skip
+    assert [(c.num_peers, c.seed, c.total_steps) for c in paper.configs[3:]] == [
+        (2, 0, 2048), (2, 1, 2048), (2, 2, 2048), (4, 0, 4096), (4, 1, 4096), (4, 2, 4096),
+    ]  # fmt: skip
+    assert {c.total_steps for c in paper.configs[:3]} == {4096}
+
+
+def test_runs_of_another_budget_lie_apart(tmp_path: Path) -> None:
+    """Else those of the small one would be trained on, and its results be gone."""
+    file = study_file(tmp_path, "", head="folder = 'shared'\n" + TINY + BUDGETS)
+    small, paper = read_study(file), read_study(file, "paper")
+    assert (small.name, small.folder, small.budget) == ("tiny", "shared", "small")
+    assert (paper.name, paper.folder, paper.budget) == ("tiny-paper", "shared-paper", "paper")
+
+
+@pytest.mark.parametrize(
+    ("head", "budget", "message"),
+    [
+        (BUDGETS, "papper", "no budget 'papper'; did you mean 'paper'?; known: small, paper"),
+        ("", "small", "knows no budgets, so there is no budget 'small' of it"),
+        ("[budget.small]\nsed = 1\n", None, "[budget.small]: unknown setting 'sed'"),
+        ("[evaluate]\ndomain = 'wind=1'\n", None, "[evaluate]: no setting 'domain'; did you mean"),
+        ("[evaluate]\neps_te = '0:2:1'\n", None, "[evaluate]: eps_te=2 is outside [0, 1]"),
+    ],
+)
+def test_a_fault_in_budgets_or_tests_is_one_line(
+    tmp_path: Path, head: str, budget: str | None, message: str
+) -> None:
+    file = study_file(tmp_path, "", head=TINY + head)
+    with pytest.raises(UsageError) as raised:
+        read_study(file, budget)
+    assert str(raised.value).startswith(f"{file}: {message}")
+
+
+SHIPPED = ("a2", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8a", "fig8bc", "fig9")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_figures_study_is_planned_at_both_budgets(tmp_path: Path, name: str) -> None:
+    """Four and eight seeds of every setting; the small one has 4M steps, and the fewer runs."""
+    small, paper = (read_study(find_study(name), budget) for budget in ("small", "paper"))
+    for study, seeds in ((small, 4), (paper, 8)):
+        assert len(plan_study(study, tmp_path).runs) == len(study.configs)
+        assert {c.seed for c in study.configs} == set(range(seeds))
+        assert len(study.configs) % seeds == 0
+    assert max(c.total_steps for c in small.configs if c.num_peers < 4) == 4_000_000
+    assert len(small.configs) < len(paper.configs)
+
+
+def test_studies_of_the_same_runs_share_them() -> None:
+    """Figs. 3 and 5 need no run that Fig. 4 has not, and Fig. 2 none that Fig. 6 has not."""
+    for part, whole in (("fig3", "fig4"), ("fig5", "fig4"), ("fig2", "fig6")):
+        for budget in ("small", "paper"):
+            one, other = (read_study(find_study(name), budget) for name in (part, whole))
+            assert one.folder == other.folder
+            assert set(one.configs) <= set(other.configs)
+
+
+def test_the_small_fig4_is_the_study_that_was_run() -> None:
+    """Five methods with their own settings, two tasks, four seeds, named by these alone."""
+    study = read_study(find_study("fig4"))
+    names = {run.name for run in plan_study(study, Path("nowhere")).runs}
+    assert len(names) == 40
+    assert {"halfcheetah-ppo-seed=0", "walker2d-dnc-seed=3"} <= names
+    assert study.configs[0] == TrainConfig(
+        task="halfcheetah", method="p2pdrl", total_steps=4_000_000, eps_tr=0.2, seed=0
+    )
 
 
 def test_a_study_without_a_path_is_one_of_those_shipped() -> None:
@@ -282,6 +394,56 @@ def test_time_left_is_that_of_the_schedule(tmp_path: Path) -> None:
     assert seconds_left([runs[0], runs[3]], 2) == pytest.approx(1024 / (10 * 3 / 7))
 
 
+def test_time_left_by_cores_is_that_of_the_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worked by hand: 2 cores. A cohort of two fills both, single runs go side by side.
+
+    The cohort has 1024 steps to go at 20 steps/s: 51.2 s. A single run has one core, so it is
+    taken to be half as fast: 102.4 s. Two go side by side, then the third.
+    """
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    runs = plan(tmp_path, 'method = "p2pdrl"', 'method = "ppo"\nseed = [0, 1, 2]').runs
+    runs[0].state, runs[0].recent = State.RUNNING, deque([25.6])
+    assert seconds_left(runs) == pytest.approx(51.2 + 2 * 102.4)
+    assert seconds_left(runs[:3]) == pytest.approx(51.2 + 102.4)
+
+
+def test_tests_count_in_the_time_left(tmp_path: Path) -> None:
+    """2 strengths, 3 domains, 1 peer, 1000 steps: 6000 steps at 10 steps/s; then, half of them."""
+    head = TINY + "[evaluate]\neps_te = [0, 1]\ndomains = 3\n"
+    (run,) = plan(tmp_path, 'method = "ppo"', head=head).runs
+    run.state, run.recent = State.RUNNING, deque([51.2])
+    assert seconds_left([run], 1) == pytest.approx((1024 + 6000) / 10)
+    run.state, run.steps, run.tested, run.test_rate = State.TESTING, 1024, 0.5, 100.0
+    assert seconds_left([run], 1) == pytest.approx(30.0)
+
+
+def test_a_run_has_a_core_for_each_peer_and_the_cores_are_filled(
+    tmp_path: Path, played: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cores: cohorts of two run alone, single runs in twos."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    grids = ('method = "p2pdrl"\nseed = [1, 2]', 'method = "ppo"\nseed = [3, 4, 5]')
+    made = plan(tmp_path, *grids)
+    seen = set()
+    for _ in run_study(made):
+        seen.add(tuple(run.config.num_peers for run in made.runs if run.state is State.RUNNING))
+    assert made.count(State.COMPLETE) == 5
+    assert max(map(sum, seen)) == 2
+    assert {(2,), (1, 1)} <= seen
+
+
+def test_a_run_too_large_for_what_is_free_is_overtaken(tmp_path: Path) -> None:
+    """The longest run waits for both cores; a shorter one takes the one that is free."""
+    large, small = plan(tmp_path, 'method = "p2pdrl"\ntotal_steps = 9999', 'method = "ppo"').runs
+    waiting, room = [large, small], schedule.Room(2, packed=False)
+    assert schedule.next_run(waiting, room, 1) is small
+    assert schedule.next_run(waiting, room, 1) is None
+    assert schedule.next_run(waiting, room, 2) is large
+    assert waiting == []
+
+
 # Results
 
 
@@ -331,6 +493,56 @@ def test_results_only_tabulates_what_is_complete_and_names_what_is_not(trained: 
     saved = (folder / "saved" / "tiny.csv").read_bytes()
     assert saved == (trained.out / "results.csv").read_bytes()
     assert len(order(folder)) == 8
+
+
+TESTED = TINY + '[evaluate]\neps_te = "0:1:0.25"\n'
+
+
+def test_what_a_run_does_in_test_domains_stands_in_its_row(tmp_path: Path, played: None) -> None:
+    """A column a strength; the summary shows the first, the middle and the last."""
+    file = study_file(tmp_path, "seed = [1, 2]", head=TESTED)
+    result = p2p("study", file, "--out", tmp_path / "out", "--save", tmp_path)
+    assert result.exit_code == 0
+    rows = list(csv.DictReader((tmp_path / "tiny.csv").read_text().splitlines()))
+    keys = ("eps_te=0", "eps_te=0.25", "eps_te=1", "eps_te=0_peer1", "worst=0")
+    assert [rows[0][key] for key in keys] == ["50.5", "38.0", "0.5", "51.0", "-0.5"]
+    assert "seeds  eps_te 0 +- std  eps_te 0.5 +- std  eps_te 1 +- std" in result.stdout
+
+
+def test_a_trained_run_is_tested_without_being_trained_again(tmp_path: Path, played: None) -> None:
+    """As is one whose tests were others; until then it is named as untested."""
+    grid = "seed = [1, 2]"
+    for _ in run_study(plan(tmp_path, grid), 1):
+        pass
+    tested = plan(tmp_path, grid, head=TESTED)
+    assert [(run.state, run.trained) for run in tested.runs] == [(State.WAITING, True)] * 2
+    results = collect_results(tested)
+    assert (results.missing, results.untested) == ([], [run.name for run in tested.runs])
+    states = {run.state for _ in run_study(tested, 1) for run in tested.runs}
+    assert State.TESTING in states
+    assert State.RUNNING not in states
+    assert collect_results(plan(tmp_path, grid, head=TESTED)).untested == []
+    others = plan(tmp_path, grid, head=TINY + "[evaluate]\ndomains = 2\n")
+    assert [run.state for run in others.runs] == [State.WAITING] * 2
+
+
+def test_a_curve_has_at_most_so_many_points_and_averages_what_lies_between() -> None:
+    """7 iterations in stretches of 3; peers weigh alike, whatever the number of their episodes."""
+    records = [
+        {
+            "steps": 10 * (n + 1),
+            "peers": [
+                {"episodes": [[n, 5]]},
+                {"episodes": [[100, 5], [100, 5]] if n < 3 else []},
+            ],
+        }
+        for n in range(7)
+    ]
+    records[4]["peers"] = [{"episodes": [], "grad_variance": {"log_variance": v}} for v in (1, 2)]
+    assert training_curves(records, points=3) == [
+        {"steps": 30, "return": (1 + 100) / 2},
+        {"steps": 60, "log_grad_variance": 1.5},
+    ]
 
 
 def test_markdown_has_stdout_to_itself(trained: Plan) -> None:
@@ -410,6 +622,33 @@ def outcome(run: RunFolder) -> list[object]:
     result = run.result()
     assert result is not None
     return [result["scores"], [(peer["domain"], peer["approx_kl"]) for peer in peers]]
+
+
+def test_a_study_stopped_in_its_tests_goes_on_with_them(tmp_path: Path) -> None:
+    """Ctrl-C: no episode is lost, and the scores are those of an evaluation left alone."""
+    tests: dict[str, Any] = {"eps_te": [0.0, 1.0], "domains": 40, "episodes": 5}
+    head = TINY + "[evaluate]\n" + "".join(f"{key} = {value}\n" for key, value in tests.items())
+    file = study_file(tmp_path, 'method = "ppo"\nhidden_sizes = [8, 8]', head=head)
+    path = tmp_path / "out" / "hopper-ppo-seed=0"
+    stopped = start_study(file, tmp_path / "out")
+    wait_for(lambda: (path / "eval.h5").exists())  # written before the first episode
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait(120) == 130
+    assert not (path / "evaluation.json").exists()
+    kept = EvalFile(path)
+    kept.load()
+    assert start_study(file, tmp_path / "out").wait(120) == 0
+    study = read_study(file)
+    assert study.evaluate is not None
+    found = read_tests(path, study.evaluate, 1024)
+    assert found is not None
+    after = EvalFile(path)
+    after.load()
+    assert kept.rows.items() <= after.rows.items()
+    alone = evaluate(path, save=False, **tests)
+    assert [test["score"]["mean"] for test in found] == [
+        measured.score.mean for measured in alone.runs[0].measured
+    ]
 
 
 def test_a_run_whose_last_process_is_still_on_its_way_out_is_waited_for(

@@ -8,7 +8,6 @@ domains, which says how much the world matters and nothing about another seed.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -17,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.evaluation.domain_sets import DomainSet
+from p2p.stats import mean_interval
 
-CONFIDENCE = 0.95
 WORST = 0.1  # share of the domains that the worst decile averages over
 
 
@@ -165,21 +164,6 @@ def worst_mean(values: NDArray[np.float64], share: float = WORST) -> float:
     return float(np.sort(values) @ weight / weight.sum())
 
 
-def mean_ci(values: Sequence[float], level: float = CONFIDENCE) -> tuple[float, float] | None:
-    """Return Student's t interval of the mean of `values`, one a seed; None for a single one.
-
-    Not a bootstrap: of three to five values its intervals are far too narrow.
-    """
-    if len(values) < 2:
-        return None
-    from scipy.special import stdtrit  # takes 0.1 s to import
-
-    n = len(values)
-    half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    mean = float(np.mean(values))
-    return mean - half, mean + half
-
-
 def score_methods(runs: Iterable[EvaluatedRun]) -> list[MethodScore]:
     """Group runs that differ in their seed alone, and score each group in each set.
 
@@ -211,7 +195,8 @@ def _score_group(label: str, group: Sequence[EvaluatedRun]) -> Iterable[MethodSc
         mean, worst, length, falls = (float(np.mean(column)) for column in columns.values())
         yield MethodScore(
             group[0].task, label, name, digest, tuple(sorted(seeds)),
-            mean, mean_ci(columns["mean"]), worst, mean_ci(columns["worst"]), length, falls,
+            mean, mean_interval(columns["mean"]),
+            worst, mean_interval(columns["worst"]), length, falls,
         )  # fmt: skip
 
 

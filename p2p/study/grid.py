@@ -7,6 +7,12 @@ total_steps = 1_000_000
 task = ["hopper", "ant"]
 method = "ppo"
 seed = [0, 1, 2]
+[budget.small]              # optional: what `--budget small` has in place of the grids' values
+total_steps = 100_000       # (and a grid's own, below it: [grid.budget.small])
+[evaluate]                  # optional: fields of EvalConfig, for each run once it is trained
+eps_te = "0:1:0.1"
+
+The top level may also name a `folder`: studies that share one share the runs that are equal.
 """
 
 from __future__ import annotations
@@ -17,14 +23,18 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_origin
 
-from p2p.config import TrainConfig, build_config
+from p2p.config import PER_PEER, TrainConfig, build_config, override
 from p2p.errors import UsageError
+from p2p.evaluation.config import EvalConfig, build_eval_config, parse_strengths
 
-KEYS = ("name", "description", "settings", "grid")
+KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
+TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled")  # what [evaluate] can say
+DEFAULT_BUDGET = "small"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -36,19 +46,25 @@ class Study:
         name: also of its folder and of its results.
         configs: one a run, in the order of the file; no two are equal.
         file: where it was read from.
+        evaluate: in what each run is tested once it is trained; None for not at all.
+        budget: the name of the budget it was read at; None if its file knows none.
+        folder: name of the folder of its runs [its own name].
     """
 
     name: str
     configs: tuple[TrainConfig, ...]
     file: Path
+    evaluate: EvalConfig | None = None
+    budget: str | None = None
+    folder: str = ""
 
-    @property
+    @cached_property
     def varying(self) -> tuple[str, ...]:
         """The settings that tell apart runs of one task, method and seed."""
         return tuple(
             name
             for name in TrainConfig.model_fields
-            if name not in ("task", "method", "seed") and self._varies(name)
+            if name not in ("task", "method", "seed", *PER_PEER.values()) and self._varies(name)
         )
 
     def _varies(self, name: str) -> bool:
@@ -84,8 +100,13 @@ def find_study(name: str) -> Path:
     )
 
 
-def read_study(file: Path) -> Study:
+def read_study(file: Path, budget: str | None = None) -> Study:
     """Read and validate a study file.
+
+    Args:
+        budget: which of the file's budgets; default `small`, else its first one. A study at
+            any but the default one has that budget's name in its own, so that its runs and
+            results stay apart.
 
     Raises:
         UsageError: what is wrong, and in which grid.
@@ -97,23 +118,80 @@ def read_study(file: Path) -> Study:
     except ValueError as error:  # also UnicodeDecodeError
         raise UsageError(f"{file}: not TOML: {error}") from None
     try:
-        return Study(_name(content, file), tuple(_configs(content)), file)
+        return _study(content, file, budget)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
 
 
-def _name(content: Mapping[str, Any], file: Path) -> str:
+def _study(content: Mapping[str, Any], file: Path, budget: str | None) -> Study:
     for key in content:
         if key not in KEYS:
             raise UsageError(f"unknown key {key!r}{_hint(key, KEYS)}; known: {', '.join(KEYS)}")
-    name = content.get("name", file.stem)
+    name = _name(content.get("name", file.stem), "name")
+    folder = _name(content.get("folder", name), "folder")
+    budgets = _budgets(content)
+    chosen, default = _choose_budget(budgets, budget)
+    if chosen != default:
+        name, folder = f"{name}-{chosen}", f"{folder}-{chosen}"
+    configs = tuple(_configs(content, chosen, budgets.get(chosen or "", {})))
+    return Study(name, configs, file, _evaluate(content), chosen, folder)
+
+
+def _name(name: Any, key: str) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise UsageError(f"name={name!r} is to name a folder: use letters, digits, '.', '_', '-'")
+        raise UsageError(f"{key}={name!r} is to name a folder: use letters, digits, '.', '_', '-'")
     return name
 
 
-def _configs(content: Mapping[str, Any]) -> list[TrainConfig]:
-    """Return the distinct points of all grids."""
+def _budgets(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    budgets = content.get("budget", {})
+    if not isinstance(budgets, dict) or not all(isinstance(b, dict) for b in budgets.values()):
+        raise UsageError("budget is to be tables: [budget.small]")
+    for name, settings in budgets.items():
+        _name(name, "budget")
+        _check_names(settings, f"[budget.{name}]")
+    return budgets
+
+
+def _choose_budget(budgets: Mapping[str, Any], wanted: str | None) -> tuple[str | None, str | None]:
+    """Return the budget to take, and the file's default one."""
+    default = DEFAULT_BUDGET if DEFAULT_BUDGET in budgets else next(iter(budgets), None)
+    if wanted is None or wanted in budgets:
+        return wanted or default, default
+    if not budgets:
+        raise UsageError(f"knows no budgets, so there is no budget {wanted!r} of it")
+    known = tuple(budgets)
+    raise UsageError(f"no budget {wanted!r}{_hint(wanted, known)}; known: {', '.join(known)}")
+
+
+def _evaluate(content: Mapping[str, Any]) -> EvalConfig | None:
+    if "evaluate" not in content:
+        return None
+    settings = content["evaluate"]
+    if not isinstance(settings, dict):
+        raise UsageError("evaluate is to be a table: [evaluate]")
+    for name in settings:
+        if name not in TESTED:
+            hint = _hint(name, TESTED)
+            raise UsageError(f"[evaluate]: no setting {name!r}{hint}; known: {', '.join(TESTED)}")
+    eps_te = settings.get("eps_te", EvalConfig().eps_te)
+    items = eps_te if isinstance(eps_te, list | tuple) else [eps_te]
+    try:
+        strengths = [eps for item in items for eps in parse_strengths(str(item))]
+        return build_eval_config(**{**settings, "eps_te": strengths})
+    except UsageError as error:
+        raise UsageError(f"[evaluate]: {error}") from None
+
+
+def _configs(
+    content: Mapping[str, Any], budget: str | None, common: Mapping[str, Any]
+) -> list[TrainConfig]:
+    """Return the distinct points of all grids.
+
+    Args:
+        budget: whose values replace the grids' own.
+        common: that budget's values for all grids.
+    """
     settings, grids = content.get("settings", {}), content.get("grid")
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
         raise UsageError("has no [[grid]]; a study needs one at least")
@@ -123,15 +201,29 @@ def _configs(content: Mapping[str, Any]) -> list[TrainConfig]:
     configs: dict[TrainConfig, None] = {}
     for number, grid in enumerate(grids, 1):
         where = f"grid {number}" if len(grids) > 1 else "grid"
-        _check_names(grid, where)
+        grid = _at_budget(grid, budget, common, where)
         axes = {name: _axis(name, value, where) for name, value in grid.items()}
         for point in itertools.product(*axes.values()):
             try:
-                config = build_config(**{**settings, **dict(zip(axes, point, strict=True))})
+                config = build_config(**override(settings, dict(zip(axes, point, strict=True))))
             except UsageError as error:
                 raise UsageError(f"{where}: {error}") from None
             configs.setdefault(config)
     return list(configs)
+
+
+def _at_budget(
+    grid: Mapping[str, Any], budget: str | None, common: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Return a grid with a budget's values in place of its own."""
+    plain = {name: value for name, value in grid.items() if name != "budget"}
+    _check_names(plain, where)
+    own = grid.get("budget", {})
+    if not isinstance(own, dict) or not all(isinstance(part, dict) for part in own.values()):
+        raise UsageError(f"{where}: budget is to be tables: [grid.budget.small]")
+    for name, settings in own.items():
+        _check_names(settings, f"{where}, budget {name}")
+    return override(override(plain, common), own.get(budget or "", {}))
 
 
 def _axis(name: str, value: Any, where: str) -> list[Any]:

@@ -11,8 +11,10 @@ from typing import Any
 
 from p2p.config import CHANGES_NO_NUMBER, TrainConfig
 from p2p.errors import UsageError
+from p2p.evaluation.config import EvalConfig
 from p2p.store import RunFolder
 from p2p.study.grid import Study
+from p2p.study.testing import MAX_STEPS, read_tests
 
 SHORT = {"num_peers": "K", "learning_rate": "lr"}
 RECENT = 10  # iterations that the speed is averaged over
@@ -23,6 +25,7 @@ class State(StrEnum):
 
     WAITING = "waiting"
     RUNNING = "running"
+    TESTING = "testing"
     STOPPING = "stopping"
     COMPLETE = "complete"
     FAILED = "failed"
@@ -36,8 +39,11 @@ class PlannedRun:
     Attributes:
         name: of its folder, unique in the study.
         path: its run folder, which may not exist yet.
+        evaluate: in what it is tested once it is trained; None for not at all.
         steps: done so far.
-        score: mean over peers of their final scores, once it is complete.
+        trained: it has made all its steps.
+        tested: share of its tests that are done, 0..1.
+        score: mean over peers of their final scores, once it is trained.
         error: why it failed, one line.
         exit_code: what `p2p train` would have ended with.
     """
@@ -45,8 +51,12 @@ class PlannedRun:
     name: str
     config: TrainConfig
     path: Path
+    evaluate: EvalConfig | None = None
     state: State = State.WAITING
     steps: int = 0
+    trained: bool = False
+    tested: float = 0.0
+    test_rate: float | None = None
     score: float | None = None
     error: str = ""
     exit_code: int = 0
@@ -58,8 +68,23 @@ class PlannedRun:
         return self.config.num_iterations * self.config.steps_per_iteration
 
     @property
+    def test_steps(self) -> int:
+        """Steps that its tests take if no episode ends early."""
+        one = self.evaluate
+        if one is None:
+            return 0
+        return len(one.eps_te) * one.domains * one.episodes * self.config.num_peers * MAX_STEPS
+
+    @property
+    def steps_left(self) -> float:
+        """Steps that are still to do, in training and tests."""
+        return self.total_steps - self.steps + self.test_steps * (1.0 - self.tested)
+
+    @property
     def rate(self) -> float | None:
-        """Steps/s over the last iterations of this session."""
+        """Steps/s over the last iterations of this session, or in its tests if it is at them."""
+        if self.state is State.TESTING:
+            return self.test_rate
         seconds = sum(self.recent)
         return len(self.recent) * self.config.steps_per_iteration / seconds if seconds else None
 
@@ -82,7 +107,9 @@ class PlannedRun:
                 f"{self.path} has been trained for {result['steps']} steps, the study asks for "
                 f"{self.total_steps}; choose another folder with --out"
             )
-        self.state, self.steps = State.COMPLETE, self.total_steps
+        self.trained, self.steps = True, self.total_steps
+        if self.evaluate is None or read_tests(self.path, self.evaluate, self.steps) is not None:
+            self.state, self.tested = State.COMPLETE, 1.0
         scores = [peer["mean"] for peer in result["scores"]]
         self.score = sum(scores) / len(scores) if scores else None
 
@@ -119,7 +146,7 @@ def plan_study(study: Study, out: Path) -> Plan:
         if path is None:
             path = out / _free_name(run_name(config, study.varying), taken)
             taken.add(path.name)
-        run = PlannedRun(path.name, config, path)
+        run = PlannedRun(path.name, config, path, study.evaluate)
         run.refresh()
         runs.append(run)
     return Plan(study, out, runs)
@@ -133,9 +160,9 @@ def _find(
     What may differ between two sessions of one run tells two runs apart only if the study
     says so; else the folder with the most equal settings is taken.
     """
-    same = {name for name in TrainConfig.model_fields if name not in CHANGES_NO_NUMBER}
-    same.update(varying)
     settings = config.model_dump()
+    same = {name for name in settings if name not in CHANGES_NO_NUMBER}
+    same.update(varying)
     equal = {
         path: {name for name, value in other.model_dump().items() if value == settings[name]}
         for path, other in there.items()

@@ -21,8 +21,10 @@ from p2p.store import RunFolder, write_atomically
 from p2p.store.journal import plain
 from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
+from p2p.study.testing import Tests, read_tests
 
-NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout"}  # they tell nothing about a result
+# They tell nothing about a result.
+NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout", "grad_variance_every"}
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,15 @@ class Results:
     """The tables of a study.
 
     Attributes:
-        missing: names of the runs that are not complete.
+        missing: names of the runs that are not trained.
+        untested: names of those that are, but whose tests are not done.
     """
 
     study: str
     runs: list[RunResult]
     summary: list[Group]
     missing: list[str]
+    untested: list[str]
 
     def csv(self) -> str:
         """Return a line a run; a measure has a column for its mean and one for each peer."""
@@ -101,18 +105,37 @@ class Results:
         write_atomically(out / "results.json", self.json().encode(), "results")
 
 
-def measures(run: RunFolder) -> dict[str, list[float]]:
-    """Return what is measured of a complete run: by measure, a number a peer.
+def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
+    """Return what is measured of a trained run: by measure, a number a peer.
 
-    What a later evaluation adds goes in here, and from here into every table.
+    score       final score: nominal domain, mean action
+    train       mean return of the episodes in the last tenth of training: training domains,
+                sampled actions
+    entropy     of the policy, mean over the last tenth of training, nats
+    eps_te=0.5  return in the test domains at that strength
+    worst=0.5   the same in the worst decile of them
     """
     result = run.result()
     scores = result["scores"] if result else []
-    return {"score": [peer["mean"] for peer in scores]} if scores else {}
+    found = {"score": [peer["mean"] for peer in scores]} if scores else {}
+    records = run.records()
+    last = [
+        record["peers"] for record in records[-(-9 * len(records) // 10) :] if "peers" in record
+    ]
+    by_peer = list(zip(*last, strict=True))
+    returns = [[total for record in peer for total, _ in record["episodes"]] for peer in by_peer]
+    if by_peer and all(returns):
+        found["train"] = [fmean(peer) for peer in returns]
+    if by_peer:
+        found["entropy"] = [fmean(record["entropy"] for record in peer) for peer in by_peer]
+    for test in tests:
+        for name, field in (("eps_te", "mean"), ("worst", "worst")):
+            found[f"{name}={test['eps_te']:g}"] = [peer[field] for peer in test["peers"]]
+    return found
 
 
 def collect_results(plan: Plan, known: Mapping[str, RunResult] | None = None) -> Results:
-    """Make the tables from the runs that are complete.
+    """Make the tables from the runs that are trained.
 
     Args:
         known: rows made before, by the run's name; they are not made again.
@@ -121,10 +144,11 @@ def collect_results(plan: Plan, known: Mapping[str, RunResult] | None = None) ->
         BadArtefact: a run folder is damaged.
     """
     known = known or {}
-    complete = [run for run in plan.runs if run.state is State.COMPLETE]
-    rows = [known.get(run.name) or _result(run, plan.study) for run in complete]
-    missing = [run.name for run in plan.runs if run.state is not State.COMPLETE]
-    return Results(plan.study.name, rows, summarise(rows), missing)
+    trained = [run for run in plan.runs if run.trained]
+    rows = [known.get(run.name) or _result(run, plan.study) for run in trained]
+    missing = [run.name for run in plan.runs if not run.trained]
+    untested = [run.name for run in trained if run.state is not State.COMPLETE]
+    return Results(plan.study.name, rows, summarise(rows), missing, untested)
 
 
 def summarise(runs: Sequence[RunResult]) -> list[Group]:
@@ -151,12 +175,13 @@ def config_hash(config: TrainConfig) -> str:
 
 def _result(planned: PlannedRun, study: Study) -> RunResult:
     run = RunFolder.open(planned.path)
+    tests = read_tests(run.path, study.evaluate, planned.steps) if study.evaluate else None
     names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.varying))
     return RunResult(
         run=planned.name,
         settings={name: _plain(getattr(run.config, name)) for name in names},
         seed=run.config.seed,
-        measures=measures(run),
+        measures=measures(run, tests or ()),
         steps=planned.steps,
         seconds=round(sum(record["seconds"] for record in run.records()), 1),
         config=config_hash(run.config),

@@ -1,8 +1,12 @@
-"""One run of a study, in a process of its own: `python -m p2p.study.run FD PARENT FOLDER`.
+"""One run of a study, in a process of its own.
 
-Its settings come in on stdin, as JSON. What it has to tell goes out as JSON lines on the
-file descriptor FD: {"steps": int, "seconds": float | null} at the start and after each
-iteration, {"error": str, "exit_code": int} if it fails. Stdout and stderr are its log.
+    python -m p2p.study.run FD PARENT FOLDER CORES [TESTS]
+
+Its settings come in on stdin, as JSON; TESTS are those of its evaluation, if it has one, also
+as JSON. What it has to tell goes out as JSON lines on the file descriptor FD:
+{"steps": int, "seconds": float | null} at the start and after each iteration,
+{"tested": float, "steps_per_second": float | null} while it is tested, {"error": str,
+"exit_code": int} if it fails. Stdout and stderr are its log.
 """
 
 from __future__ import annotations
@@ -21,8 +25,10 @@ from typing import Any
 from p2p import launch
 from p2p.config import TrainConfig
 from p2p.errors import P2PError, UsageError
+from p2p.evaluation.config import EvalConfig
 from p2p.store import RunFolder
 from p2p.store.lock import FolderLock
+from p2p.study.testing import run_tests
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = 600.0  # s, for a process of a killed scheduler to finish its iteration
@@ -31,6 +37,8 @@ PATIENCE = 600.0  # s, for a process of a killed scheduler to finish its iterati
 def main() -> int:
     """Train, tell how it goes, and return the exit code."""
     fd, parent, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    cores = int(sys.argv[4])
+    tests = EvalConfig.model_validate_json(sys.argv[5]) if len(sys.argv) > 5 else None
     stop_with(parent)
 
     def tell(**message: Any) -> None:
@@ -41,6 +49,13 @@ def main() -> int:
     try:
         for message in train(config, folder):
             tell(**message)
+        if tests is not None:
+            steps = config.num_iterations * config.steps_per_iteration
+            tell(tested=0.0, steps_per_second=None)
+            run_tests(
+                folder, tests, steps, cores,
+                lambda now: tell(tested=now.share, steps_per_second=now.steps / now.seconds),
+            )  # fmt: skip
     except P2PError as error:
         tell(error=str(error), exit_code=error.exit_code)
         return error.exit_code
@@ -57,14 +72,16 @@ def stop_with(parent: int) -> None:
 
 def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
     """Start the run, or continue it; yield what there is to tell."""
-    launch.prepare(config.engine)
-    from p2p import cohort  # imports torch, which the fork server is doing meanwhile
-
-    if (folder / "config.json").exists():
+    there = (folder / "config.json").exists()
+    if there:
         wait_until_free(folder)
         result = RunFolder.open(folder).result()
         if result is not None and result["steps"] >= config.total_steps:
-            return  # a killed scheduler's process has completed it meanwhile
+            return  # it is here for its tests, or a killed scheduler's process has completed it
+    launch.prepare(config.engine)
+    from p2p import cohort  # imports torch, which the fork server is doing meanwhile
+
+    if there:
         events = cohort.resume(folder, total_steps=config.total_steps)
     else:
         events = cohort.train(config, out=folder)

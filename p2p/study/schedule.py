@@ -1,4 +1,4 @@
-"""Trains the runs of a plan, some at a time, each in a process of its own."""
+"""Trains and tests the runs of a plan, as many at a time as fit, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -30,17 +31,39 @@ TYPICAL = {  # bare mj_step on one core, steps/s; only their order and ratios ma
 }  # fmt: skip
 
 
-def default_jobs() -> int:
-    """Return how many runs are trained at a time: one a core.
+@dataclass(frozen=True)
+class Room:
+    """What the runs share: the cores, or a number of places.
 
-    A run of K peers would fill K cores, but it would also wait for its slowest peer in each
-    of its minibatches; with more runs than that, the cores do another's work meanwhile.
+    Attributes:
+        size: cores, or runs at a time.
+        packed: a run takes one place, whatever its peers; else a core for each of its peers.
     """
-    return len(os.sched_getaffinity(0))
+
+    size: int
+    packed: bool
+
+    def takes(self, config: TrainConfig) -> int:
+        """Return how much of it a run takes; all of it at most."""
+        return 1 if self.packed else min(config.num_peers, self.size)
 
 
-def run_study(plan: Plan, jobs: int) -> Iterator[PlannedRun]:
-    """Train what is not complete, longest first; a run that fails does not stop the others.
+def find_room(jobs: int | None = None) -> Room:
+    """Return the room that there is: `jobs` runs at a time, or this machine's cores.
+
+    By cores is the default as it is faster: two peers that have a core each meet at once, while
+    those of two runs on the same two cores keep waiting for one that is not running.
+    """
+    return Room(jobs or len(os.sched_getaffinity(0)), packed=jobs is not None)
+
+
+def run_study(plan: Plan, jobs: int | None = None) -> Iterator[PlannedRun]:
+    """Train and test what is not complete; a run that fails does not stop the others.
+
+    The longest run that fits starts first.
+
+    Args:
+        jobs: runs at a time; default as many as the cores have room for.
 
     Yields:
         A run whenever something about it has changed.
@@ -57,7 +80,7 @@ def run_study(plan: Plan, jobs: int) -> Iterator[PlannedRun]:
     lock.acquire()
     try:
         with StopSignals() as signals, Processes(plan) as processes:
-            yield from _schedule(plan, processes, jobs, signals)
+            yield from _schedule(plan, processes, find_room(jobs), signals)
     finally:
         lock.release()
     if signals.received is not None and plan.count(State.COMPLETE) < len(plan.runs):
@@ -79,18 +102,31 @@ def _check_peers(plan: Plan) -> None:
 
 
 def _schedule(
-    plan: Plan, processes: Processes, jobs: int, signals: StopSignals
+    plan: Plan, processes: Processes, room: Room, signals: StopSignals
 ) -> Iterator[PlannedRun]:
     waiting = [run for run in plan.runs if run.state is State.WAITING]
-    waiting.sort(key=typical_seconds, reverse=True)
     told = False
     while processes.running or (waiting and signals.received is None):
-        while waiting and len(processes.running) < jobs and signals.received is None:
-            yield processes.start(waiting.pop(0))
+        taken = sum(room.takes(process.run.config) for process in processes.running.values())
+        if signals.received is None and (run := next_run(waiting, room, room.size - taken)):
+            yield processes.start(run, room.takes(run.config))
+            continue
         yield from processes.follow()
         if signals.received is not None and not told:
             yield from processes.stop()
             told = True
+
+
+def next_run(waiting: list[PlannedRun], room: Room, free: int) -> PlannedRun | None:
+    """Take the longest run that fits from those that wait; None if none does.
+
+    A run that is too large is overtaken: cores that wait for it would be lost.
+    """
+    fitting = [run for run in waiting if room.takes(run.config) <= free]
+    run = max(fitting, key=lambda run: typical_seconds(run, room), default=None)
+    if run is not None:
+        waiting.remove(run)
+    return run
 
 
 class Processes:
@@ -104,12 +140,12 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def start(self, run: PlannedRun) -> PlannedRun:
-        """Start a process that trains `run`."""
-        process = Process(run, self.plan.out / "logs" / f"{run.name}.log")
+    def start(self, run: PlannedRun, cores: int) -> PlannedRun:
+        """Start a process that trains `run`, and tests it with `cores` processes."""
+        process = Process(run, self.plan.out / "logs" / f"{run.name}.log", cores)
         self.running[process.pipe] = process
         self._selector.register(process.pipe, selectors.EVENT_READ)
-        run.state = State.RUNNING
+        run.state = State.TESTING if run.trained else State.RUNNING
         return run
 
     def follow(self) -> Iterator[PlannedRun]:
@@ -146,11 +182,13 @@ class Process:
         pipe: file descriptor of the end that we read.
     """
 
-    def __init__(self, run: PlannedRun, log: Path) -> None:
+    def __init__(self, run: PlannedRun, log: Path, cores: int) -> None:
         self.run, self.log = run, log
         self._rest, self._iterations = b"", 0
         self.pipe, theirs = os.pipe()
-        args = [str(theirs), str(os.getpid()), str(run.path)]
+        args = [str(theirs), str(os.getpid()), str(run.path), str(cores)]
+        if run.evaluate is not None:
+            args.append(run.evaluate.model_dump_json())
         try:
             with disk_errors("log", log):
                 file = log.open("wb")
@@ -178,6 +216,11 @@ class Process:
         run = self.run
         if "error" in message:
             run.error, run.exit_code = message["error"], message["exit_code"]
+            return
+        if "tested" in message:
+            run.tested, run.test_rate = message["tested"], message["steps_per_second"]
+            if run.state is State.RUNNING:
+                run.state, run.steps = State.TESTING, run.total_steps
             return
         run.steps = message["steps"]
         if message["seconds"] is not None:
@@ -213,36 +256,51 @@ class Process:
         return f"{last.strip()} (see {self.log})", code or P2PError.exit_code
 
 
-def typical_seconds(run: PlannedRun) -> float:
+def typical_seconds(run: PlannedRun, room: Room) -> float:
     """Return about how long the rest of a run takes, in a unit that is the same for all."""
-    return (run.total_steps - run.steps) / TYPICAL[run.config.task]
+    return run.steps_left / _typical_rate(run.config, room)
 
 
-def seconds_left(runs: Sequence[PlannedRun], jobs: int) -> float | None:
+def _typical_rate(config: TrainConfig, room: Room) -> float:
+    return TYPICAL[config.task] * room.takes(config)
+
+
+def seconds_left(runs: Sequence[PlannedRun], jobs: int | None = None) -> float | None:
     """Return how long the rest of the study takes; None before the first speed is known.
 
     Runs of a kind are taken to be as fast as those of it that run; other kinds, by the
-    ratio of their tasks' typical speeds.
+    ratio of their tasks' typical speeds and of the cores that they take. Tests are taken to
+    be as fast as training, which is slower. The schedule is that of `run_study`.
+
+    Args:
+        jobs: runs at a time; None: as many as the cores have room for.
     """
+    room = find_room(jobs)
     known = [run for run in runs if run.rate]
     if not known:
         return None
-    scale = fmean((run.rate or 0.0) / TYPICAL[run.config.task] for run in known)
+    scale = fmean((run.rate or 0.0) / _typical_rate(run.config, room) for run in known)
 
     def rate(config: TrainConfig) -> float:
         kind = [r.rate for r in known if r.rate and _kind(r.config) == _kind(config)]
-        return fmean(kind) if kind else scale * TYPICAL[config.task]
+        return fmean(kind) if kind else scale * _typical_rate(config, room)
 
     def left(run: PlannedRun) -> float:
-        return (run.total_steps - run.steps) / (run.rate or rate(run.config))
+        return run.steps_left / (run.rate or rate(run.config))
 
-    ends = [left(run) for run in runs if run.state is State.RUNNING]
-    ends = (ends + [0.0] * jobs)[: max(jobs, len(ends))]
+    at_work = [run for run in runs if run.state in (State.RUNNING, State.TESTING)]
+    ends = [(left(run), room.takes(run.config)) for run in at_work]
     heapq.heapify(ends)
-    waiting = (run for run in runs if run.state is State.WAITING)
-    for run in sorted(waiting, key=typical_seconds, reverse=True):
-        heapq.heapreplace(ends, ends[0] + left(run))
-    return max(ends)
+    waiting = [run for run in runs if run.state is State.WAITING]
+    now, free = 0.0, room.size - sum(cores for _, cores in ends)
+    while ends or waiting:
+        while run := next_run(waiting, room, free):
+            cores = room.takes(run.config)
+            heapq.heappush(ends, (now + left(run), cores))
+            free -= cores
+        now, cores = heapq.heappop(ends)
+        free += cores
+    return now
 
 
 def _kind(config: TrainConfig) -> tuple[str, str, int]:

@@ -1,0 +1,106 @@
+"""`p2p figures`: draw a figure of the paper from what a study has found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from p2p.errors import UsageError
+
+from .study import STUDIES, _complete
+from .train import FOLDER
+
+EXAMPLES = """\b
+Examples:
+  p2p figures fig4
+  p2p figures fig4 --runs runs/studies/fig4 --out docs/figures
+  p2p figures my-study.toml --like fig3
+
+The data are the tables that `p2p study ... --save data/results` keeps, or else the study's runs.
+"""
+
+
+def _complete_figure(
+    ctx: click.Context, param: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    from p2p.figures import FIGURES
+
+    return [CompletionItem(name) for name in FIGURES if name.startswith(begun)]
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("study", metavar="STUDY", shell_complete=_complete)
+@click.option("--budget", metavar="NAME", help="One of the study's budgets [default: small].")
+@click.option(
+    "--like",
+    metavar="FIGURE",
+    shell_complete=_complete_figure,
+    help="Which figure of the paper to draw [default: the study's own].",
+)
+@click.option(
+    "--tables", type=FOLDER, metavar="DIR", default=Path("data/results"), show_default=True,
+    help="Folder of saved tables.",
+)  # fmt: skip
+@click.option("--runs", type=FOLDER, metavar="DIR", help="Draw the study's runs in DIR instead.")
+@click.option(
+    "--out", type=FOLDER, metavar="DIR", default=Path("figures"), show_default=True,
+    help="Where the pictures go.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def figures(
+    study: str,
+    budget: str | None,
+    like: str | None,
+    tables: Path,
+    runs: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Draw the figure of STUDY as PNG and SVG, from its saved tables or its runs.
+
+    STUDY is a .toml file or the name of one that is shipped. Equal data gives equal files.
+    """
+    from p2p.figures import draw, load_data
+    from p2p.store import write_atomically
+    from p2p.store.files import disk_errors
+    from p2p.study import find_study, read_study
+
+    file = find_study(study)
+    figure = _figure(like, file.stem)
+    described = read_study(file, budget)
+    data = load_data(described, tables, runs, STUDIES / described.folder)
+    drawn = draw(figure, data)
+    with disk_errors("figure", out):
+        out.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for suffix, content in drawn.files.items():
+        name = described.name if like is None else f"{described.name}-{figure}"
+        paths.append(out / f"{name}.{suffix}")
+        write_atomically(paths[-1], content, "figure")
+    missing = len(described.configs) - len(data.rows)
+    if as_json:
+        found = {"figure": figure, "study": described.name, "source": data.source}
+        counts = {"runs": len(data.rows), "missing": missing}
+        files = [str(path) for path in paths]
+        print(json.dumps({**found, **counts, "caption": drawn.caption, "files": files}))
+        return
+    print(f"data     {data.source}, {len(data.rows)} of {len(described.configs)} runs")
+    print(f"caption  {drawn.caption}")
+    for path in paths:
+        print(f"figure   {path}")
+
+
+def _figure(like: str | None, study: str) -> str:
+    from p2p.figures import FIGURES
+
+    known = ", ".join(FIGURES)
+    if like is not None and like not in FIGURES:
+        raise UsageError(f"--like {like}: no such figure; known: {known}")
+    if like is None and study == "fig5":
+        raise UsageError("fig5 is drawn run by run: p2p surface RUN, with a run of that study")
+    if like is None and study not in FIGURES:
+        raise UsageError(f"study {study!r} has no figure of its own; name one with --like: {known}")
+    return like or study

@@ -1,0 +1,14 @@
+"""The paper's figures, from the results of studies: `p2p figures`.
+
+    style   a colour, dash and marker for each method, the same in every figure
+    data    results and training curves, from committed tables or from run folders
+    lines   curves with confidence bands
+    plots   a function for each figure
+
+Needs the extra `figures` (matplotlib), which is imported when something is drawn.
+"""
+
+from p2p.figures.data import Data, load_data
+from p2p.figures.plots import FIGURES, Drawn, draw
+
+__all__ = ["FIGURES", "Data", "Drawn", "draw", "load_data"]
