@@ -116,8 +116,8 @@ def _notes(found: GradVariance, curves: Sequence[Curve]) -> list[Text]:
     """Return what the columns mean."""
     noise = compact(1 / found.config.minibatches)
     notes = [
-        "ln Var: natural log of the variance over minibatches, mean over the actor's parameters",
-        f"trace: its sum over parameters; SNR: |mean gradient|^2 / trace, {noise} of noise alone",
+        "ln Var: ln of the variance over minibatches, mean over the actor's parameters",
+        f"trace: its sum; SNR: |mean gradient|^2 / trace, {noise} of noise alone",
     ]
     if any(curve.penalised for curve in curves):
         notes.append("PPO part: the same minibatches without what the method adds to the loss")
