@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 from plain import trained
 
 from p2p.config import METHODS, TrainConfig
-from p2p.domains import sample_domain
+from p2p.domains import Domain
 from p2p.engine import NOTHING, Penalty, build_engine
+from p2p.envs import RandomisedEnvs
 from p2p.evaluation.gradient_worker import Table, ThreadExchange
 from p2p.gradients import GradientVariance, spread
 from p2p.peer import Peer
 from p2p.rng import Purpose, Streams, keyed_generator
-from p2p.rollout import Minibatch
+from p2p.rollout import Minibatch, Rollout
 from p2p.store import RunFolder
 
 STEPS, MINIBATCHES = 192, 12
@@ -118,6 +120,8 @@ def test_a_look_leaves_no_trace_whatever_the_method(method, penalised):
     The trace is the same then, up to rounding; a pull to others adds to it.
     """
     peers = make_peers(method, METHODS[method].num_peers)
+    for peer in peers:
+        peer.discounted[:] = 5.0
     before = [(peer.state(), peer.engine.stats.copy()) for peer in peers]
     for found in at_once(look, peers):
         assert (found.loss.trace != pytest.approx(found.ppo.trace, rel=1e-5)) == penalised
@@ -132,15 +136,17 @@ def test_fresh_steps_happen_in_the_training_distribution(schedule, monkeypatch):
     """Also where training goes on with episodes and domains of its own from before."""
     (peer,) = make_peers("ppo", 1, domain_schedule=schedule, envs_per_peer=3)
     peer.iteration = 5
-    drawn = []
-    monkeypatch.setattr(
-        "p2p.peer.sample_domain",
-        lambda rng, eps, *sizes: drawn.append(eps) or sample_domain(rng, eps, *sizes),
-    )
+    begun, collect = [], Rollout.collect
+
+    def note(rollout: Rollout, envs: RandomisedEnvs, *rest: Any) -> None:
+        begun.extend(envs.domains)
+        collect(rollout, envs, *rest)
+
+    monkeypatch.setattr(Rollout, "collect", note)
     batch = peer.fresh_batch(100)
     assert len(batch.obs) == 102  # the next multiple of three envs
-    assert len(drawn) >= (3 if schedule == "env" else 1)
-    assert set(drawn) == {peer.config.eps_tr}
+    assert Domain() not in begun
+    assert len(set(begun)) == (3 if schedule in ("env", "episode") else 1)
 
 
 def test_fresh_steps_are_a_function_of_state_and_iteration():
