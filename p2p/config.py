@@ -186,7 +186,8 @@ class TrainConfig(BaseModel):
     grad_variance_every: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Iterations between measurements of the gradient's variance (section 4.4), "
-        f"each on {GRADIENT_STEPS} fresh steps a peer; 0 measures none.",
+        f"each on {GRADIENT_STEPS} fresh steps a peer, which takes "
+        "about two iterations' time; 0 measures none.",
     )
     final_episodes: Annotated[int, Field(ge=0)] = Field(
         20, description="Episodes of the final score: mean action, nominal domain."
