@@ -29,9 +29,8 @@ import h5py
 import numpy as np
 
 from p2p.domains import FACTORS, Domain
-from p2p.errors import BadArtefact
 from p2p.store.files import alone, write_atomically
-from p2p.store.hdf5 import build_in_memory
+from p2p.store.hdf5 import build_in_memory, reading
 
 FORMAT = 1
 NAME = "eval.h5"
@@ -85,17 +84,9 @@ class EvalFile:
         """
         if not self.path.exists():
             return
-        try:
-            with h5py.File(self.path, "r") as file:
-                if file.attrs.get("format") != FORMAT:
-                    raise BadArtefact(f"{self.path} has another format; move it out of the way")
-                self.sets |= dict(_read_sets(file))
-                self.rows |= dict(_read_rows(file))
-        except (OSError, KeyError, ValueError, IndexError) as error:
-            reason = str(error).splitlines()[0]
-            raise BadArtefact(
-                f"{self.path} cannot be read ({reason}); move it out of the way to evaluate anew"
-            ) from None
+        with reading(self.path, FORMAT, "evaluate") as file:
+            self.sets |= dict(_read_sets(file))
+            self.rows |= dict(_read_rows(file))
 
     def keep(self, rows: Mapping[Key, Outcome], sets: Mapping[str, KeptSet]) -> None:
         """Add to the file, and to what others have added meanwhile.

@@ -21,9 +21,8 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from p2p.errors import BadArtefact
 from p2p.store.files import alone, write_atomically
-from p2p.store.hdf5 import build_in_memory
+from p2p.store.hdf5 import build_in_memory, reading
 
 FORMAT = 1
 NAME = "grad-variance.h5"
@@ -75,16 +74,8 @@ class GradientFile:
         """
         if not self.path.exists():
             return
-        try:
-            with h5py.File(self.path, "r") as file:
-                if file.attrs.get("format") != FORMAT:
-                    raise BadArtefact(f"{self.path} has another format; move it out of the way")
-                self.rows |= dict(_read(file))
-        except (OSError, KeyError, ValueError, IndexError) as error:
-            reason = str(error).splitlines()[0]
-            raise BadArtefact(
-                f"{self.path} cannot be read ({reason}); move it out of the way to measure anew"
-            ) from None
+        with reading(self.path, FORMAT, "measure") as file:
+            self.rows |= dict(_read(file))
 
     def keep(self, rows: Mapping[Key, Row]) -> None:
         """Add to the file, and to what others have added meanwhile.

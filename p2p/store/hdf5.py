@@ -26,6 +26,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -33,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.domains import FACTORS
+from p2p.errors import BadArtefact
 
 FORMAT = 1
 
@@ -80,6 +83,29 @@ def build_in_memory(fill: Callable[[h5py.File], None]) -> bytes:
         fill(file)
         file.flush()
         return bytes(file.id.get_file_image())
+
+
+@contextmanager
+def reading(path: Path, form: int, purpose: str) -> Iterator[h5py.File]:
+    """Open what an analysis keeps beside a run.
+
+    Args:
+        form: the format that its attribute must state.
+        purpose: what can be done anew without it.
+
+    Raises:
+        BadArtefact: it is damaged, or of another format; also for what fails in the block.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != form:
+                raise BadArtefact(f"{path} has another format; move it out of the way")
+            yield file
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadArtefact(
+            f"{path} cannot be read ({reason}); move it out of the way to {purpose} anew"
+        ) from None
 
 
 def encode_run(
