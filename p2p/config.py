@@ -64,6 +64,9 @@ CHANGES_NO_NUMBER = frozenset({
 # compared; the second is another way of giving it, and always there to be read.
 PER_PEER = {"total_steps": "total_steps_per_peer", "steps_per_iteration": "steps_per_peer"}
 
+GRADIENT_STEPS = 4096  # fresh steps a peer to measure its gradient's variance on (section 4.4)
+GRADIENT_MINIBATCHES = 64
+
 
 def _method_default(name: str) -> Any:
     """Return a default that depends on the method chosen."""
@@ -197,7 +200,8 @@ class TrainConfig(BaseModel):
     grad_variance_every: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Iterations between measurements of the gradient's variance (section 4.4), "
-        "each on 4096 fresh steps a peer; 0 measures none.",
+        f"each on {GRADIENT_STEPS} fresh steps a peer, which takes "
+        "about two iterations' time; 0 measures none.",
     )
     final_episodes: Annotated[int, Field(ge=0)] = Field(
         20, description="Episodes of the final score: mean action, nominal domain."

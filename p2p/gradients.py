@@ -12,18 +12,17 @@ taken with M - 1:
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig
+from p2p.config import GRADIENT_STEPS, TrainConfig
 from p2p.engine import NOTHING, Engine
-from p2p.methods import Method
 from p2p.rollout import Batch, Minibatch
 
-STEPS = 4096  # fresh steps of each peer (section 4.4)
-MINIBATCHES = 64
+if TYPE_CHECKING:
+    from p2p.methods import Method  # brings torch
 
 
 class Spread(NamedTuple):
@@ -62,7 +61,7 @@ def spread(gradients: NDArray[np.float64]) -> Spread:
     )
 
 
-def measuring(config: TrainConfig, steps: int = STEPS) -> TrainConfig:
+def measuring(config: TrainConfig, steps: int = GRADIENT_STEPS) -> TrainConfig:
     """Return the run's settings, but that a peer collects `steps` steps in an iteration.
 
     Rounded up, to the same number for each of its envs.

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig
+from p2p.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS, TrainConfig
 from p2p.domains import Domain, sample_domain
 from p2p.engine import STATS, build_engine
 from p2p.envs import RandomisedEnvs
 from p2p.errors import Diverged
 from p2p.exchange import Exchange, Phase
-from p2p.gradients import MINIBATCHES, STEPS, GradientVariance, measure, measuring
+from p2p.gradients import GradientVariance, measure, measuring
 from p2p.methods import METHOD_CLASSES, build_method
 from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
 from p2p.rng import Purpose, Streams
@@ -322,7 +322,8 @@ class Peer:
     def look_at_gradient(self) -> None:
         """Measure the gradient's variance for this iteration's record."""
         start, waited = time.perf_counter(), self.exchange.waited
-        found = self.gradient_variance(self.fresh_batch(STEPS), STEPS, MINIBATCHES)
+        batch = self.fresh_batch(GRADIENT_STEPS)
+        found = self.gradient_variance(batch, GRADIENT_STEPS, GRADIENT_MINIBATCHES)
         self.exchange.waited = waited
         self._gradient = {**found.flat(), "seconds": time.perf_counter() - start}
 

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from made import make_run
 
 from p2p.cli import main
-from p2p.cli.eval import _with_flags, eval
+from p2p.cli.eval import eval
 from p2p.cli.eval_tables import VIRIDIS, heat_map
+from p2p.cli.options import with_flags
 from p2p.domains import FACTORS
 from p2p.evaluation.config import EvalConfig
 from p2p.evaluation.evaluate import evaluate
@@ -145,20 +146,21 @@ def test_what_is_no_run_ends_with_exit_5(tmp_path: Path) -> None:
 
 
 def test_settings_are_named_as_flags() -> None:
-    assert _with_flags("by_factor= and domain='x', domains=3") == (
+    assert with_flags("by_factor= and domain='x', domains=3", EvalConfig) == (
         "--by-factor= and --domain='x', --domains=3"
     )
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", ["eval", "grad-variance"])
+def test_help_loads_nothing_heavy(command: str) -> None:
     code = (
         "import sys; from p2p.cli.main import p2p\n"
-        "try: p2p.main(['eval', '--help'])\n"
+        f"try: p2p.main([{command!r}, '--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("Usage: p2p eval ")
+    assert done.stdout.startswith(f"Usage: p2p {command} ")
     assert done.stderr == "[]\n"

@@ -7,6 +7,7 @@
     subjects      the policies of a run
     evaluate      all of it together
     heat_map      two factors as a picture
+    gradient_variance, gradient_worker   the gradient through training (Fig. 8b-c)
 
 Nothing is imported here: the command line needs the settings alone to show its help.
 """

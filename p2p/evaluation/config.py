@@ -1,4 +1,4 @@
-"""EvalConfig: every setting of an evaluation once; the command line takes its options from it."""
+"""EvalConfig and its like: every setting once; the command line takes its options from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from p2p.config import Count, one_line
+from p2p.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS, Count, one_line
 from p2p.errors import UsageError
 
 Factor = Literal["wind", "gravity", "friction", "mass", "initial_position"]
@@ -63,6 +63,42 @@ class EvalConfig(BaseModel):
         if self.grid is not None and self.grid[0] == self.grid[1]:
             raise ValueError(f"grid={','.join(self.grid)}: name two different factors")
         return self
+
+
+class GradVarianceConfig(BaseModel):
+    """On what the variance of a gradient is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Count = Field(
+        GRADIENT_STEPS,
+        description="Fresh steps of each peer at each checkpoint, collected as the run would.",
+    )
+    minibatches: Annotated[int, Field(ge=2)] = Field(
+        GRADIENT_MINIBATCHES, description="Minibatches that they are split into."
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.steps % self.minibatches or self.steps < 2 * self.minibatches:
+            nearest = max(2, round(self.steps / self.minibatches)) * self.minibatches
+            raise ValueError(
+                f"steps={self.steps} does not split into minibatches={self.minibatches} of two "
+                f"samples or more; the nearest that does is {nearest}"
+            )
+        return self
+
+
+def build_grad_variance_config(**settings: Any) -> GradVarianceConfig:
+    """Return a validated GradVarianceConfig.
+
+    Raises:
+        UsageError: in one line, what is wrong with the settings.
+    """
+    try:
+        return GradVarianceConfig(**settings)
+    except ValidationError as error:
+        raise UsageError(one_line(error)) from None
 
 
 def build_eval_config(**settings: Any) -> EvalConfig:

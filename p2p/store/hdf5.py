@@ -12,6 +12,7 @@ Axes: I records (one an iteration), K peers, E episodes. Every dataset has the a
     /peers/factors/<factor>  [I, K]  float64  `Domain.summary` of each peer's first env
     /peers/<metric>          [I, K]  float64  kl_to_peers, entropy, ...: see `METRICS`
     /peers/time/<phase>      [I, K]  float64  s
+    /peers/grad_variance/<quantity>  [I, K]  float64  see `p2p.gradients`; if it was measured
     /episodes/iteration      [E]     int64    in which the episode ended
     /episodes/peer           [E]     int64    rank
     /episodes/return         [E]     float64  undiscounted, unscaled
@@ -25,6 +26,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -32,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.domains import FACTORS
+from p2p.errors import BadArtefact
 
 FORMAT = 1
 
@@ -55,6 +59,14 @@ METRICS = {
     "factors/wind": "N",
     "factors/initial_position": "rad",
 }
+AT_TIMES = {  # units of what is not measured in every run, and not in every iteration
+    "grad_variance/seconds": "s",
+    **{
+        f"grad_variance/{part}{name}": "1"
+        for part in ("", "ppo_")
+        for name in ("log_variance", "trace", "snr")
+    },
+}
 
 Record = Mapping[str, Any]
 
@@ -73,6 +85,29 @@ def build_in_memory(fill: Callable[[h5py.File], None]) -> bytes:
         return bytes(file.id.get_file_image())
 
 
+@contextmanager
+def reading(path: Path, form: int, purpose: str) -> Iterator[h5py.File]:
+    """Open what an analysis keeps beside a run.
+
+    Args:
+        form: the format that its attribute must state.
+        purpose: what can be done anew without it.
+
+    Raises:
+        BadArtefact: it is damaged, or of another format; also for what fails in the block.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != form:
+                raise BadArtefact(f"{path} has another format; move it out of the way")
+            yield file
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadArtefact(
+            f"{path} cannot be read ({reason}); move it out of the way to {purpose} anew"
+        ) from None
+
+
 def encode_run(
     records: Sequence[Record], num_peers: int, attributes: Mapping[str, Any], position_unit: str
 ) -> bytes:
@@ -84,7 +119,7 @@ def encode_run(
         attributes: of the file.
         position_unit: unit of the factor `initial_position`, "rad" or "m".
     """
-    units = METRICS | {"factors/initial_position": position_unit}
+    units = METRICS | AT_TIMES | {"factors/initial_position": position_unit}
 
     def fill(file: h5py.File) -> None:
         file.attrs.update({"format": FORMAT, **attributes})
@@ -118,7 +153,7 @@ def _write_peers(
     cells = [(i, k, peer) for i, record in enumerate(records) for k, peer in _peers(record)]
     rows = [dict(_numbers(peer)) for _, _, peer in cells]
     where = tuple(np.array([cell[axis] for cell in cells], np.int64) for axis in (0, 1))
-    for name in _names(units, rows):
+    for name in _names(METRICS, rows):
         column = np.full(shape, np.nan)
         column[where] = [_float(row.get(name)) for row in rows]
         _dataset(group, name, column, units.get(name), "iteration, peer")
