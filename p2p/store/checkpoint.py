@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from p2p.config import CHANGES_NO_NUMBER, TrainConfig
+from p2p.errors import BadArtefact
 from p2p.store.files import write_atomically
 
 FORMAT = 1
@@ -60,6 +61,18 @@ class Rejected(Exception):
 def checkpoint_name(iteration: int) -> str:
     """Return the file name; names sort as iterations do, up to 8 digits."""
     return f"iteration-{iteration:08d}.safetensors"
+
+
+def iteration_of(path: Path) -> int:
+    """Return the iteration that a checkpoint's name states, the inverse of `checkpoint_name`.
+
+    Raises:
+        BadArtefact: the name states none.
+    """
+    number = path.stem.removeprefix("iteration-")
+    if not number.isdecimal():
+        raise BadArtefact(f"{path} is named like no checkpoint; move it out of the way")
+    return int(number)
 
 
 def write(

@@ -1,4 +1,4 @@
-"""eval.h5: every episode that `p2p eval` has run on a run, so that none is run twice.
+"""eval.h5: every episode that was run to evaluate a run, so that none is run twice.
 
 Axes: E episodes, P policies, C conditions, D domains. An episode points at its policy, its
 conditions and its domain by their index.
@@ -34,6 +34,7 @@ import numpy as np
 from p2p.domains import FACTORS, Domain
 from p2p.errors import BadArtefact
 from p2p.store.files import disk_errors, write_atomically
+from p2p.store.hdf5 import build_in_memory
 
 FORMAT = 1
 NAME = "eval.h5"
@@ -109,45 +110,40 @@ class EvalFile:
             self.load()
             self.rows |= rows
             self.sets |= sets
-            write_atomically(self.path, self._encode(), "evaluation")
+            write_atomically(self.path, build_in_memory(self._fill), "evaluation")
 
-    def _encode(self) -> bytes:
-        """Return the file's bytes; built in memory, so it is never open on disk."""
+    def _fill(self, file: h5py.File) -> None:
+        """Write everything into `file`."""
         texts = [text for kept in self.sets.values() for text in kept.domains]
         domains = _Index([*texts, *(key.domain for key in self.rows)])
         policies = _Index(key.policy for key in self.rows)
         conditions = _Index(key.condition for key in self.rows)
-        with h5py.File(
-            NAME, "w", driver="core", backing_store=False, libver=("earliest", "v110")
-        ) as file:
-            file.attrs["format"] = FORMAT
-            for name, index in (("policies", policies), ("conditions", conditions)):
-                file.create_dataset(name, data=list(index), dtype=h5py.string_dtype())
-            file.create_dataset("domains", data=list(domains), dtype=h5py.string_dtype())
-            summaries = [Domain.parse(text).summary() for text in domains]
-            for factor in FACTORS:
-                file[f"factors/{factor}"] = np.array([s[factor] for s in summaries], np.float64)
-            for name, kept in self.sets.items():
-                file[f"sets/{name}"] = np.array([domains[t] for t in kept.domains], np.int64)
-                file[f"sets/{name}"].attrs.update(kept.attributes)
-            keys, outcomes = list(self.rows), list(self.rows.values())
-            columns: dict[str, tuple[Any, Sequence[Any]]] = {
-                "policy": (np.int64, [policies[key.policy] for key in keys]),
-                "condition": (np.int64, [conditions[key.condition] for key in keys]),
-                "domain": (np.int64, [domains[key.domain] for key in keys]),
-                "start": (np.int64, [key.start for key in keys]),
-                "episode": (np.int64, [key.episode for key in keys]),
-                "return": (np.float64, [o.episode_return for o in outcomes]),
-                "length": (np.int64, [o.length for o in outcomes]),
-                "terminated": (np.bool_, [o.terminated for o in outcomes]),
-                "unstable": (np.bool_, [o.unstable for o in outcomes]),
-            }
-            for name, (dtype, column) in columns.items():
-                file[f"episodes/{name}"] = np.array(column, dtype)
-            file["episodes/length"].attrs["units"] = "steps"
-            file["factors/wind"].attrs["units"] = "N"
-            file.flush()
-            return bytes(file.id.get_file_image())
+        file.attrs["format"] = FORMAT
+        for name, index in (("policies", policies), ("conditions", conditions)):
+            file.create_dataset(name, data=list(index), dtype=h5py.string_dtype())
+        file.create_dataset("domains", data=list(domains), dtype=h5py.string_dtype())
+        summaries = [Domain.parse(text).summary() for text in domains]
+        for factor in FACTORS:
+            file[f"factors/{factor}"] = np.array([s[factor] for s in summaries], np.float64)
+        for name, kept in self.sets.items():
+            file[f"sets/{name}"] = np.array([domains[t] for t in kept.domains], np.int64)
+            file[f"sets/{name}"].attrs.update(kept.attributes)
+        keys, outcomes = list(self.rows), list(self.rows.values())
+        columns: dict[str, tuple[Any, Sequence[Any]]] = {
+            "policy": (np.int64, [policies[key.policy] for key in keys]),
+            "condition": (np.int64, [conditions[key.condition] for key in keys]),
+            "domain": (np.int64, [domains[key.domain] for key in keys]),
+            "start": (np.int64, [key.start for key in keys]),
+            "episode": (np.int64, [key.episode for key in keys]),
+            "return": (np.float64, [o.episode_return for o in outcomes]),
+            "length": (np.int64, [o.length for o in outcomes]),
+            "terminated": (np.bool_, [o.terminated for o in outcomes]),
+            "unstable": (np.bool_, [o.unstable for o in outcomes]),
+        }
+        for name, (dtype, column) in columns.items():
+            file[f"episodes/{name}"] = np.array(column, dtype)
+        file["episodes/length"].attrs["units"] = "steps"
+        file["factors/wind"].attrs["units"] = "N"
 
 
 class _Index(dict[str, int]):

@@ -24,7 +24,7 @@ The format is that of HDF5 1.8 to 1.10, which every tool opens.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -59,13 +59,24 @@ METRICS = {
 Record = Mapping[str, Any]
 
 
+def build_in_memory(fill: Callable[[h5py.File], None]) -> bytes:
+    """Return the bytes of the HDF5 file that `fill` writes.
+
+    No file is open on disk meanwhile, so that a full disk or a kill can never leave one that
+    HDF5 refuses to open. The upper bound keeps out what HDF5 1.12 and later would write.
+    """
+    with h5py.File(
+        "memory.h5", "w", driver="core", backing_store=False, libver=("earliest", "v110")
+    ) as file:
+        fill(file)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
 def encode_run(
     records: Sequence[Record], num_peers: int, attributes: Mapping[str, Any], position_unit: str
 ) -> bytes:
     """Return the bytes of run.h5.
-
-    It is built in memory, so that a full disk or a kill can never leave a file that HDF5
-    refuses to open.
 
     Args:
         records: the journal's, I of them.
@@ -74,16 +85,14 @@ def encode_run(
         position_unit: unit of the factor `initial_position`, "rad" or "m".
     """
     units = METRICS | {"factors/initial_position": position_unit}
-    # The upper bound keeps out what HDF5 1.12 and later would write by themselves.
-    with h5py.File(
-        "run.h5", "w", driver="core", backing_store=False, libver=("earliest", "v110")
-    ) as file:
+
+    def fill(file: h5py.File) -> None:
         file.attrs.update({"format": FORMAT, **attributes})
         _write_iterations(file, records)
         _write_peers(file.create_group("peers"), records, num_peers, units)
         _write_episodes(file.create_group("episodes"), records)
-        file.flush()
-        return bytes(file.id.get_file_image())
+
+    return build_in_memory(fill)
 
 
 def _write_iterations(file: h5py.File, records: Sequence[Record]) -> None:
