@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, as PNG. Needs the extra `figures` (matplotlib)."""
+"""Pictures of an evaluation, as PNG or SVG. Needs the extra `figures` (matplotlib)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def heat_map(run: EvaluatedRun) -> bytes:
         axes.set(xlabel=_label(columns, run), ylabel=_label(rows, run), title=_title(run))
         figure.colorbar(mesh, label=RETURN)
 
-    return _png(draw, 5.4, 4.2)
+    return picture(draw, 5.4, 4.2)
 
 
 def factor_curves(run: EvaluatedRun) -> bytes:
@@ -71,7 +71,7 @@ def factor_curves(run: EvaluatedRun) -> bytes:
         panels[0].set_ylabel(RETURN)
         figure.suptitle(_title(run), fontsize="medium")
 
-    return _png(draw, 2.2 * len(run.measured), 2.8)
+    return picture(draw, 2.2 * len(run.measured), 2.8)
 
 
 def _curve(axes: Any, run: EvaluatedRun, measured: Measured) -> None:
@@ -84,18 +84,31 @@ def _curve(axes: Any, run: EvaluatedRun, measured: Measured) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
-    """Return the picture that `draw` makes, inches."""
+def picture(
+    draw: Callable[[Figure], None], width: float, height: float, suffix: str = "png"
+) -> bytes:
+    """Return the picture that `draw` makes; equal pictures have equal bytes.
+
+    Args:
+        width, height: inches.
+        suffix: "png" or "svg".
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError(
             "figures need matplotlib; install it with: pip install 'p2p[figures]'"
         ) from None
-    figure = Figure(figsize=(width, height), layout="constrained")  # not pyplot: no global state
-    draw(figure)
     out = BytesIO()
-    figure.savefig(out, format="png", dpi=DPI)
+    with rc_context({"svg.hashsalt": "p2p"}):  # else the names in an SVG are drawn at random
+        figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: no global state
+        draw(figure)
+        dated = {"Date": None} if suffix == "svg" else None
+        figure.savefig(out, format=suffix, dpi=DPI, metadata=dated)
     return out.getvalue()
 
 

@@ -16,6 +16,7 @@ from p2p.errors import UsageError
 from p2p.policy import Policy
 from p2p.store import RunFolder
 
+
 @dataclass(frozen=True)
 class Subject:
     """Policies that are scored together: those of one run.

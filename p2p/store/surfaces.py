@@ -60,8 +60,8 @@ def encode_surface(
             file[f"{name}/return_by_domain"] = returns
             file[name].attrs.update({"eps": eps, "hash": sha})
         for column in marks[0]:
-            values = [mark[column] for mark in marks]
-            kind = text if isinstance(values[0], str) else None
-            file.create_dataset(f"marks/{column}", data=values, dtype=kind)
+            cells = [mark[column] for mark in marks]
+            kind = text if isinstance(cells[0], str) else None
+            file.create_dataset(f"marks/{column}", data=cells, dtype=kind)
 
     return build_in_memory(fill)
