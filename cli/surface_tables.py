@@ -60,13 +60,13 @@ def _map(found: Surface, one: Landscape, width: int, low: float, high: float) ->
 
     A letter stands where a policy is nearest. Points are left out where they do not fit.
     """
-    labels = [compact(float(v)) for v in found.y]
+    labels = [_place(float(v)) for v in found.y]
     left = max(map(len, labels)) + 1
     step = max(1, -(-len(found.x) // max(1, width - left)))
     size = 2 if left + 2 * len(found.x) <= width else 1
     shown = range(0, len(found.x), step)
     letters = {_nearest(found, mark, step): mark.name[0].upper() for mark in found.marks}
-    ends = [compact(float(found.x[n])) for n in (0, shown[-1])]
+    ends = [_place(float(found.x[n])) for n in (0, shown[-1])]
     span = size * len(shown)
     lines = [Text(" " * left + f"{TITLES[one.scenario]}, eps {one.set.eps:g}", "bold")]
     for row in reversed(shown):
@@ -138,5 +138,8 @@ def _place(distance: float) -> str:
 
 
 def _notes(found: Surface) -> list[Text]:
-    notes = ["own: as trained, under the observation normaliser of that time, not the final one"]
+    notes = [
+        "own: under the observation normaliser of that time, not the final one; apart from",
+        "clipped observations, what differs is rounding, which grows within an episode",
+    ]
     return [Text(note, "dim") for note in notes]

@@ -75,8 +75,8 @@ class SurfaceConfig(BaseModel):
     )
     grid: Annotated[int, Field(ge=2)] = Field(
         15,
-        description="Points along each axis. 15 with 8 domains are some 3,600 episodes: on two "
-        "cores 3 minutes for HalfCheetah, less where policies fall, some 10 for Ant.",
+        description="Points along each axis. 15 with 8 domains are 3,624 episodes: some 4 minutes "
+        "for HalfCheetah on two cores, less where policies fall, more for Ant.",
     )
     eps_te: Unit = Field(
         0.5, description="Randomisation strength of the test return, 0..1 (Table 1)."

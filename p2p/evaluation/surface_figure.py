@@ -27,8 +27,10 @@ def surface_figure(surface: Surface, suffix: str = "png") -> bytes:
         UsageError: matplotlib is not installed.
     """
     width, height = (float(np.ptp(axis)) for axis in (surface.x, surface.y))
-    inches = min(max(1.0 + 3.7 * height / width, 2.4), 6.0)
-    return picture(lambda figure: _draw(figure, surface), 9.0, 0.7 + inches, suffix)
+    around = 1.1  # inches above and below the panels, each 3.6 wide
+    return picture(
+        lambda figure: _draw(figure, surface), 9.0, around + 3.6 * height / width, suffix
+    )
 
 
 def _draw(figure: Figure, surface: Surface) -> None:
@@ -40,7 +42,8 @@ def _draw(figure: Figure, surface: Surface) -> None:
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, one in zip(panels, surface.landscapes, strict=True):
         filled = axes.contourf(surface.x, surface.y, one.mean, levels, cmap="viridis")
-        axes.contour(filled, colors="white", linewidths=0.4, alpha=0.6)
+        if ((levels > one.mean.min()) & (levels < one.mean.max())).any():
+            axes.contour(filled, colors="white", linewidths=0.4, alpha=0.6)
         axes.set(aspect="equal", xlabel="from initial towards final policy (L2 distance)")
         axes.set_title(f"{TITLES[one.scenario]}, eps {one.set.eps:g}", fontsize="medium")
         for mark in surface.marks:
