@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +14,16 @@ import click
 from p2p.errors import NoRoom, UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .formats import count, counted, duration
-from .options import setting_option
+from .formats import count, counted
+from .options import setting_option, with_flags
+from .progress import print_lines, progress
 from .train import _can_redraw
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from p2p.evaluation.evaluate import Evaluation, Progress
     from p2p.evaluation.performance import EvaluatedRun
 
-    Report = Callable[[Progress], None]
-
 AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN"}
-BETWEEN_LINES = 30.0  # s, where there is no progress bar
 UNLIMITED = 10_000  # columns of a file or pipe
 EXAMPLES = """\b
 Examples:
@@ -98,13 +91,13 @@ def eval(
 
     chosen = runs or (RunFolder.latest().path,)
     try:
-        with _progress(plain=plain) as report:
+        with progress("evaluating", _at, plain=plain) as report:
             found = evaluate(
                 chosen, strengths, save=not no_save, workers=workers, report=report,
                 grid=factors, **settings,
             )  # fmt: skip
     except UsageError as error:
-        raise UsageError(_with_flags(str(error))) from None
+        raise UsageError(with_flags(str(error), EvalConfig)) from None
     pictures = _draw(found, figure, save=not no_save)
     if as_json:
         from .plain import _finite
@@ -115,7 +108,7 @@ def eval(
 
         redraw = not plain and _can_redraw(sys.stdout)
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-        _print(tables(found, width), styled=redraw)
+        print_lines(tables(found, width), styled=redraw)
         for picture in pictures:
             print(f"figure: {picture}")
 
@@ -130,47 +123,6 @@ def _check(
         raise UsageError("--figure draws what --grid or --by-factor measures; give one of them")
     if figure is not None and len(runs) > 1:
         raise UsageError(f"--figure names one picture, and there are {len(runs)} runs")
-
-
-def _with_flags(message: str) -> str:
-    """Call settings what they are called here."""
-    for name in EvalConfig.model_fields:
-        message = re.sub(rf"\b{name}(\.\d+)?=", f"--{name.replace('_', '-')}=", message)
-    return message
-
-
-@contextmanager
-def _progress(*, plain: bool) -> Iterator[Report]:
-    """Yield what is to be told of progress: a bar on stderr, or a line now and then."""
-    if plain or not _can_redraw(sys.stderr):
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Left
-
-    columns = (
-        TextColumn("evaluating"), BarColumn(complete_style="green", finished_style="green"),
-        TextColumn("{task.percentage:3.0f}%  {task.fields[at]}"), Left(compact=True),
-        TextColumn("left"),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0, at="")
-        yield lambda now: bar.update(task, completed=now.share, at=_at(now))
-
-
-class _Lines:
-    """A line on stderr every half a minute."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, now: Progress) -> None:
-        if time.monotonic() - self._last < BETWEEN_LINES:
-            return
-        self._last = time.monotonic()
-        left = now.seconds * (1 / now.share - 1) if now.share else None
-        print(f"{_at(now)}, {duration(left)} left", file=sys.stderr, flush=True)
 
 
 def _at(now: Progress) -> str:
@@ -210,14 +162,3 @@ def _draw(found: Evaluation, figure: Path | None, *, save: bool) -> list[str]:
             raise NoRoom(f"{str(error).partition(';')[0]}; name another with --figure") from None
         pictures.append(str(path))
     return pictures
-
-
-def _print(lines: list[Text], *, styled: bool) -> None:
-    if not styled:
-        print("\n".join(line.plain.rstrip() for line in lines))
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    for line in lines:
-        console.print(line, soft_wrap=True)

@@ -21,10 +21,11 @@ import click
 
 from p2p.errors import Interrupted, P2PError
 
-COMMANDS = {  # name: one line of help; the module of the same name holds the command
+COMMANDS = {  # name: one line of help; the module named alike (`-` is `_`) holds the command
     "train": "Train a cohort of peers, or continue a run.",
     "eval": "Test trained policies in randomised domains.",
     "surface": "Map returns on the plane through a run's policies.",
+    "grad-variance": "Measure the variance of the gradient through training.",
     "study": "Train a grid of runs, and tabulate their results.",
     "bench": "Measure speed here, beside bare mj_step and other trainers.",
     "methods": "List the methods: what each minimises and exchanges.",
@@ -45,8 +46,7 @@ class Program(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import the command, or fail with the nearest names."""
         if name in COMMANDS:
-            command: click.Command = getattr(import_module(f".{name}", __package__), name)
-            return command
+            return _import(name)
         if not ctx.resilient_parsing:  # shell completion must not fail
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
@@ -71,6 +71,12 @@ class Program(click.Group):
             if _reader_is_gone(stream):  # Python would complain when it flushes it at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(exit_code)
+
+
+def _import(name: str) -> click.Command:
+    name = name.replace("-", "_")
+    command: click.Command = getattr(import_module(f".{name}", __package__), name)
+    return command
 
 
 @click.group(cls=Program, invoke_without_command=True, context_settings=LAYOUT)

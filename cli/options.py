@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from p2p.config import METHODS, TASKS, TrainConfig, build_config
@@ -102,6 +103,13 @@ def read_settings(file: Path) -> dict[str, Any]:
             hint = f"; did you mean {known[near[0]]!r}?" if near else ""
             raise UsageError(f"{file}: unknown setting {key!r}{hint}")
     return settings
+
+
+def with_flags(message: str, model: type[BaseModel]) -> str:
+    """Call the settings of `model` in a message what they are called here."""
+    for name in model.model_fields:
+        message = re.sub(rf"\b{name}(\.\d+)?=", f"--{name.replace('_', '-')}=", message)
+    return message
 
 
 def setting_option(name: str, field: FieldInfo) -> click.Option:

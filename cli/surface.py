@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,8 +13,9 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import SurfaceConfig
 
-from .eval import UNLIMITED, _print, _progress
-from .options import setting_option
+from .eval import UNLIMITED, _at
+from .options import setting_option, with_flags
+from .progress import print_lines, progress
 from .train import _can_redraw
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def surface(
 
     folder = RunFolder.open(run) if run else RunFolder.latest()
     try:
-        with _progress(plain=plain) as report:
+        with progress("evaluating", _at, plain=plain) as report:
             found = measure_surface(
                 folder, save=not no_save, workers=workers, report=report, **settings
             )
     except UsageError as error:
-        raise UsageError(_with_flags(str(error))) from None
+        raise UsageError(with_flags(str(error), SurfaceConfig)) from None
     pictures = [] if no_save else _draw(found)
     if as_json:
         from .plain import _finite
@@ -78,16 +78,9 @@ def surface(
 
     redraw = not plain and _can_redraw(sys.stdout)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-    _print(tables(found, width), styled=redraw)
+    print_lines(tables(found, width), styled=redraw)
     for picture in pictures:
         print(f"figure: {picture}")
-
-
-def _with_flags(message: str) -> str:
-    """Call settings what they are called here."""
-    for name in SurfaceConfig.model_fields:
-        message = re.sub(rf"\b{name}=", f"--{name.replace('_', '-')}=", message)
-    return message
 
 
 def _draw(found: Surface) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -54,8 +55,19 @@ METHODS = {  # learning rates: appendix A.2, 3e-4 for PPO and its kin, 1e-4 for 
 # A run may be continued with other values of these; all others, also those that a later
 # version adds, are part of a run's identity.
 CHANGES_NO_NUMBER = frozenset(
-    {"total_steps", "engine", "checkpoint_every", "milestones", "peer_timeout", "final_episodes"}
+    {
+        "total_steps",
+        "engine",
+        "checkpoint_every",
+        "milestones",
+        "peer_timeout",
+        "final_episodes",
+        "grad_variance_every",
+    }
 )
+
+GRADIENT_STEPS = 4096  # fresh steps a peer to measure its gradient's variance on (section 4.4)
+GRADIENT_MINIBATCHES = 64
 
 
 def _method_default(name: str) -> Any:
@@ -82,6 +94,7 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, le=1)]
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class TrainConfig(BaseModel):
@@ -172,6 +185,11 @@ class TrainConfig(BaseModel):
     milestones: Annotated[int, Field(ge=0)] = Field(
         10, description="Checkpoints kept for good, evenly spaced, and the start; 0 keeps none."
     )
+    grad_variance_every: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Iterations between measurements of the gradient's variance (section 4.4), "
+        f"each on {GRADIENT_STEPS} fresh steps a peer; 0 measures none.",
+    )
     final_episodes: Annotated[int, Field(ge=0)] = Field(
         20, description="Episodes of the final score: mean action, nominal domain."
     )
@@ -247,8 +265,17 @@ def build_config(**settings: Any) -> TrainConfig:
     Raises:
         UsageError: in one line, what is wrong with the settings.
     """
+    return validated(TrainConfig, settings)
+
+
+def validated(model: type[Settings], settings: Mapping[str, Any]) -> Settings:
+    """Return a `model` of these settings.
+
+    Raises:
+        UsageError: in one line, what is wrong with them.
+    """
     try:
-        return TrainConfig(**settings)
+        return model(**settings)
     except ValidationError as error:
         raise UsageError(one_line(error)) from None
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig
+from p2p.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS, TrainConfig
 from p2p.domains import Domain, sample_domain
 from p2p.engine import STATS, build_engine
 from p2p.envs import RandomisedEnvs
 from p2p.errors import Diverged
 from p2p.exchange import Exchange, Phase
+from p2p.gradients import GradientVariance, measure, measuring
 from p2p.methods import METHOD_CLASSES, build_method
 from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
 from p2p.rng import Purpose, Streams
@@ -84,6 +86,8 @@ def run_peer(
         report(Milestone(0, peer.state()))
     stop = False
     while peer.iteration < config.num_iterations and not stop:  # [4]
+        if config.grad_variance_every and peer.iteration % config.grad_variance_every == 0:
+            peer.look_at_gradient()
         peer.enter_domain()  # [6]
         batch, stop = peer.collect()  # [7], [14]
         for minibatch in peer.minibatches(batch):  # [9-10], [12]
@@ -105,8 +109,9 @@ def slot_bytes(config: TrainConfig) -> int:
     actor = actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size
     critic = critic_layout(envs.obs_dim, config.hidden_sizes).size
     moments = 8 * (4 + 1 + 2 * envs.obs_dim)
-    method = METHOD_CLASSES[config.method].slot_bytes(config, envs.obs_dim, actor, critic)
-    return max(method, moments)
+    batches = [config, measuring(config)] if config.grad_variance_every else [config]
+    room_for = METHOD_CLASSES[config.method].slot_bytes
+    return max(moments, *(room_for(one, envs.obs_dim, actor, critic) for one in batches))
 
 
 class Peer:
@@ -139,6 +144,7 @@ class Peer:
         self.engine.stats[:] = 0.0
         self.method.sits_out = False
         self.exchange.waited = 0.0
+        self._gradient: dict[str, float] | None = None
         self._way_back = self.engine.state()
 
     def _set_normaliser(self) -> None:
@@ -148,10 +154,15 @@ class Peer:
 
     # Line 6 ------------------------------------------------------------------
 
-    def enter_domain(self) -> None:
-        """Draw what this iteration happens in, as `domain_schedule` says."""
+    def enter_domain(self, *, first: bool | None = None) -> None:
+        """Draw what this iteration happens in, as `domain_schedule` says.
+
+        Args:
+            first: whether the envs have no episodes to go on with; default in iteration 0.
+        """
         self.exchange.show_life(Phase.COLLECTING)
-        schedule, envs, first = self.config.domain_schedule, self.envs, self.iteration == 0
+        schedule, envs = self.config.domain_schedule, self.envs
+        first = self.iteration == 0 if first is None else first
         rng = self.streams.generator(Purpose.DOMAIN, self.iteration)
         envs.reseed(self.streams.generator(Purpose.RESET, self.iteration))
         if schedule == "episode":
@@ -176,13 +187,7 @@ class Peer:
         Returns:
             The batch, and whether the cohort agreed to stop after this iteration.
         """
-        rollout, envs = self.rollout, self.envs
-        shape = rollout.action.shape
-        noise = self.streams.generator(Purpose.ACTION, self.iteration).standard_normal(
-            shape, np.float32
-        )
-        self._domain = envs.domains[0]
-        rollout.collect(envs, self.engine, noise, self.clock)
+        self._act()
         start = time.perf_counter()
         stop = self._merge_moments()
         batch = self._learnable()
@@ -190,6 +195,16 @@ class Peer:
         self.clock.seconds["policy"] += time.perf_counter() - start - self.exchange.waited
         self.exchange.show_life(Phase.UPDATING)
         return batch, stop
+
+    def _act(self) -> None:
+        """Fill the rollout (line 7)."""
+        rollout, envs = self.rollout, self.envs
+        shape = rollout.action.shape
+        noise = self.streams.generator(Purpose.ACTION, self.iteration).standard_normal(
+            shape, np.float32
+        )
+        self._domain = envs.domains[0]
+        rollout.collect(envs, self.engine, noise, self.clock)
 
     def _merge_moments(self) -> bool:
         """Merge all peers' new moments, by rank, so that all end up with the same bits.
@@ -277,6 +292,41 @@ class Peer:
         self._set_normaliser()
         self.iteration += 1
 
+    # The gradient's variance (section 4.4) -------------------------------------
+
+    def fresh_batch(self, steps: int) -> Batch:
+        """Collect `steps` steps or a few more beside training, as an iteration would.
+
+        A double with envs, streams and books of its own does: equal states yield equal
+        batches, and training goes on as if nothing had been. Policy, critic, normaliser and
+        reward scale are as they stand.
+        """
+        double, config = copy(self), measuring(self.config, steps)
+        double.config, double.clock = config, Clock()
+        double.streams = Streams(config.seed, self.rank, apart=Purpose.GRADIENT)
+        double.envs = RandomisedEnvs(
+            config.task, config.envs_per_peer, initial_position=config.initial_position
+        )
+        double.rollout = Rollout(config.horizon, double.envs)
+        double.discounted = np.zeros(double.envs.num_envs)
+        double.enter_domain(first=True)
+        double._act()
+        return double._learnable()
+
+    def gradient_variance(self, batch: Batch, steps: int, minibatches: int) -> GradientVariance:
+        """Measure it on `batch`; all peers must, before an iteration begins."""
+        streams = Streams(self.config.seed, self.rank, apart=Purpose.GRADIENT)
+        rng = streams.generator(Purpose.SHUFFLE, self.iteration)
+        return measure(self.engine, self.method, batch, steps, minibatches, rng)
+
+    def look_at_gradient(self) -> None:
+        """Measure the gradient's variance for this iteration's record."""
+        start, waited = time.perf_counter(), self.exchange.waited
+        batch = self.fresh_batch(GRADIENT_STEPS)
+        found = self.gradient_variance(batch, GRADIENT_STEPS, GRADIENT_MINIBATCHES)
+        self.exchange.waited = waited
+        self._gradient = {**found.flat(), "seconds": time.perf_counter() - start}
+
     # What leaves the peer ------------------------------------------------------
 
     def metrics(self, batch: Batch) -> dict[str, Any]:
@@ -303,6 +353,8 @@ class Peer:
             "rolled_back": self.last_rollback == self.iteration - 1,
             "time": dict(self.clock.seconds),
         }
+        if self._gradient is not None:
+            out["grad_variance"] = self._gradient
         self.begin_iteration()
         return out
 

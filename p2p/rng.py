@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     EVALUATE = 5
     TEST_DOMAINS = 6
     DISTIL = 7
+    GRADIENT = 8
 
 
 class Streams:
@@ -31,15 +32,19 @@ class Streams:
     Args:
         seed: the run's seed, >= 0.
         rank: the peer, 0..K-1.
+        apart: gives streams of the same purposes that have nothing to do with training's.
     """
 
-    def __init__(self, seed: int, rank: int) -> None:
+    def __init__(self, seed: int, rank: int, apart: Purpose | None = None) -> None:
         self.seed = seed
         self.rank = rank
+        self.apart = apart
 
     def generator(self, purpose: Purpose, *key: int) -> np.random.Generator:
         """Return a fresh generator for `purpose` at `key` (usually the iteration)."""
-        return keyed_generator(self.seed, purpose, self.rank, *key)
+        if self.apart is None:
+            return keyed_generator(self.seed, purpose, self.rank, *key)
+        return keyed_generator(self.seed, self.apart, self.rank, int(purpose), *key)
 
 
 def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from made import make_run
 
 from p2p.cli import main
-from p2p.cli.eval import _with_flags, eval
+from p2p.cli.eval import eval
 from p2p.cli.eval_tables import VIRIDIS, heat_map
+from p2p.cli.options import with_flags
 from p2p.domains import FACTORS
 from p2p.evaluation.config import EvalConfig
 from p2p.evaluation.evaluate import evaluate
@@ -145,7 +146,7 @@ def test_what_is_no_run_ends_with_exit_5(tmp_path: Path) -> None:
 
 
 def test_settings_are_named_as_flags() -> None:
-    assert _with_flags("by_factor= and domain='x', domains=3") == (
+    assert with_flags("by_factor= and domain='x', domains=3", EvalConfig) == (
         "--by-factor= and --domain='x', --domains=3"
     )
 

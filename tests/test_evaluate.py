@@ -373,7 +373,7 @@ def test_a_run_that_cannot_be_written_is_refused_before_the_work(tmp_path, monke
         raise NoRoom(f"cannot write {what} {path}: read-only file system; make it writable")
 
     monkeypatch.setattr("p2p.store.evals.write_atomically", full)
-    monkeypatch.setattr(evaluation, "Pool", None)
+    monkeypatch.setattr(evaluation, "episode_pool", None)
     with pytest.raises(NoRoom, match=r"eval.h5: read-only file system; --no-save"):
         p2p.evaluate(make_run(tmp_path / "run"), **SMALL)
 

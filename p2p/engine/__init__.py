@@ -17,7 +17,7 @@ from p2p.policy import Floats, Normaliser, actor_layout, critic_layout, init_par
 from p2p.rng import Purpose, keyed_generator
 from p2p.rollout import Minibatch
 
-__all__ = ["STATS", "Adam", "Engine", "Penalty", "build_engine", "initial_parameters"]
+__all__ = ["NOTHING", "STATS", "Adam", "Engine", "Penalty", "build_engine", "initial_parameters"]
 
 STATS = (  # what each step adds to `Engine.stats`, one row a gradient; the last counts them
     "policy_loss", "value_loss", "kl", "approx_kl", "clip_fraction",
@@ -36,6 +36,9 @@ class Penalty(NamedTuple):
     symmetric: bool = False  # add KL(anchor || pi)
     states: Floats | None = None  # [B', n], normalised: more states to average the KL over
     entropy_coef: float = 0.0  # c
+
+
+NOTHING = Penalty()  # the PPO loss alone
 
 
 class Engine(Protocol):

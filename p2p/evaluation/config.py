@@ -1,13 +1,13 @@
-"""EvalConfig, SurfaceConfig: every setting once; the command line takes its options from them."""
+"""EvalConfig and its like: every setting once; the command line takes its options from them."""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from p2p.config import Count, NonNegative, Unit, one_line
+from p2p.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS, Count, NonNegative, Unit, validated
 from p2p.errors import UsageError
 
 Factor = Literal["wind", "gravity", "friction", "mass", "initial_position"]
@@ -98,10 +98,40 @@ def build_surface_config(**settings: Any) -> SurfaceConfig:
     Raises:
         UsageError: in one line, what is wrong with the settings.
     """
-    try:
-        return SurfaceConfig(**settings)
-    except ValidationError as error:
-        raise UsageError(one_line(error)) from None
+    return validated(SurfaceConfig, settings)
+
+
+class GradVarianceConfig(BaseModel):
+    """On what the variance of a gradient is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Count = Field(
+        GRADIENT_STEPS,
+        description="Fresh steps of each peer at each checkpoint, collected as the run would.",
+    )
+    minibatches: Annotated[int, Field(ge=2)] = Field(
+        GRADIENT_MINIBATCHES, description="Minibatches that they are split into."
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.steps % self.minibatches or self.steps < 2 * self.minibatches:
+            nearest = max(2, round(self.steps / self.minibatches)) * self.minibatches
+            raise ValueError(
+                f"steps={self.steps} does not split into minibatches={self.minibatches} of two "
+                f"samples or more; the nearest that does is {nearest}"
+            )
+        return self
+
+
+def build_grad_variance_config(**settings: Any) -> GradVarianceConfig:
+    """Return a validated GradVarianceConfig.
+
+    Raises:
+        UsageError: in one line, what is wrong with the settings.
+    """
+    return validated(GradVarianceConfig, settings)
 
 
 def build_eval_config(**settings: Any) -> EvalConfig:
@@ -110,10 +140,7 @@ def build_eval_config(**settings: Any) -> EvalConfig:
     Raises:
         UsageError: in one line, what is wrong with the settings.
     """
-    try:
-        return EvalConfig(**settings)
-    except ValidationError as error:
-        raise UsageError(one_line(error)) from None
+    return validated(EvalConfig, settings)
 
 
 def parse_strengths(text: str) -> list[float]:

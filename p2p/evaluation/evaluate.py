@@ -30,7 +30,7 @@ from p2p.evaluation.performance import (
     Performance,
     score_methods,
 )
-from p2p.evaluation.pool import Pool, Report, Ticket, Work, num_cores
+from p2p.evaluation.pool import Report, Ticket, Work, episode_pool, num_cores
 from p2p.evaluation.subjects import Given, Subject, digest, load_subjects
 from p2p.policy import Policy
 from p2p.signals import StopSignals
@@ -268,7 +268,7 @@ class _Session:
         work = Work(task, list(policies.values()), seed, mean, position)
         saved = time.perf_counter()
         try:
-            with StopSignals() as signals, Pool(work, tickets, self.workers) as pool:
+            with StopSignals() as signals, episode_pool(work, tickets, self.workers) as pool:
                 for told in pool.reports():
                     self._take_in(told, keys)
                     if signals.received is not None:

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +132,20 @@ class EvaluatedRun:
         }
 
 
+class Described(Protocol):
+    """A run of which something was measured."""
+
+    @property
+    def task(self) -> str: ...  # noqa: D102
+    @property
+    def method(self) -> str: ...  # noqa: D102
+    @property
+    def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+R = TypeVar("R", bound=Described)
+
+
 class MethodScore(NamedTuple):
     """How a method does in a set of domains, over seeds.
 
@@ -185,16 +199,17 @@ def score_methods(runs: Iterable[EvaluatedRun]) -> list[MethodScore]:
 
     Runs of one group and seed are averaged first: they are no two observations.
     """
-    groups: dict[tuple[str, str], list[EvaluatedRun]] = {}
+    return [score for label, group in group_runs(runs) for score in _score_group(label, group)]
+
+
+def group_runs(runs: Iterable[R]) -> list[tuple[str, list[R]]]:
+    """Return groups of runs that differ in their seed alone, each with its label."""
+    groups: dict[tuple[str, str], list[R]] = {}
     for run in runs:
         settings = json.dumps({"method": run.method, **run.settings}, sort_keys=True)
         groups.setdefault((run.task, settings), []).append(run)
     labels = _labels([group[0] for group in groups.values()])
-    return [
-        score
-        for label, group in zip(labels, groups.values(), strict=True)
-        for score in _score_group(label, group)
-    ]
+    return list(zip(labels, groups.values(), strict=True))
 
 
 def _score_group(label: str, group: Sequence[EvaluatedRun]) -> Iterable[MethodScore]:
@@ -215,7 +230,7 @@ def _score_group(label: str, group: Sequence[EvaluatedRun]) -> Iterable[MethodSc
         )  # fmt: skip
 
 
-def _labels(firsts: Sequence[EvaluatedRun]) -> list[str]:
+def _labels(firsts: Sequence[Described]) -> list[str]:
     """Name each group by its method, and by what tells it from others of that method and task."""
     labels = []
     for run in firsts:

@@ -1,8 +1,8 @@
-"""Episodes on all cores: processes that ask for one whenever an env of theirs is free.
+"""Work on all cores: processes that ask for a ticket whenever they have room for one.
 
-What an episode does depends on its ticket alone, so neither the number of processes nor
-their speed changes a bit. Importing this brings no torch: a fork server that preloads it
-stands in half a second.
+A ticket is an episode, or whatever else a `serve` works through. What comes of it depends on
+the ticket alone, so neither the number of processes nor their speed changes a bit. Importing
+this brings no torch: a fork server that preloads it stands in half a second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ class Report(NamedTuple):
     """What a process did since its last report; it waits for a ticket if it `wants` one."""
 
     steps: int
-    ended: list[tuple[int, Episode]]  # by the ticket's number
+    ended: list[tuple[int, Any]]  # what came of it, an Episode or the like, by the ticket's number
     wants: bool
 
 
@@ -76,21 +76,32 @@ def envs_each(task: str, num_tickets: int, num_workers: int) -> int:
 
 
 class Pool:
-    """Processes that work through tickets; on leaving the block none of them is left."""
+    """Processes that work through tickets; on leaving the block none of them is left.
 
-    def __init__(self, work: Work, tickets: Sequence[Ticket], num_workers: int) -> None:
-        self.work, self.tickets = work, tickets
+    Args:
+        serve: what each process runs, `serve(pipe, *common)`: it sends a `Report` that wants a
+            ticket, receives one or None, and so on until there is none.
+        tickets: each with whatever number `serve` reports it by.
+        common: what all tickets have in common.
+        preload: modules that the fork server imports, if it is not running yet.
+    """
+
+    def __init__(
+        self, serve: Callable[..., None], tickets: Sequence[Any], num_workers: int, *common: Any,
+        preload: Sequence[str] = (__name__,),
+    ) -> None:  # fmt: skip
+        self.serve, self.tickets, self.common = serve, tickets, common
         self.num_workers = min(num_workers, len(tickets))
+        self.preload = preload
         self.workers: dict[Connection, BaseProcess] = {}
 
     def __enter__(self) -> Pool:
-        context = launch.start_server("p2p.evaluation.pool")
-        size = envs_each(self.work.task, len(self.tickets), self.num_workers)
+        context = launch.start_server(*self.preload)
         with launch.without_main():
             for n in range(self.num_workers):
                 ours, theirs = context.Pipe()
                 child = context.Process(
-                    target=worker_main, args=(theirs, self.work, size),
+                    target=worker_main, args=(theirs, self.serve, *self.common),
                     name=f"evaluation {n}", daemon=True,
                 )  # fmt: skip
                 child.start()
@@ -148,19 +159,31 @@ def _checked(message: Any) -> Report:
     return message
 
 
-def worker_main(pipe: Connection, work: Work, num_envs: int) -> None:
-    """Run tickets until there are none; send what comes of them, or what was raised."""
+def worker_main(pipe: Connection, serve: Callable[..., None], *common: Any) -> None:
+    """Serve tickets until there are none; send what comes of them, or what was raised."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent decides
     launch.die_with_parent()
     try:
-        _Worker(pipe, work).run(num_envs)
+        serve(pipe, *common)
     except P2PError as error:
         pipe.send(error)
     except (EOFError, BrokenPipeError):  # nobody listens any more
         return
     except Exception:
         pipe.send(traceback.format_exc())
+
+
+def episode_pool(work: Work, tickets: Sequence[Ticket], num_workers: int) -> Pool:
+    """Return a pool that runs episodes, several at a time in each process."""
+    num_workers = min(num_workers, len(tickets))
+    size = envs_each(work.task, len(tickets), num_workers)
+    return Pool(run_episodes, tickets, num_workers, work, size)
+
+
+def run_episodes(pipe: Connection, work: Work, num_envs: int) -> None:
+    """Run the episodes of tickets, `num_envs` of them at once."""
+    _Worker(pipe, work).run(num_envs)
 
 
 class _Worker:

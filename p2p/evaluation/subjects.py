@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from p2p.api import load_policy
-from p2p.config import CHANGES_NO_NUMBER
+from p2p.config import CHANGES_NO_NUMBER, TrainConfig
 from p2p.errors import UsageError
 from p2p.policy import Policy
 from p2p.store import RunFolder
@@ -83,8 +83,7 @@ def _whole(path: Path) -> Subject:
 def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
     """Return `policies` as a subject that is tested as the run's own are, and kept beside it."""
     path, config = run.path, run.config
-    left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
-    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
+    settings = settings_of(config)
     # What was trained, not what was aimed at: the run may have been stopped.
     iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
     settings["steps"] = iterations * config.steps_per_iteration
@@ -92,6 +91,12 @@ def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
         str(path), path, policies, config.method, config.seed, settings,
         config.initial_position, config.mass_randomisation,
     )  # fmt: skip
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """Return all that tells a run from others of its task and method, but the seed."""
+    left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
+    return {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
 
 
 def _loose(policy: Policy, path: str) -> Subject:

@@ -40,12 +40,20 @@ class Method(ABC):
         """Act before the first minibatch of each epoch."""
 
     @abstractmethod
+    def penalty(self, minibatch: Minibatch) -> Penalty:
+        """Return what is added to the PPO loss of `minibatch`; it may exchange for that.
+
+        Also called outside training, to look at the gradient of the loss (`p2p.gradients`):
+        it changes nothing that outlives the iteration.
+        """
+
     def update(self, minibatch: Minibatch) -> bool:
         """Take this peer's step on `minibatch` (lines 12-15 of Algorithm 1).
 
         Returns:
             False, having changed nothing, if its gradient was not finite.
         """
+        return self.step(minibatch, self.penalty(minibatch))
 
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
         """Take the engine's step, unless this peer sits out."""

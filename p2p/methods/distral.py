@@ -27,10 +27,14 @@ class Distral(Method):
         self.adam = Adam(len(self.centre), config.adam_eps)
         self._gradient = np.zeros_like(self.centre)
 
+    def penalty(self, minibatch: Minibatch) -> Penalty:
+        """Pull the local towards the centre."""
+        return Penalty(self.config.distill_coef, self.centre[None])
+
     def update(self, minibatch: Minibatch) -> bool:
         """Step the local towards the centre, and the centre towards all locals."""
         self.engine.distil_gradient(self.centre, minibatch, self._gradient)
-        sound = self.step(minibatch, Penalty(self.config.distill_coef, self.centre[None]))
+        sound = super().update(minibatch)
         mean = self.exchange(self._gradient).mean(axis=0)
         rate = self.engine.learning_rate
         self.adam.step(self.centre, mean, rate, self.config.max_grad_norm)

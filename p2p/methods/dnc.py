@@ -39,12 +39,12 @@ class DnC(Method):
         self._states = self.exchange(batch.obs.reshape(-1)).reshape(shape).copy()
         self._foreign = self._states[self.exchange.others]
 
-    def update(self, minibatch: Minibatch) -> bool:
-        """Step, held to every other peer on own states and on as many of each other's."""
+    def penalty(self, minibatch: Minibatch) -> Penalty:
+        """Hold to every other peer on own states and on as many of each other's."""
         others = self.exchange(self.engine.actor)[self.exchange.others]
         states = self._foreign[:, minibatch.index].reshape(-1, self._foreign.shape[-1])
         coef = self.config.distill_coef
-        return self.step(minibatch, Penalty(coef, others, symmetric=True, states=states))
+        return Penalty(coef, others, symmetric=True, states=states)
 
     def end_iteration(self, iteration: int) -> None:
         """Distil and reset where it is due."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from p2p.config import TrainConfig
-from p2p.engine import Penalty
+from p2p.engine import NOTHING, Penalty
 from p2p.methods.base import Method
 from p2p.rollout import Minibatch
 
@@ -23,10 +23,14 @@ class DPPO(Method):
         """Both gradients travel together."""
         return 4 * (num_actor + num_critic)
 
+    def penalty(self, minibatch: Minibatch) -> Penalty:
+        """Add nothing."""
+        return NOTHING
+
     def update(self, minibatch: Minibatch) -> bool:
         """Average the gradients at `minibatch` over peers, and apply the mean."""
         engine = self.engine
-        engine.gradient(minibatch, Penalty())
+        engine.gradient(minibatch, NOTHING)
         shown = self.exchange(np.concatenate((engine.actor_grad, engine.critic_grad)))
         if self.sits_out:
             return True

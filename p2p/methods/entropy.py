@@ -10,6 +10,6 @@ from p2p.rollout import Minibatch
 class Entropy(Method):
     """Eq. 2 minus c H(pi); one peer."""
 
-    def update(self, minibatch: Minibatch) -> bool:
-        """Step, rewarded for entropy."""
-        return self.step(minibatch, Penalty(entropy_coef=self.config.entropy_coef))
+    def penalty(self, minibatch: Minibatch) -> Penalty:
+        """Reward entropy."""
+        return Penalty(entropy_coef=self.config.entropy_coef)

@@ -24,11 +24,11 @@ class P2PDRL(Method):
         if self.config.sync == "epoch":
             self._look()
 
-    def update(self, minibatch: Minibatch) -> bool:
-        """Step towards what the others showed last (line 13)."""
+    def penalty(self, minibatch: Minibatch) -> Penalty:
+        """Pull towards what the others showed last (line 13)."""
         if self.config.sync == "minibatch":
             self._look()
-        return self.step(minibatch, self._penalty)
+        return self._penalty
 
     def _look(self) -> None:
         """Show the own actor, and take what the others show."""

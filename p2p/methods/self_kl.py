@@ -15,6 +15,6 @@ class SelfKL(Method):
         old = self.engine.actor[None].copy()
         self._penalty = Penalty(self.config.distill_coef, old)
 
-    def update(self, minibatch: Minibatch) -> bool:
-        """Step, held back by the policy that collected."""
-        return self.step(minibatch, self._penalty)
+    def penalty(self, minibatch: Minibatch) -> Penalty:
+        """Pull back towards the policy that collected."""
+        return self._penalty

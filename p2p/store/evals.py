@@ -21,10 +21,7 @@ The format is that of HDF5 1.8 to 1.10, which every tool opens.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +30,7 @@ import numpy as np
 
 from p2p.domains import FACTORS, Domain
 from p2p.errors import BadArtefact
-from p2p.store.files import disk_errors, write_atomically
+from p2p.store.files import alone, write_atomically
 from p2p.store.hdf5 import build_in_memory
 
 FORMAT = 1
@@ -106,7 +103,7 @@ class EvalFile:
         Raises:
             NoRoom: the disk is full or cannot be written; the file is as it was.
         """
-        with _alone(self.path.with_name(LOCK)):
+        with alone(self.path.with_name(LOCK), "evaluation"):
             self.load()
             self.rows |= rows
             self.sets |= sets
@@ -170,16 +167,3 @@ def _read_rows(file: h5py.File) -> Iterator[tuple[Key, Outcome]]:
         zip(*named, *counted, strict=True), zip(*found, strict=True), strict=True
     ):
         yield Key(*key), Outcome(*outcome)
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock file for the block, waiting for it; do without where there are no locks."""
-    with disk_errors("evaluation", lock):
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -110,6 +111,19 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that a killed writer left; the caller is the only writer."""
     for tmp in folder.glob(".*.tmp"):
         tmp.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(lock: Path, what: str = "file") -> Iterator[None]:
+    """Hold a lock file for the block, waiting for it; do without where there are no locks."""
+    with disk_errors(what, lock):
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
