@@ -77,7 +77,7 @@ def _map(found: Surface, one: Landscape, width: int, low: float, high: float) ->
             bold = "bold " if text.isalpha() else ""
             line.append(text.ljust(size), bold + _ground(share))
         lines.append(line)
-    lines.append(Text(" " * left + ends[0] + ends[1].rjust(max(span - len(ends[0]), 1))))
+    lines.append(Text(" " * left + ends[0] + ends[1].rjust(max(span - len(ends[0]), len(ends[1]) + 1))))
     return lines
 
 
@@ -109,7 +109,7 @@ def _scale(low: float, high: float) -> list[Text]:
     for n in range(10):
         scale.append(f" {n} ", _ground(n / (10 - 1)))
     scale.append(f"  {compact(low)} to {compact(high)}, in tenths")
-    axes = "axes: L2 distance between parameters; x from I(nitial) to F(inal), y towards M(iddle)"
+    axes = "axes: L2 distance of parameters, x from I(nitial) to F(inal), y to M(iddle)"
     return [scale, Text(axes, "dim")]
 
 
@@ -139,7 +139,7 @@ def _place(distance: float) -> str:
 
 def _notes(found: Surface) -> list[Text]:
     notes = [
-        "own: under the observation normaliser of that time, not the final one; apart from",
-        "clipped observations, what differs is rounding, which grows within an episode",
+        "own: as trained, under the observation normaliser of that time; what differs",
+        "is rounding, which grows within an episode, and where observations are clipped",
     ]
     return [Text(note, "dim") for note in notes]
