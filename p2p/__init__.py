@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from p2p.domains import Domain, sample_domain
     from p2p.errors import P2PError
     from p2p.evaluation.evaluate import evaluate
+    from p2p.evaluation.surface import measure_surface
     from p2p.policy import Policy
     from p2p.store import RunFolder
 
@@ -31,6 +32,7 @@ __all__ = [
     "TrainConfig",
     "evaluate",
     "load_policy",
+    "measure_surface",
     "sample_domain",
     "train",
 ]
@@ -45,6 +47,7 @@ _HOME = {
     "TrainConfig": "config",
     "evaluate": "evaluation.evaluate",
     "load_policy": "api",
+    "measure_surface": "evaluation.surface",
     "sample_domain": "domains",
     "train": "api",
 }

@@ -241,11 +241,10 @@ class Policy:
         """
         own = self.normaliser
         flat = self.actor.copy()
-        if any(np.any(a != b) for a, b in zip(own[:2], normaliser[:2], strict=True)):
-            net = actor_layout(self.obs_dim, self.hidden, self.action_dim).views(flat)
-            weight = net["w1"].astype(np.float64)
-            net["b1"] += weight @ ((normaliser.mean - own.mean) * own.inv_std)
-            net["w1"][:] = weight * (own.inv_std / normaliser.inv_std)
+        net = actor_layout(self.obs_dim, self.hidden, self.action_dim).views(flat)
+        weight = net["w1"].astype(np.float64)
+        net["b1"] += weight @ ((normaliser.mean - own.mean) * own.inv_std)
+        net["w1"][:] = weight * (own.inv_std / normaliser.inv_std)
         return self.with_actor(flat, normaliser)
 
     def with_actor(self, actor: Floats, normaliser: Normaliser, **meta: Any) -> Policy:

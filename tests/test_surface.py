@@ -19,7 +19,7 @@ from p2p.errors import BadArtefact, Interrupted, UsageError
 from p2p.evaluation.evaluate import Progress
 from p2p.evaluation.plane import Plane, load_references
 from p2p.evaluation.subjects import digest
-from p2p.evaluation.surface import Surface, measure_surface
+from p2p.evaluation.surface import Surface
 from p2p.evaluation.surface_figure import surface_figure
 from p2p.policy import Normaliser
 from p2p.store import RunFolder
@@ -51,7 +51,7 @@ def test_the_last_milestones_policies_are_the_runs(tmp_path, method):
         assert digest(again) == digest(kept)
         assert again.meta == kept.meta
         assert digest(load_milestone_policy(run, first, rank)) != digest(kept)
-    assert measure_surface(run, grid=2, domains=1).marks[-1].steps == 512
+    assert p2p.measure_surface(run, grid=2, domains=1).marks[-1].steps == 512
 
 
 @pytest.mark.parametrize("task", ["hopper", "halfcheetah"])
@@ -161,7 +161,7 @@ def returns(surface: Surface) -> list[np.ndarray]:
 
 
 def test_the_three_policies_have_the_returns_that_p2p_eval_gives_them(run):
-    surface = measure_surface(run, save=False, eps_te=0.7, **SMALL)
+    surface = p2p.measure_surface(run, save=False, eps_te=0.7, **SMALL)
 
     def scores(policy) -> list[float]:
         found = p2p.evaluate(policy, [0.2, 0.7], domains=2, save=False)
@@ -179,7 +179,7 @@ def test_the_three_policies_have_the_returns_that_p2p_eval_gives_them(run):
 
 def test_a_point_of_the_grid_is_the_policy_at_its_place(run):
     """Row y, column x; on a domain set of its own, so that nothing else gives the number."""
-    surface = measure_surface(run, domain_seed=5, **SMALL)
+    surface = p2p.measure_surface(run, domain_seed=5, **SMALL)
     references = load_references(RunFolder.open(run))
     plane = Plane.through([one.policy.actor for one in references])
     final = references[-1].policy
@@ -194,19 +194,19 @@ def test_a_point_of_the_grid_is_the_policy_at_its_place(run):
 
 
 def test_the_number_of_processes_changes_no_bit(run):
-    one, three = (measure_surface(run, save=False, workers=n, **SMALL) for n in (1, 3))
+    one, three = (p2p.measure_surface(run, save=False, workers=n, **SMALL) for n in (1, 3))
     for a, b in zip(returns(one), returns(three), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_what_was_measured_is_not_run_again(run):
-    first, again = (measure_surface(run, **SMALL) for _ in range(2))
+    first, again = (p2p.measure_surface(run, **SMALL) for _ in range(2))
     assert [(s.cost.episodes, s.cost.reused) for s in (first, again)] == [
         (EPISODES, 0), (0, EPISODES),
     ]  # fmt: skip
     for a, b in zip(returns(first), returns(again), strict=True):
         np.testing.assert_array_equal(a, b)
-    more = measure_surface(run, **{**SMALL, "domains": 3})
+    more = p2p.measure_surface(run, **{**SMALL, "domains": 3})
     assert more.cost.reused == EPISODES
     assert p2p.evaluate(run, [0.2, 0.5], domains=2, save=False).episodes > 0
     assert p2p.evaluate(run, [0.2, 0.5], domains=2).reused == 4  # the final policy's
@@ -221,18 +221,18 @@ def test_what_was_measured_before_a_signal_is_kept(run):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="the same command goes on from there"):
-        measure_surface(run, workers=1, report=interrupt, **SMALL)
+        p2p.measure_surface(run, workers=1, report=interrupt, **SMALL)
     assert not (run / "surface-peer-0.h5").exists()
-    rest = measure_surface(run, **SMALL)
+    rest = p2p.measure_surface(run, **SMALL)
     assert 0 < rest.cost.reused == done[-1] < EPISODES
     assert rest.cost.episodes == EPISODES - done[-1]
-    whole = measure_surface(run, save=False, **SMALL)
+    whole = p2p.measure_surface(run, save=False, **SMALL)
     for a, b in zip(returns(rest), returns(whole), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_the_file_holds_the_surface(run):
-    surface = measure_surface(run, **SMALL)
+    surface = p2p.measure_surface(run, **SMALL)
     with h5py.File(run / "surface-peer-0.h5") as file:
         np.testing.assert_array_equal(file["x"], surface.x)
         np.testing.assert_array_equal(file["y"], surface.y)
@@ -250,19 +250,19 @@ def test_the_file_holds_the_surface(run):
 
 def test_nothing_is_kept_if_nothing_shall_be(run):
     before = sorted(run.rglob("*"))
-    measure_surface(run, save=False, **SMALL)
+    p2p.measure_surface(run, save=False, **SMALL)
     assert sorted(run.rglob("*")) == before
 
 
 def test_equal_strengths_are_measured_once(run):
-    surface = measure_surface(run, eps_te=0.2, **SMALL)
+    surface = p2p.measure_surface(run, eps_te=0.2, **SMALL)
     assert surface.cost.episodes == EPISODES / 2
     train, test = surface.landscapes
     np.testing.assert_array_equal(train.by_domain, test.by_domain)
 
 
 def test_the_best_point_is_the_best_of_grid_and_policies(run):
-    surface = measure_surface(run, **SMALL)
+    surface = p2p.measure_surface(run, **SMALL)
     for n, one in enumerate(surface.landscapes):
         at_marks = [mark[4 + n] for mark in surface.marks]
         best = surface.best(one)
@@ -278,7 +278,7 @@ def test_the_best_point_is_the_best_of_grid_and_policies(run):
 @pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_equal_surfaces_give_equal_pictures(run, suffix, start):
     pytest.importorskip("matplotlib")
-    surface = measure_surface(run, **SMALL)
+    surface = p2p.measure_surface(run, **SMALL)
     one, other = (surface_figure(surface, suffix) for _ in range(2))
     assert one == other
     assert one.startswith(start)
@@ -286,7 +286,7 @@ def test_equal_surfaces_give_equal_pictures(run, suffix, start):
 
 def test_a_surface_without_relief_can_be_drawn(run):
     pytest.importorskip("matplotlib")
-    surface = measure_surface(run, **SMALL)
+    surface = p2p.measure_surface(run, **SMALL)
     for one in surface.landscapes:
         one.by_domain[:] = 7.0
     assert surface_figure(surface).startswith(b"\x89PNG")
@@ -310,7 +310,7 @@ def test_a_surface_without_relief_can_be_drawn(run):
 def test_a_run_without_three_policies_is_refused(tmp_path, kept, words):
     run = make_finished(tmp_path / "run", kept)
     with pytest.raises(BadArtefact, match=words):
-        measure_surface(run)
+        p2p.measure_surface(run)
 
 
 def test_a_damaged_milestone_is_named(run):
@@ -319,7 +319,7 @@ def test_a_damaged_milestone_is_named(run):
     with pytest.raises(
         BadArtefact, match=r"iteration-00000005\.safetensors is truncated or damaged"
     ):
-        measure_surface(run, **SMALL)
+        p2p.measure_surface(run, **SMALL)
 
 
 @pytest.mark.parametrize(
@@ -335,4 +335,4 @@ def test_a_damaged_milestone_is_named(run):
 )
 def test_wrong_settings_are_refused(run, settings, words):
     with pytest.raises(UsageError, match=words):
-        measure_surface(run, **settings)
+        p2p.measure_surface(run, **settings)

@@ -42,8 +42,7 @@ def _draw(figure: Figure, surface: Surface) -> None:
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, one in zip(panels, surface.landscapes, strict=True):
         filled = axes.contourf(surface.x, surface.y, one.mean, levels, cmap="viridis")
-        if ((levels > one.mean.min()) & (levels < one.mean.max())).any():
-            axes.contour(filled, colors="white", linewidths=0.4, alpha=0.6)
+        axes.contour(filled, colors="white", linewidths=0.4, alpha=0.6)
         axes.set(aspect="equal", xlabel="from initial towards final policy (L2 distance)")
         axes.set_title(f"{TITLES[one.scenario]}, eps {one.set.eps:g}", fontsize="medium")
         for mark in surface.marks:
