@@ -77,7 +77,9 @@ def _map(found: Surface, one: Landscape, width: int, low: float, high: float) ->
             bold = "bold " if text.isalpha() else ""
             line.append(text.ljust(size), bold + _ground(share))
         lines.append(line)
-    lines.append(Text(" " * left + ends[0] + ends[1].rjust(max(span - len(ends[0]), len(ends[1]) + 1))))
+    lines.append(
+        Text(" " * left + ends[0] + ends[1].rjust(max(span - len(ends[0]), len(ends[1]) + 1)))
+    )
     return lines
 
 

@@ -69,11 +69,7 @@ def train(
         _check_resumable(ctx)
     given = given_on_command_line(ctx)
     config = configure(given, file)  # on resume only the judge of --total-steps
-    if config.engine == "fused":
-        from p2p import jit
-
-        if not jit.is_cached():
-            click.echo("compiling the engine, once for this machine: some 20 s", err=True)
+    say_if_compiling(config.engine)
     launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
 
     def events() -> Iterator[Event]:
@@ -85,6 +81,15 @@ def train(
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
+
+
+def say_if_compiling(engine: str) -> None:
+    """Say on stderr that it will take a while, if it will."""
+    if engine == "fused":
+        from p2p import jit
+
+        if not jit.is_cached():
+            click.echo("compiling the engine, once for this machine: some 20 s", err=True)
 
 
 def _check_resumable(ctx: click.Context) -> None:

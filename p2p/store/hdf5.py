@@ -12,6 +12,7 @@ Axes: I records (one an iteration), K peers, E episodes. Every dataset has the a
     /peers/factors/<factor>  [I, K]  float64  `Domain.summary` of each peer's first env
     /peers/<metric>          [I, K]  float64  kl_to_peers, entropy, ...: see `METRICS`
     /peers/time/<phase>      [I, K]  float64  s
+    /peers/grad_variance/<quantity>  [I, K]  float64  see `p2p.gradients`; if it was measured
     /episodes/iteration      [E]     int64    in which the episode ended
     /episodes/peer           [E]     int64    rank
     /episodes/return         [E]     float64  undiscounted, unscaled
@@ -55,6 +56,14 @@ METRICS = {
     "factors/wind": "N",
     "factors/initial_position": "rad",
 }
+AT_TIMES = {  # units of what is not measured in every run, and not in every iteration
+    "grad_variance/seconds": "s",
+    **{
+        f"grad_variance/{part}{name}": "1"
+        for part in ("", "ppo_")
+        for name in ("log_variance", "trace", "snr")
+    },
+}
 
 Record = Mapping[str, Any]
 
@@ -84,7 +93,7 @@ def encode_run(
         attributes: of the file.
         position_unit: unit of the factor `initial_position`, "rad" or "m".
     """
-    units = METRICS | {"factors/initial_position": position_unit}
+    units = METRICS | AT_TIMES | {"factors/initial_position": position_unit}
 
     def fill(file: h5py.File) -> None:
         file.attrs.update({"format": FORMAT, **attributes})
@@ -118,7 +127,7 @@ def _write_peers(
     cells = [(i, k, peer) for i, record in enumerate(records) for k, peer in _peers(record)]
     rows = [dict(_numbers(peer)) for _, _, peer in cells]
     where = tuple(np.array([cell[axis] for cell in cells], np.int64) for axis in (0, 1))
-    for name in _names(units, rows):
+    for name in _names(METRICS, rows):
         column = np.full(shape, np.nan)
         column[where] = [_float(row.get(name)) for row in rows]
         _dataset(group, name, column, units.get(name), "iteration, peer")

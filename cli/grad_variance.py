@@ -1,0 +1,117 @@
+"""`p2p grad-variance`: how much the gradient varies through training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from p2p.errors import NoRoom, UsageError
+from p2p.evaluation.config import GradVarianceConfig
+
+from .formats import counted
+from .options import setting_option, with_flags
+from .progress import print_lines, progress
+from .train import _can_redraw, say_if_compiling
+
+if TYPE_CHECKING:
+    from p2p.evaluation.gradient_variance import GradVariance, Progress
+
+UNSEEN = 80  # columns of a file or pipe
+EXAMPLES = """\b
+Examples:
+  p2p grad-variance                                     the latest run
+  p2p grad-variance runs/ppo-* runs/p2pdrl-* --figure fig8.png
+  p2p grad-variance runs/a --json
+"""
+
+
+@click.command(
+    "grad-variance",
+    params=[setting_option(name, one) for name, one in GradVarianceConfig.model_fields.items()],
+    epilog=EXAMPLES,
+)
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: one a core].")
+@click.option("--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing.")
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Picture [default: in the run folder, if there is one RUN].",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")
+def grad_variance(
+    runs: tuple[Path, ...],
+    workers: int | None,
+    no_save: bool,
+    figure: Path | None,
+    as_json: bool,
+    plain: bool,
+    **settings: Any,
+) -> None:
+    """Measure the variance of the actor's gradient at the milestones of each RUN.
+
+    Every peer collects fresh steps as the run did; the gradient is that of the loss that the
+    run minimises, and beside it that of its PPO part alone. Numbers are kept in
+    grad-variance.h5 beside the run, and what is there is not measured again. Runs that differ
+    in their seed alone are one group. No RUN: the latest under runs/.
+    """
+    from p2p.evaluation.gradient_variance import grad_variance as measure
+    from p2p.store import RunFolder
+
+    folders = [RunFolder.open(path) for path in runs] or [RunFolder.latest()]
+    for engine in sorted({folder.config.engine for folder in folders}):
+        say_if_compiling(engine)
+    try:
+        with progress("measuring", _at, plain=plain) as report:
+            found = measure(folders, save=not no_save, workers=workers, report=report, **settings)
+    except UsageError as error:
+        raise UsageError(with_flags(str(error), GradVarianceConfig)) from None
+    picture = _draw(found, figure, save=not no_save)
+    if as_json:
+        from .plain import _finite
+
+        print(json.dumps({**_finite(found.to_dict()), "figure": picture}, allow_nan=False))
+        return
+    from .grad_variance_tables import report as tables
+
+    redraw = not plain and _can_redraw(sys.stdout)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNSEEN
+    print_lines(tables(found, width, braille=redraw), styled=redraw)
+    if picture is not None:
+        print(f"figure: {picture}")
+
+
+def _at(now: Progress) -> str:
+    return f"{now.done} of {counted(now.total, 'checkpoint')}"
+
+
+def _draw(found: GradVariance, figure: Path | None, *, save: bool) -> str | None:
+    """Draw the curves, and return the picture's path.
+
+    Raises:
+        UsageError: a picture was asked for, and matplotlib is not installed.
+        NoRoom: it cannot be written.
+    """
+    from p2p.evaluation.gradient_figure import gradient_curves
+    from p2p.store import write_atomically
+
+    if figure is None and (not save or len(found.runs) > 1):
+        return None
+    path = figure or Path(found.runs[0].path) / "grad-variance.png"
+    try:
+        write_atomically(path, gradient_curves(found), "figure")
+    except UsageError as missing:
+        if figure is not None:
+            raise
+        click.echo(f"note: {missing}", err=True)
+        return None
+    except NoRoom as error:
+        raise NoRoom(f"{str(error).partition(';')[0]}; name another with --figure") from None
+    return str(path)
