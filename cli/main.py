@@ -24,6 +24,7 @@ from p2p.errors import Interrupted, P2PError
 COMMANDS = {  # name: one line of help; the module named alike (`-` is `_`) holds the command
     "train": "Train a cohort of peers, or continue a run.",
     "eval": "Test trained policies in randomised domains.",
+    "surface": "Map returns on the plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",
     "study": "Train a grid of runs, and tabulate their results.",
     "figures": "Draw a figure of the paper from the results of a study.",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from p2p.errors import P2PError
     from p2p.evaluation.evaluate import evaluate
     from p2p.evaluation.gradient_variance import grad_variance
+    from p2p.evaluation.surface import measure_surface
     from p2p.policy import Policy
     from p2p.store import RunFolder
 
@@ -33,6 +34,7 @@ __all__ = [
     "evaluate",
     "grad_variance",
     "load_policy",
+    "measure_surface",
     "sample_domain",
     "train",
 ]
@@ -48,6 +50,7 @@ _HOME = {
     "evaluate": "evaluation.evaluate",
     "grad_variance": "evaluation.gradient_variance",
     "load_policy": "api",
+    "measure_surface": "evaluation.surface",
     "sample_domain": "domains",
     "train": "api",
 }

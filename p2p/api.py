@@ -7,7 +7,7 @@ from pathlib import Path
 from p2p import launch
 from p2p.config import TrainConfig
 from p2p.errors import BadArtefact, UsageError
-from p2p.policy import Policy
+from p2p.policy import Moments, Normaliser, Policy
 from p2p.store import RunFolder
 
 
@@ -50,3 +50,24 @@ def load_policy(run_or_file: str | Path, peer: int = 0) -> Policy:
         if not path.exists():
             raise BadArtefact(f"{run.path} has no policy yet: none before its first checkpoint")
     return Policy.load(path)
+
+
+def load_milestone_policy(run: RunFolder, milestone: Path, peer: int = 0) -> Policy:
+    """Load a peer's policy as it was at one of `run.milestones()`.
+
+    Where the method has a central policy it is that one, as in the run's `policies/`.
+
+    Raises:
+        BadArtefact: the milestone is damaged or foreign, or the run has no policy yet.
+        UsageError: the run has no such peer.
+    """
+    last = load_policy(run.path, peer)
+    found = run.load_milestone(milestone)
+    try:
+        own = found.tensors[f"peer{peer}.engine.actor"]
+        actor = found.tensors.get(f"peer{peer}.method.centre", own)
+        moments = Moments.from_vector(found.tensors[f"peer{peer}.peer.obs_moments"])
+    except KeyError as missing:
+        raise BadArtefact(f"{milestone} has no {missing}; is it of another version?") from None
+    normaliser = Normaliser.of(moments, run.config.obs_clip, run.config.normalise_obs)
+    return last.with_actor(actor, normaliser, iterations=found.iteration)

@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -97,6 +97,7 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, le=1)]
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class TrainConfig(BaseModel):
@@ -309,8 +310,17 @@ def build_config(**settings: Any) -> TrainConfig:
     Raises:
         UsageError: in one line, what is wrong with the settings.
     """
+    return validated(TrainConfig, settings)
+
+
+def validated(model: type[Settings], settings: Mapping[str, Any]) -> Settings:
+    """Return a `model` of these settings.
+
+    Raises:
+        UsageError: in one line, what is wrong with them.
+    """
     try:
-        return TrainConfig(**settings)
+        return model(**settings)
     except ValidationError as error:
         raise UsageError(one_line(error)) from None
 

@@ -232,6 +232,26 @@ class Policy:
         clipped: Floats = np.clip(action, self.low, self.high)
         return clipped
 
+    def under(self, normaliser: Normaliser) -> Policy:
+        """Return the policy that acts as this one does, with its observations normalised anew.
+
+        The first layer takes up the difference. Actions differ by float32 rounding alone for
+        observations that neither normaliser clips; under its own normaliser a policy keeps
+        its parameters bit for bit.
+        """
+        own = self.normaliser
+        flat = self.actor.copy()
+        net = actor_layout(self.obs_dim, self.hidden, self.action_dim).views(flat)
+        weight = net["w1"].astype(np.float64)
+        net["b1"] += weight @ ((normaliser.mean - own.mean) * own.inv_std)
+        net["w1"][:] = weight * (own.inv_std / normaliser.inv_std)
+        return self.with_actor(flat, normaliser)
+
+    def with_actor(self, actor: Floats, normaliser: Normaliser, **meta: Any) -> Policy:
+        """Return a policy of the same shape and task with other parameters."""
+        meta = {**self.meta, **meta}
+        return Policy(self.task, actor, self.hidden, normaliser, self.low, self.high, meta)
+
     def to_bytes(self) -> bytes:
         """Return the artefact: safetensors, everything that `act` needs in one file."""
         tensors = {

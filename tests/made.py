@@ -9,7 +9,7 @@ import numpy as np
 
 from p2p.config import TrainConfig
 from p2p.envs import RandomisedEnvs
-from p2p.policy import Normaliser, Policy, actor_layout
+from p2p.policy import Moments, Normaliser, Policy, actor_layout
 from p2p.store import RunFolder, write_atomically
 
 
@@ -31,4 +31,28 @@ def make_run(path: Path, **settings: Any) -> Path:
             meta = {"method": config.method, "seed": config.seed, "peer": rank, "iterations": 10}
             policy = make_policy(config.task, 100 * config.seed + rank, **meta)
             write_atomically(run.policy_path(rank), policy.to_bytes())
+    return path
+
+
+def make_finished(path: Path, iterations: tuple[int, ...] = (0, 5, 10), **settings: Any) -> Path:
+    """Make a run of ten iterations, with a random policy at each milestone named.
+
+    The start's normaliser has seen nothing; the others have seen something else each.
+    """
+    settings = {"total_steps": 10 * TrainConfig().steps_per_iteration, **settings}
+    config = TrainConfig(hidden_sizes=(8, 8), **settings)
+    with RunFolder.create(config, path) as run:
+        for n in iterations:
+            tensors = {}
+            for rank in range(config.num_peers):
+                key = 1000 * config.seed + 100 * rank + n
+                policy = make_policy(config.task, key, peer=rank, iterations=n)
+                samples = np.random.default_rng(n).normal(n / 10, 1 + n / 10, (50, policy.obs_dim))
+                moments = Moments.of(samples) if n else Moments.zeros(policy.obs_dim)
+                tensors[f"peer{rank}.engine.actor"] = policy.actor
+                tensors[f"peer{rank}.peer.obs_moments"] = moments.to_vector()
+                normaliser = Normaliser.of(moments, config.obs_clip, config.normalise_obs)
+                last = policy.with_actor(policy.actor, normaliser)
+                write_atomically(run.policy_path(rank), last.to_bytes())
+            run.save_milestone(n, tensors)
     return path

@@ -16,8 +16,6 @@ from p2p.errors import UsageError
 from p2p.policy import Policy
 from p2p.store import RunFolder
 
-Given = str | Path | RunFolder | Policy
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -50,8 +48,11 @@ class Subject:
         return tuple(int(p.meta.get("peer", k)) for k, p in enumerate(self.policies))
 
 
+Given = str | Path | RunFolder | Policy | Subject
+
+
 def load_subjects(given: Iterable[Given]) -> list[Subject]:
-    """Load run folders, policy files and policies, each thing once.
+    """Load run folders, policy files and policies, each thing once; subjects are taken as given.
 
     Raises:
         UsageError: nothing is given.
@@ -59,21 +60,29 @@ def load_subjects(given: Iterable[Given]) -> list[Subject]:
     """
     subjects: dict[Any, Subject] = {}
     for item in given:
+        if isinstance(item, Subject):
+            subjects[id(item)] = item
+            continue
         if isinstance(item, Policy):
             subjects[id(item)] = _loose(item, "policy")
             continue
         path = item.path if isinstance(item, RunFolder) else Path(item)
         if path.resolve() not in subjects:
-            one = _loose(load_policy(path), str(path)) if path.is_file() else _of_run(path)
+            one = _loose(load_policy(path), str(path)) if path.is_file() else _whole(path)
             subjects[path.resolve()] = one
     if not subjects:
         raise UsageError("nothing to evaluate: name a run folder or a policy file")
     return list(subjects.values())
 
 
-def _of_run(path: Path) -> Subject:
-    config = RunFolder.open(path).config
-    policies = tuple(load_policy(path, rank) for rank in range(config.num_peers))
+def _whole(path: Path) -> Subject:
+    run = RunFolder.open(path)
+    return of_run(run, tuple(load_policy(path, rank) for rank in range(run.config.num_peers)))
+
+
+def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
+    """Return `policies` as a subject that is tested as the run's own are, and kept beside it."""
+    path, config = run.path, run.config
     settings = settings_of(config)
     # What was trained, not what was aimed at: the run may have been stopped.
     iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)

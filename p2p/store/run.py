@@ -4,8 +4,9 @@
     versions.json     what the run was started with
     journal.jsonl     one record an iteration: the truth
     run.h5            the journal as columns, rebuilt at each checkpoint
-    eval.h5           episodes of `p2p eval`, if there were any (`p2p.store.evals`)
+    eval.h5           episodes of `p2p eval` and its like, if there were any (`p2p.store.evals`)
     grad-variance.h5  of `p2p grad-variance`, if it was measured (`p2p.store.gradients`)
+    surface-peer-<k>.h5, .png, .svg   a return surface, if one was measured (`p2p.store.surfaces`)
     checkpoints/      the last two, `iteration-<n>.safetensors`
     milestones/       checkpoints kept for good, the start's among them, named alike
     policies/         `peer-<rank>.safetensors`

@@ -1,0 +1,105 @@
+"""`p2p surface`: training and test return around a run's policies, as a map."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from p2p.errors import UsageError
+from p2p.evaluation.config import SurfaceConfig
+
+from .eval import UNLIMITED, _at
+from .options import setting_option, with_flags
+from .progress import print_lines, progress
+from .train import _can_redraw
+
+if TYPE_CHECKING:
+    from p2p.evaluation.surface import Surface
+
+PICTURES = ("png", "svg")
+EXAMPLES = """\b
+Examples:
+  p2p surface runs/a
+  p2p surface runs/a --peer 1 --grid 25 --domains 16
+  p2p surface runs/a --grid 7 --domains 2 --no-save     a first look, in half a minute
+"""
+
+
+@click.command(
+    params=[setting_option(name, field) for name, field in SurfaceConfig.model_fields.items()],
+    epilog=EXAMPLES,
+)
+@click.argument("run", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: one a core].")
+@click.option("--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")
+def surface(
+    run: Path | None,
+    workers: int | None,
+    no_save: bool,
+    as_json: bool,
+    plain: bool,
+    **settings: Any,
+) -> None:
+    """Measure returns on the plane through a RUN's initial, middle and final policy (Fig. 5).
+
+    Each point is an affine combination of the three; at each the training return (eps_tr of
+    the run) and the test return (--eps-te) are measured. Episodes are kept in eval.h5 beside
+    the run, and what is there is not run again; the surface goes to surface-peer-K.h5, and as a
+    picture to .png and .svg of that name. No RUN: the latest under runs/.
+    """
+    from p2p import launch
+
+    launch.start_server("p2p.evaluation.pool")  # it imports while we do
+    from p2p.evaluation.surface import measure_surface
+    from p2p.store import RunFolder
+
+    folder = RunFolder.open(run) if run else RunFolder.latest()
+    try:
+        with progress("evaluating", _at, plain=plain) as report:
+            found = measure_surface(
+                folder, save=not no_save, workers=workers, report=report, **settings
+            )
+    except UsageError as error:
+        raise UsageError(with_flags(str(error), SurfaceConfig)) from None
+    pictures = [] if no_save else _draw(found)
+    if as_json:
+        from .plain import _finite
+
+        print(json.dumps({**_finite(found.to_dict()), "figures": pictures}, allow_nan=False))
+        return
+    from .surface_tables import report as tables
+
+    redraw = not plain and _can_redraw(sys.stdout)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
+    print_lines(tables(found, width), styled=redraw)
+    for picture in pictures:
+        print(f"figure: {picture}")
+
+
+def _draw(found: Surface) -> list[str]:
+    """Draw the surface beside the run, and return the pictures' paths.
+
+    Raises:
+        NoRoom: it cannot be written.
+    """
+    from p2p.evaluation.surface import surface_path
+    from p2p.evaluation.surface_figure import surface_figure
+    from p2p.store import write_atomically
+
+    pictures = []
+    for suffix in PICTURES:
+        path = surface_path(found.path, found.config.peer, suffix)
+        try:
+            write_atomically(path, surface_figure(found, suffix), "figure")
+        except UsageError as missing:
+            click.echo(f"note: {missing}", err=True)
+            break
+        pictures.append(str(path))
+    return pictures
