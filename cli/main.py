@@ -24,6 +24,7 @@ from p2p.errors import Interrupted, P2PError
 COMMANDS = {  # name: one line of help; the module of the same name holds the command
     "train": "Train a cohort of peers, or continue a run.",
     "eval": "Test trained policies in randomised domains.",
+    "compare": "Compare groups of runs, and say what is shown.",
     "study": "Train a grid of runs, and tabulate their results.",
     "bench": "Measure speed here, beside bare mj_step and other trainers.",
     "methods": "List the methods: what each minimises and exchanges.",

@@ -49,7 +49,7 @@ def heat_map(run: EvaluatedRun) -> bytes:
         axes.set(xlabel=_label(columns, run), ylabel=_label(rows, run), title=_title(run))
         figure.colorbar(mesh, label=RETURN)
 
-    return _png(draw, 5.4, 4.2)
+    return png(draw, 5.4, 4.2)
 
 
 def factor_curves(run: EvaluatedRun) -> bytes:
@@ -71,7 +71,7 @@ def factor_curves(run: EvaluatedRun) -> bytes:
         panels[0].set_ylabel(RETURN)
         figure.suptitle(_title(run), fontsize="medium")
 
-    return _png(draw, 2.2 * len(run.measured), 2.8)
+    return png(draw, 2.2 * len(run.measured), 2.8)
 
 
 def _curve(axes: Any, run: EvaluatedRun, measured: Measured) -> None:
@@ -84,7 +84,7 @@ def _curve(axes: Any, run: EvaluatedRun, measured: Measured) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
+def png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
     """Return the picture that `draw` makes, inches."""
     try:
         from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from p2p.api import load_policy
-from p2p.config import CHANGES_NO_NUMBER
+from p2p.config import CHANGES_NO_NUMBER, TrainConfig
 from p2p.errors import UsageError
 from p2p.policy import Policy
 from p2p.store import RunFolder
@@ -74,15 +74,23 @@ def load_subjects(given: Iterable[Given]) -> list[Subject]:
 def _of_run(path: Path) -> Subject:
     config = RunFolder.open(path).config
     policies = tuple(load_policy(path, rank) for rank in range(config.num_peers))
-    left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
-    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
-    # What was trained, not what was aimed at: the run may have been stopped.
     iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
-    settings["steps"] = iterations * config.steps_per_iteration
+    settings = run_settings(config, iterations * config.steps_per_iteration)
     return Subject(
         str(path), path, policies, config.method, config.seed, settings,
         config.initial_position, config.mass_randomisation,
     )  # fmt: skip
+
+
+def run_settings(config: TrainConfig, steps: int) -> dict[str, Any]:
+    """Return all that tells a run from others of its task and method, but the seed.
+
+    Args:
+        steps: that were trained, not those aimed at: the run may have been stopped.
+    """
+    left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
+    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
+    return {**settings, "steps": steps}
 
 
 def _loose(policy: Policy, path: str) -> Subject:
