@@ -32,7 +32,7 @@ def report(found: Comparison, width: int) -> list[Text]:
         lines += [Text(), *_profiles(found)]
     if found.tests:
         lines += [Text(), *_improvements(found)]
-        lines += [Text(), *_tests(found)]
+        lines += [Text(), *_tests(found, width)]
         lines += [Text(), *(Text(sentence, "bold") for sentence in found.verdicts)]
     lines += [Text(), *(Text(note, "dim") for note in _notes(found))]
     return [wrapped for line in lines for wrapped in _wrapped(line, width)]
@@ -58,9 +58,9 @@ def _profiles(found: Comparison) -> list[Text]:
     whole = next(iter(found.profiles.values())).thresholds
     at = range(MINOR, len(whole), MINOR)
     unit = "normalised score" if found.scale is not None else "return"
-    head = [f"share of runs above a {unit} of", *(compact(float(whole[n])) for n in at)]
+    head = ["profile", *(compact(float(whole[n])) for n in at)]
     rows = [[label, *_shares(profile, at)] for label, profile in found.profiles.items()]
-    return _table(head, rows)
+    return [Text(f"share of runs above each {unit}", "bold"), *_table(head, rows)]
 
 
 def _shares(profile: Profile, at: Sequence[int]) -> list[str]:
@@ -77,15 +77,18 @@ def _improvements(found: Comparison) -> list[Text]:
     return _table(["probability of improvement", "P", "95% CI"], rows)
 
 
-def _tests(found: Comparison) -> list[Text]:
+def _tests(found: Comparison, width: int) -> list[Text]:
     """Return a row a test, task by task."""
     lines: list[Text] = []
     every = [*found.tests, *found.overall_tests]
     for task in dict.fromkeys(test.task for test in every):
         rows = [_test(test) for test in every if test.task == task]
-        title = "all tasks, normalised" if task is None else task
-        head = [f"{title}: higher - lower", "difference", "corrected CI", "p", "p Holm", ""]
-        lines += [*([Text()] if lines else []), *_table(head, rows)]
+        where = "over all tasks, normalised" if task is None else f"on {task}"
+        head = ["higher - lower", "difference", "corrected CI", "p", "p Holm", ""]
+        table = _table(head, rows)
+        if max(map(len, table)) > width:  # without p
+            table = _table([*head[:3], *head[4:]], [[*row[:3], *row[4:]] for row in rows])
+        lines += [*([Text()] if lines else []), Text(f"differences {where}", "bold"), *table]
     return lines
 
 
@@ -93,7 +96,7 @@ def _test(test: PairTest) -> list[str]:
     if test.p_value is None or test.p_holm is None:
         verdict, p = "not tested", [NOTHING, NOTHING]
     else:
-        verdict = f"{test.higher} higher" if test.shown else "no difference shown"
+        verdict = "shown" if test.shown else "no difference shown"
         p = [_p(test.p_value), _p(test.p_holm)]
     pair = f"{test.higher} - {test.lower}"
     return [pair, compact(test.difference), _interval(test.interval), *p, verdict]
