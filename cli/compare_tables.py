@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -19,30 +19,44 @@ def report(found: Comparison, width: int) -> list[Text]:
     """Return everything that is shown of a comparison.
 
     Args:
-        width: cells in a line; notes are wrapped to it.
+        width: cells in a line. Where pairs of long names do not fit, groups are numbered; notes
+            are wrapped.
     """
+    names = {group.label: group.label for group in found.groups}
+    tables = _tables(found, names)
     lines = [Text(found.measure)]
     lines += [Text(f"warning: {warning}", "yellow") for warning in found.warnings]
     lines += [Text(f"note: {note}", "dim") for note in found.notes]
-    for task in found.tasks:
-        lines += [Text(), *_summaries(task, [row for row in found.summaries if row.task == task])]
-    if found.overall:
-        lines += [Text(), *_summaries(f"all {len(found.tasks)} tasks, normalised", found.overall)]
-    if found.profiles:
-        lines += [Text(), *_profiles(found)]
-    if found.tests:
-        lines += [Text(), *_improvements(found)]
-        lines += [Text(), *_tests(found, width)]
+    if max(map(len, tables)) > width:
+        names = {label: f"#{n}" for n, label in enumerate(names, 1)}
+        tables = _tables(found, names)
+        lines += [Text(), *(Text(f"{number}: {label}") for label, number in names.items())]
+    lines += tables
+    if found.verdicts:
         lines += [Text(), *(Text(sentence, "bold") for sentence in found.verdicts)]
     lines += [Text(), *(Text(note, "dim") for note in _notes(found))]
     return [wrapped for line in lines for wrapped in _wrapped(line, width)]
 
 
-def _summaries(title: str, rows: Sequence[Summary]) -> list[Text]:
+def _tables(found: Comparison, names: Mapping[str, str]) -> list[Text]:
+    """Return all tables, each below an empty line; groups are called by `names`."""
+    lines: list[Text] = []
+    for task in found.tasks:
+        rows = [row for row in found.summaries if row.task == task]
+        lines += [Text(), *_summaries(task, rows, names)]
+    if found.overall:
+        title = f"all {len(found.tasks)} tasks, normalised"
+        lines += [Text(), *_summaries(title, found.overall, names)]
+    if found.profiles:
+        lines += [Text(), *_profiles(found, names)]
+    return [*lines, *_pairs(found, names)]
+
+
+def _summaries(title: str, rows: Sequence[Summary], names: Mapping[str, str]) -> list[Text]:
     """Return a row a group on one task."""
     cells = [
-        [row.group, str(row.seeds), compact(row.mean), compact(row.std), _interval(row.mean_ci),
-         compact(row.iqm), _interval(row.iqm_ci)]
+        [names[row.group], str(row.seeds), compact(row.mean), compact(row.std),
+         _interval(row.mean_ci), compact(row.iqm), _interval(row.iqm_ci)]
         for row in rows
     ]  # fmt: skip
     overall = rows[0].task is None
@@ -51,7 +65,7 @@ def _summaries(title: str, rows: Sequence[Summary]) -> list[Text]:
     return _table([head[n] for n in keep], [[row[n] for n in keep] for row in cells])
 
 
-def _profiles(found: Comparison) -> list[Text]:
+def _profiles(found: Comparison, names: Mapping[str, str]) -> list[Text]:
     """Return a row a group: the share of its runs above each round threshold."""
     from p2p.comparison.compare import MINOR
 
@@ -59,7 +73,7 @@ def _profiles(found: Comparison) -> list[Text]:
     at = range(MINOR, len(whole), MINOR)
     unit = "normalised score" if found.scale is not None else "return"
     head = ["profile", *(compact(float(whole[n])) for n in at)]
-    rows = [[label, *_shares(profile, at)] for label, profile in found.profiles.items()]
+    rows = [[names[label], *_shares(profile, at)] for label, profile in found.profiles.items()]
     return [Text(f"share of runs above each {unit}", "bold"), *_table(head, rows)]
 
 
@@ -67,9 +81,23 @@ def _shares(profile: Profile, at: Sequence[int]) -> list[str]:
     return [f"{profile.share[n]:.0%}" for n in at]
 
 
-def _improvements(found: Comparison) -> list[Text]:
+def _pairs(found: Comparison, names: Mapping[str, str]) -> list[Text]:
+    """Return the tables whose rows are pairs of groups, each below an empty line."""
+    if not found.tests:
+        return []
+    lines = [Text(), *_improvements(found, names)]
+    every = [*found.tests, *found.overall_tests]
+    for task in dict.fromkeys(test.task for test in every):
+        where = "over all tasks, normalised" if task is None else f"on {task}"
+        head = ["higher - lower", "difference", "corrected CI", "p", "p Holm", "shown"]
+        rows = [_test(test, names) for test in every if test.task == task]
+        lines += [Text(), Text(f"differences {where}", "bold"), *_table(head, rows)]
+    return lines
+
+
+def _improvements(found: Comparison, names: Mapping[str, str]) -> list[Text]:
     rows = [
-        [f"{one.x} over {one.y}", fixed(one.probability, 2),
+        [f"{names[one.x]} over {names[one.y]}", fixed(one.probability, 2),
          NOTHING if one.interval is None
          else f"{one.interval.low:.2f} to {one.interval.high:.2f}"]
         for one in found.improvements
@@ -77,28 +105,13 @@ def _improvements(found: Comparison) -> list[Text]:
     return _table(["probability of improvement", "P", "95% CI"], rows)
 
 
-def _tests(found: Comparison, width: int) -> list[Text]:
-    """Return a row a test, task by task."""
-    lines: list[Text] = []
-    every = [*found.tests, *found.overall_tests]
-    for task in dict.fromkeys(test.task for test in every):
-        rows = [_test(test) for test in every if test.task == task]
-        where = "over all tasks, normalised" if task is None else f"on {task}"
-        head = ["higher - lower", "difference", "corrected CI", "p", "p Holm", ""]
-        table = _table(head, rows)
-        if max(map(len, table)) > width:  # without p
-            table = _table([*head[:3], *head[4:]], [[*row[:3], *row[4:]] for row in rows])
-        lines += [*([Text()] if lines else []), Text(f"differences {where}", "bold"), *table]
-    return lines
-
-
-def _test(test: PairTest) -> list[str]:
+def _test(test: PairTest, names: Mapping[str, str]) -> list[str]:
     if test.p_value is None or test.p_holm is None:
         verdict, p = "not tested", [NOTHING, NOTHING]
     else:
-        verdict = "shown" if test.shown else "no difference shown"
+        verdict = "yes" if test.shown else "no"
         p = [_p(test.p_value), _p(test.p_holm)]
-    pair = f"{test.higher} - {test.lower}"
+    pair = f"{names[test.higher]} - {names[test.lower]}"
     return [pair, compact(test.difference), _interval(test.interval), *p, verdict]
 
 

@@ -15,6 +15,8 @@ from made import make_run
 
 from p2p import stats
 from p2p.cli import main
+from p2p.cli.compare_tables import report
+from p2p.cli.eval import UNLIMITED
 from p2p.comparison.compare import Comparison, compare, compare_scores
 from p2p.comparison.runs import ScoredRun
 from p2p.errors import UsageError
@@ -211,6 +213,14 @@ def test_seeds_without_spread_decide_nothing() -> None:
     assert (test.p_value, test.shown) == (None, False)
 
 
+def test_a_single_group_is_described_and_that_is_all() -> None:
+    found = compared(APART[0])
+    assert (found.tests, found.verdicts) == ((), [])
+    assert found.warnings == (
+        "all runs are of one group, ppo: there is nothing to compare it with",
+    )
+
+
 def test_against_a_group_leaves_the_other_pairs_out() -> None:
     third = scored([1.0, 2.0], "dppo")
     found = compared(*APART, third, against="ppo")
@@ -298,10 +308,22 @@ def test_the_output_says_how_many_seeds_and_what_is_shown(runs: list[Path]) -> N
     assert row.split()[:4] == ["self-kl", "5", "202", "1.58"]
     (test,) = (line for line in lines if line.startswith("self-kl - ppo"))
     assert test.split()[3] == "100"
-    assert test.endswith("shown")
+    assert test.endswith("yes")
     assert "hopper: self-kl is above ppo" in lines
     assert "Holm's correction for 1 test" in "\n".join(lines)
     assert "\n".join(lines).isascii()
+
+
+def test_long_names_are_numbers_where_they_would_not_fit() -> None:
+    """Every table fits 80 cells, and the numbers are explained."""
+    x = list(np.arange(1000.0, 1005.0))
+    pair = scored(x, learning_rate=1e-4), scored(x, learning_rate=3e-4)
+    found = compared(*pair)
+    wide, narrow = ([line.plain for line in report(found, width)] for width in (UNLIMITED, 80))
+    assert max(map(len, narrow)) <= 80
+    assert "#1: ppo learning_rate 0.0001" in narrow
+    assert any(line.startswith("#1 - #2") for line in narrow)
+    assert any(line.startswith("ppo learning_rate 0.0001 - ppo") for line in wide)
 
 
 def test_json_and_h5_hold_the_same(runs: list[Path], tmp_path: Path) -> None:

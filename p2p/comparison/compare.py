@@ -403,6 +403,8 @@ def _warnings(groups: Sequence[Group], tasks: Sequence[str]) -> Iterator[str]:
             fewest = min(counts.values())
             least = "1 seed" if fewest == 1 else f"{fewest} seeds"
             yield f"{task}: {least}, fewer than {ENOUGH}; only large differences can be shown"
+    if len(groups) == 1:
+        yield f"all runs are of one group, {groups[0].label}: there is nothing to compare it with"
     for group in groups:
         if missing := [task for task in tasks if task not in group.scores]:
             yield f"{group.label} has no run on {', '.join(missing)}: not in what is over all tasks"

@@ -32,12 +32,14 @@ def scores_and_profiles(found: Comparison) -> bytes:
         for axes, task in zip(all_axes, found.tasks, strict=False):
             rows = {row.group: row for row in found.summaries if row.task == task}
             _scores(axes, found, task, labels, rows)
+            axes.tick_params(labelleft=axes is all_axes[0])
         if found.profiles:
             _profiles(all_axes[-1], found, labels)
+            figure.legend(loc="outside lower center", ncols=3, frameon=False)
         for axes in all_axes:
             axes.spines[["top", "right"]].set_visible(False)
 
-    return png(draw, 3.6 * panels, 2.2 + 0.25 * len(labels))
+    return png(draw, 3.6 * panels, 2.6 + 0.25 * len(labels))
 
 
 def _scores(
@@ -55,7 +57,7 @@ def _scores(
         axes.plot(row.mean, n, "D", ms=6, color=colour)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set(xlabel=RETURN, title=f"{task}: seeds, mean, 95% CI (t)")
+    axes.set(xlabel=RETURN, title=f"{task}: seeds, mean, 95% CI")
     axes.title.set_fontsize("medium")
 
 
@@ -74,7 +76,6 @@ def _profiles(axes: Any, found: Comparison, labels: list[str]) -> None:
             alpha=0.12,
             lw=0,
         )
-    unit = "score / best group's mean" if found.scale is not None else RETURN
-    axes.set(xlabel=f"threshold ({unit})", ylabel="share of runs above", ylim=(-0.02, 1.02))
+    unit = "normalised score" if found.scale is not None else RETURN
+    axes.set(xlabel=f"threshold, {unit}", ylabel="share of runs above", ylim=(-0.02, 1.02))
     axes.set_title("performance profiles, 95% bands", fontsize="medium")
-    axes.legend(frameon=False, fontsize="small", loc="lower left")
