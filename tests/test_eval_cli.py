@@ -150,15 +150,16 @@ def test_settings_are_named_as_flags() -> None:
     )
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", ["eval", "compare"])
+def test_help_loads_nothing_heavy(command: str) -> None:
     code = (
         "import sys; from p2p.cli.main import p2p\n"
-        "try: p2p.main(['eval', '--help'])\n"
+        f"try: p2p.main(['{command}', '--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("Usage: p2p eval ")
+    assert done.stdout.startswith(f"Usage: p2p {command} ")
     assert done.stderr == "[]\n"
