@@ -26,6 +26,7 @@ COMMANDS = {  # name: one line of help; the module named alike (`-` is `_`) hold
     "eval": "Test trained policies in randomised domains.",
     "surface": "Map returns on the plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",
+    "compare": "Compare groups of runs, and say what is shown.",
     "study": "Train a grid of runs, and tabulate their results.",
     "figures": "Draw a figure of the paper from the results of a study.",
     "bench": "Measure speed here, beside bare mj_step and other trainers.",

@@ -7,9 +7,9 @@ Scores are a [seeds, tasks] array, or a mapping from each task to the scores of 
 their numbers differ. Resampling is stratified: seeds are drawn with replacement within each task,
 tasks are as they are, so intervals say what other seeds would have given, not other tasks.
 
-A percentile bootstrap of n values is about sqrt((n - 1) / n) times as wide as it should be, and
-normal where Student's t is not: for fewer than some ten seeds on a task, `mean_interval` and
-`welch` are what conclusions can rest on.
+A percentile bootstrap of n values is too narrow by about sqrt((n - 1) / n), and has not the wide
+tails of Student's t either: for fewer than some ten seeds a task, `mean_interval` and `welch` are
+what conclusions can rest on.
 """
 
 from __future__ import annotations

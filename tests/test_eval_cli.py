@@ -151,7 +151,7 @@ def test_settings_are_named_as_flags() -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["eval", "grad-variance"])
+@pytest.mark.parametrize("command", ["eval", "compare", "grad-variance"])
 def test_help_loads_nothing_heavy(command: str) -> None:
     code = (
         "import sys; from p2p.cli.main import p2p\n"

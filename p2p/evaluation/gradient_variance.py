@@ -26,11 +26,12 @@ from p2p.config import TrainConfig
 from p2p.envs import RandomisedEnvs
 from p2p.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError
 from p2p.evaluation.config import GradVarianceConfig, build_grad_variance_config
-from p2p.evaluation.performance import group_runs, mean_ci
+from p2p.evaluation.performance import group_runs
 from p2p.evaluation.pool import Pool, Report, num_cores
 from p2p.evaluation.subjects import settings_of
 from p2p.policy import actor_layout
 from p2p.signals import StopSignals
+from p2p.stats import mean_interval
 from p2p.store import RunFolder
 from p2p.store.checkpoint import iteration_of
 from p2p.store.gradients import QUANTITIES, GradientFile, Key, Row
@@ -178,7 +179,9 @@ def _curve(label: str, group: Sequence[MeasuredRun]) -> Curve:
         table = np.array([np.mean(by_seed[seed], axis=0) for seed in seeds])  # [seeds, Q]
         columns = dict(zip(QUANTITIES, table.T.tolist(), strict=True))
         mean = {name: float(np.mean(column)) for name, column in columns.items()}
-        intervals = {name: mean_ci(columns[name]) for name in ("log_variance", "ppo_log_variance")}
+        intervals = {
+            name: mean_interval(columns[name]) for name in ("log_variance", "ppo_log_variance")
+        }
         points.append(Point(steps, seeds, mean, intervals))
     first = group[0]
     penalised = any(run.penalised for run in group)

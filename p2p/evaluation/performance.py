@@ -88,6 +88,17 @@ class Measured:
         )
 
 
+class Described(Protocol):
+    """A run by what it was trained with."""
+
+    @property
+    def task(self) -> str: ...  # noqa: D102
+    @property
+    def method(self) -> str: ...  # noqa: D102
+    @property
+    def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class EvaluatedRun:
     """One run's policies.
@@ -192,7 +203,7 @@ def group_runs(runs: Iterable[R]) -> list[tuple[str, list[R]]]:
     for run in runs:
         settings = json.dumps({"method": run.method, **run.settings}, sort_keys=True)
         groups.setdefault((run.task, settings), []).append(run)
-    labels = _labels([group[0] for group in groups.values()])
+    labels = label_runs([group[0] for group in groups.values()])
     return list(zip(labels, groups.values(), strict=True))
 
 
@@ -215,15 +226,24 @@ def _score_group(label: str, group: Sequence[EvaluatedRun]) -> Iterable[MethodSc
         )  # fmt: skip
 
 
-def _labels(firsts: Sequence[Described]) -> list[str]:
-    """Name each group by its method, and by what tells it from others of that method and task."""
-    labels = []
-    for run in firsts:
-        rivals = [r for r in firsts if (r.task, r.method) == (run.task, run.method)]
-        differing = [
-            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in run.settings.items()
-            if any(rival.settings.get(name) != value for rival in rivals)
-        ]
-        labels.append(" ".join([run.method, ", ".join(differing)]).strip())
-    return labels
+def label_runs(runs: Sequence[Described]) -> list[str]:
+    """Name each run by its method, and by what tells it from others of that method and task.
+
+    What differs on one task is in the names on all, so that a group has one name everywhere.
+    """
+    differing: dict[str, dict[str, None]] = {}
+    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for run in runs:
+        names = differing.setdefault(run.method, {})
+        other = first.setdefault((run.task, run.method), run.settings)
+        names |= dict.fromkeys(
+            name for name in {**other, **run.settings} if other.get(name) != run.settings.get(name)
+        )
+    return [" ".join([run.method, _values(run, differing[run.method])]).strip() for run in runs]
+
+
+def _values(run: Described, names: Iterable[str]) -> str:
+    values = {name: run.settings[name] for name in run.settings if name in names}
+    return ", ".join(
+        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
+    )

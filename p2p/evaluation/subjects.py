@@ -83,10 +83,8 @@ def _whole(path: Path) -> Subject:
 def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
     """Return `policies` as a subject that is tested as the run's own are, and kept beside it."""
     path, config = run.path, run.config
-    settings = settings_of(config)
-    # What was trained, not what was aimed at: the run may have been stopped.
     iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
-    settings["steps"] = iterations * config.steps_per_iteration
+    settings = run_settings(config, iterations * config.steps_per_iteration)
     return Subject(
         str(path), path, policies, config.method, config.seed, settings,
         config.initial_position, config.mass_randomisation,
@@ -94,9 +92,18 @@ def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """Return all that tells a run from others of its task and method, but the seed."""
+    """Return all that tells a run from others of its task and method, but seed and length."""
     left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
     return {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
+
+
+def run_settings(config: TrainConfig, steps: int) -> dict[str, Any]:
+    """Return all that tells a run from others of its task and method, but the seed.
+
+    Args:
+        steps: that were trained, not those aimed at: the run may have been stopped.
+    """
+    return {**settings_of(config), "steps": steps}
 
 
 def _loose(policy: Policy, path: str) -> Subject:

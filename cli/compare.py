@@ -1,0 +1,140 @@
+"""`p2p compare`: which of several groups of runs is better, and whether that is shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from p2p.errors import NoRoom, UsageError
+from p2p.evaluation.config import EvalConfig, parse_strengths
+
+from .eval import UNLIMITED, _print, _progress, _with_flags
+from .options import setting_option
+from .train import _can_redraw
+
+if TYPE_CHECKING:
+    from p2p.comparison.compare import Comparison
+
+OF_EVALUATION = ("domains", "domain_seed", "episodes", "sampled")
+FILE = click.Path(dir_okay=False, path_type=Path)
+EXAMPLES = """\b
+Examples:
+  p2p compare runs/studies/fig4/*/                  final scores
+  p2p compare runs/studies/fig4/*/ --eps-te 0.5     in test domains
+  p2p compare runs/* --against ppo --figure compare.png
+"""
+
+
+def _options() -> list[click.Parameter]:
+    """Return the options that say what is compared; those of an evaluation that make sense here."""
+    strength = click.Option(
+        ["--eps-te"],
+        metavar="EPS",
+        help="Compare returns in test domains of this strength; what is missing is evaluated on "
+        "all cores and kept beside the runs [default: compare the final scores].",
+    )
+    return [
+        strength,
+        *(setting_option(name, EvalConfig.model_fields[name]) for name in OF_EVALUATION),
+    ]
+
+
+@click.command(params=_options(), epilog=EXAMPLES)
+@click.argument("runs", nargs=-1, required=True, metavar="RUNS...", type=click.Path(path_type=Path))
+@click.option(
+    "--against", metavar="GROUP", help="Compare only with this group [default: each pair]."
+)
+@click.option("--figure", type=FILE, metavar="FILE.png", help="Draw scores and profiles.")
+@click.option("--out", type=FILE, metavar="FILE.h5", help="Keep all of it in this HDF5 file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    /,
+    runs: tuple[Path, ...],
+    eps_te: str | None,
+    against: str | None,
+    figure: Path | None,
+    out: Path | None,
+    as_json: bool,
+    plain: bool,
+    **settings: Any,
+) -> None:
+    """Compare RUNS, run folders, in groups of one method and setting.
+
+    Seeds are the unit. A difference counts as shown only if the interval of the difference of
+    means excludes 0, corrected for the number of tests.
+    """
+    strength = _strength(ctx, eps_te)
+    from p2p.comparison.compare import compare as compare_runs
+
+    try:
+        if strength is None:
+            found = compare_runs(runs, against=against)
+        else:
+            with _progress(plain=plain) as report:
+                found = compare_runs(runs, strength, against=against, report=report, **settings)
+    except UsageError as error:
+        raise UsageError(_with_flags(str(error))) from None
+    written = _write(found, figure, out)
+    if as_json:
+        from .plain import _finite
+
+        print(json.dumps({**_finite(found.to_dict()), **written}, allow_nan=False))
+        return
+    from .compare_tables import report as tables
+
+    redraw = not plain and _can_redraw(sys.stdout)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
+    _print(tables(found, width), styled=redraw)
+    for kind, path in written.items():
+        print(f"{kind}: {path}")
+
+
+def _strength(ctx: click.Context, eps_te: str | None) -> float | None:
+    """Return the strength of the test domains, if that is what is compared.
+
+    Raises:
+        UsageError: it is none, or several; or a setting of the evaluation is given without it.
+    """
+    if eps_te is not None:
+        strengths = parse_strengths(eps_te)
+        if len(strengths) != 1:
+            raise UsageError(f"--eps-te {eps_te}: runs are compared at one strength at a time")
+        return strengths[0]
+    for name in OF_EVALUATION:
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name.replace('_', '-')} is of test domains; give --eps-te too")
+    return None
+
+
+def _write(found: Comparison, figure: Path | None, out: Path | None) -> dict[str, str]:
+    """Write what is asked for, and return where it lies.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+        NoRoom: a file cannot be written.
+    """
+    from p2p.comparison import figures, hdf5
+    from p2p.store import write_atomically
+
+    written = {}
+    for kind, path, encode in (
+        ("figure", figure, figures.scores_and_profiles),
+        ("out", out, hdf5.encode),
+    ):
+        if path is None:
+            continue
+        try:
+            write_atomically(path, encode(found), kind)
+        except NoRoom as error:
+            reason = str(error).partition(";")[0]
+            raise NoRoom(f"{reason}; name another with --{kind}") from None
+        written[kind] = str(path)
+    return written
