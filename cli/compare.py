@@ -13,8 +13,9 @@ import click
 from p2p.errors import NoRoom, UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .eval import UNLIMITED, _print, _progress, _with_flags
-from .options import setting_option
+from .eval import UNLIMITED, how_far
+from .options import setting_option, with_flags
+from .progress import print_lines, progress
 from .train import _can_redraw
 
 if TYPE_CHECKING:
@@ -78,10 +79,10 @@ def compare(
         if strength is None:
             found = compare_runs(runs, against=against)
         else:
-            with _progress(plain=plain) as report:
+            with progress("evaluating", how_far, plain=plain) as report:
                 found = compare_runs(runs, strength, against=against, report=report, **settings)
     except UsageError as error:
-        raise UsageError(_with_flags(str(error))) from None
+        raise UsageError(with_flags(str(error), EvalConfig)) from None
     written = _write(found, figure, out)
     if as_json:
         from .plain import _finite
@@ -92,7 +93,7 @@ def compare(
 
     redraw = not plain and _can_redraw(sys.stdout)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-    _print(tables(found, width), styled=redraw)
+    print_lines(tables(found, width), styled=redraw)
     for kind, path in written.items():
         print(f"{kind}: {path}")
 

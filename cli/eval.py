@@ -91,7 +91,7 @@ def eval(
 
     chosen = runs or (RunFolder.latest().path,)
     try:
-        with progress("evaluating", _at, plain=plain) as report:
+        with progress("evaluating", how_far, plain=plain) as report:
             found = evaluate(
                 chosen, strengths, save=not no_save, workers=workers, report=report,
                 grid=factors, **settings,
@@ -125,7 +125,8 @@ def _check(
         raise UsageError(f"--figure names one picture, and there are {len(runs)} runs")
 
 
-def _at(now: Progress) -> str:
+def how_far(now: Progress) -> str:
+    """Return how far an evaluation is, in words."""
     rate = count(now.steps / now.seconds)
     return f"{now.episodes:,} of {counted(now.total, 'episode')}  {rate} steps/s"
 

@@ -13,7 +13,7 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import SurfaceConfig
 
-from .eval import UNLIMITED, _at
+from .eval import UNLIMITED, how_far
 from .options import setting_option, with_flags
 from .progress import print_lines, progress
 from .train import _can_redraw
@@ -62,7 +62,7 @@ def surface(
 
     folder = RunFolder.open(run) if run else RunFolder.latest()
     try:
-        with progress("evaluating", _at, plain=plain) as report:
+        with progress("evaluating", how_far, plain=plain) as report:
             found = measure_surface(
                 folder, save=not no_save, workers=workers, report=report, **settings
             )

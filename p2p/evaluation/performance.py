@@ -142,17 +142,6 @@ class EvaluatedRun:
         }
 
 
-class Described(Protocol):
-    """A run of which something was measured."""
-
-    @property
-    def task(self) -> str: ...  # noqa: D102
-    @property
-    def method(self) -> str: ...  # noqa: D102
-    @property
-    def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
-
-
 R = TypeVar("R", bound=Described)
 
 
