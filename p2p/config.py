@@ -154,6 +154,17 @@ class TrainConfig(BaseModel):
         "minibatch", description="How often P2PDRL's peers look at one another."
     )
     entropy_coef: NonNegative = Field(0.01, description="c of method entropy (section 4.4).")
+    distral_form: Literal["penalty", "reward"] = Field(
+        "penalty",
+        description="Distral: hold the locals to the centre by alpha KL in the loss, or by "
+        "shaping their rewards (Teh et al. 2017, eq. 1).",
+    )
+    distral_kl_coef: NonNegative = Field(
+        0.01, description="c_KL of Distral's shaped reward, nats to scaled reward."
+    )
+    distral_entropy_coef: NonNegative = Field(
+        0.001, description="c_Ent of Distral's shaped reward, nats to scaled reward."
+    )
     distil_every: Count = Field(
         50, description="R of DnC: iterations between distilling the centre and resetting to it."
     )
