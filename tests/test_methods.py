@@ -186,6 +186,35 @@ def test_distral_without_shaping_is_independent_ppo(tmp_path):
         np.testing.assert_array_equal(state["engine.actor"], plain.flat())
 
 
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("dppo", {}), ("entropy", {"entropy_coef": 0.0}), ("self-kl", {"distill_coef": 0.0}),
+        ("distral", {"distill_coef": 0.0}),
+    ],
+)  # fmt: skip
+def test_alone_and_without_its_pull_a_method_is_ppo(tmp_path, method, settings):
+    """One peer, nobody's gradient to average, coefficient 0: the same bits."""
+    (state,) = trained(small(method, num_peers=1, **settings), tmp_path / "run")
+    (ppo,) = trained(small("ppo"), tmp_path / "ppo")
+    for net in ("actor", "critic"):
+        np.testing.assert_array_equal(state[f"engine.{net}"], ppo[f"engine.{net}"])
+
+
+def test_dnc_without_its_pull_is_independent_ppo_between_resets(tmp_path):
+    """To rounding: others' states pass through the actor as well, with a gradient of 0.
+
+    The last iteration's end distils; the checkpoint before it is compared.
+    """
+    config = small("dnc", num_peers=2, distill_coef=0.0)
+    longer = config.model_copy(update={"total_steps": 3 * 768, "checkpoint_every": 2})
+    trained(longer, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / checkpoint_name(2)
+    states = cohort.split_by_peer(read(path, longer).tensors, 2)
+    for state, plain in zip(states, algorithm_1(config, alone), strict=True):
+        np.testing.assert_allclose(state["engine.actor"], plain.flat(), atol=1e-5)
+
+
 def shaped(c_kl: float, c_ent: float, widen: float, away: float) -> np.ndarray:
     """Return what Distral adds to two rewards of 0, for actions `away` stds from the mean.
 
