@@ -28,7 +28,7 @@ Examples:
   p2p bench --against sb3,cleanrl --tasks hopper,halfcheetah
   p2p bench --from data/results/bench.json --markdown
 
-Parts: physics, engine, exchange, train, scaling, and against, which --against adds.
+Parts: physics, engine, exchange, train, scaling, methods, and against, which --against adds.
 Other trainers come with pip install 'p2p[bench]'.
 """
 BUSY = 0.5  # load average a core beyond which the numbers are of another program too

@@ -18,6 +18,7 @@ TITLES = {
     "exchange": "One exchange",
     "train": "Training end to end",
     "scaling": "Training by the number of peers",
+    "methods": "Training by the method, K=2",
     "against": "Beside other trainers",
     "trials": "Setups tried; the fastest of each is measured above",
 }

@@ -238,6 +238,7 @@ class Peer:
         reward = rollout.reward
         if config.scale_reward:
             reward = reward / reward_scale(self.return_moments)
+        reward = self.method.shape_reward(reward, obs, action, log_prob)
         ended = rollout.terminated | rollout.truncated
         advantage = gae(reward, now, after, ended, config.discount, config.gae_lambda)
         flat = (x.reshape(-1).astype(np.float32) for x in (advantage, advantage + now))

@@ -56,6 +56,7 @@ class PlainPeer:
             for p in (self.theta, self.phi)
         ]
         self.discounted = np.zeros(config.envs_per_peer)
+        self.shape: Callable[[PlainPeer, np.ndarray], np.ndarray] = lambda _, rewards: rewards
 
     @staticmethod
     def mlp(inputs: int, outputs: int, flat: np.ndarray) -> nn.Sequential:
@@ -116,7 +117,7 @@ class PlainPeer:
         for (t, n), v in zip(self.cut, following[N:], strict=True):
             after[t, n] = v
         after[self.fallen] = 0.0
-        rewards = self.reward / scale
+        rewards = self.shape(self, self.reward / scale)
         c = self.config
         advantage = gae(rewards, value, after, self.ended, c.discount, c.gae_lambda)
         self.advantage, self.target = (
@@ -194,6 +195,8 @@ def alone(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
 def algorithm_1(config: TrainConfig, rule: Rule = p2pdrl) -> list[PlainPeer]:
     """The paper's listing, peers in turn in one process."""
     peers = [PlainPeer(config, i) for i in range(config.num_peers)]  # 1-3
+    for peer in peers:
+        peer.shape = getattr(rule, "shape", peer.shape)
     obs, returns = Moments.zeros(peers[0].envs.obs_dim), Moments.zeros(1)
     for iteration in range(config.num_iterations):  # 4
         normaliser = Normaliser.of(obs, config.obs_clip)

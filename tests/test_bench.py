@@ -18,12 +18,15 @@ from p2p.bench.bare import BareLoop, Script, record_script
 from p2p.bench.engines import stepping
 from p2p.bench.exchanges import cost, work_and_exchange
 from p2p.bench.measure import Candidate, alternate, compare
+from p2p.bench.methods import COMPARED, dnc_with_distillation, measure_methods
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play
 from p2p.bench.rivals import NEEDS, check_installed, rate, setups
 from p2p.bench.training import private_memory, summarise
 from p2p.cli.bench import bench
 from p2p.cli.bench_tables import markdown, sheets
-from p2p.config import TASKS
+from p2p.cli.options import given_on_command_line
+from p2p.cli.train import train
+from p2p.config import METHODS, TASKS, build_config
 from p2p.domains import Domain
 from p2p.envs import RandomisedEnvs
 from p2p.errors import BadArtefact, UsageError
@@ -163,6 +166,35 @@ def test_a_policy_acts_where_one_is_given():
 
 
 # What is measured ----------------------------------------------------------------
+
+
+def test_the_methods_compared_are_all_that_take_two_peers():
+    """Each by flags that `p2p train` takes, no two alike."""
+    parsed = [given_on_command_line(train.make_context("train", [*f])) for f in COMPARED.values()]
+    configs = [build_config(**given) for given in parsed]
+    assert {c.method for c in configs} == {n for n, m in METHODS.items() if m.peers[1] > 1}
+    assert {c.sync for c in configs} == {"minibatch", "epoch", "iteration"}
+    assert len(set(configs)) == len(configs)
+
+
+def test_a_distillation_is_spread_over_the_iterations_between_two():
+    """50 iterations of 1 s and a distillation of 10 s: 60 s for 50 iterations' steps."""
+    dnc, base = measured("dnc", 4096.0), measured("p2pdrl", 4096.0)
+    cost, whole = dnc_with_distillation(dnc, (10.0,), base)
+    assert (cost.values, cost.unit) == ((10.0,), "s")
+    assert whole.ratios == (approx(5 / 6),)
+
+
+def test_dncs_distillation_is_measured_apart(tmp_path, monkeypatch):
+    """Real runs: it takes a while, and the speed beside P2PDRL's is the one without it."""
+    kept = {name: COMPARED[name] for name in ("p2pdrl", "dnc")}
+    monkeypatch.setattr("p2p.bench.methods.COMPARED", kept)
+    settings = Settings(tasks=("hopper",), rounds=1).quick()
+    found = measure_methods(settings, "hopper", tmp_path / "run", lambda text: None)
+    base, without, cost, whole = found
+    assert (base.ratios, whole.baseline) == ((1.0,), "p2pdrl")
+    assert cost.spread.median > 0
+    assert whole.values < without.values
 
 
 def test_both_engines_take_the_steps_asked_for():

@@ -21,7 +21,7 @@ from p2p import cohort, errors, launch
 from p2p.cli import main
 from p2p.cli.plain import PlainLines
 from p2p.cli.train import _show, train
-from p2p.config import TrainConfig, build_config
+from p2p.config import METHODS, TrainConfig, build_config
 
 P2P = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
 HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")
@@ -149,6 +149,20 @@ def test_a_fault_in_a_flag_beside_a_sound_file_does_not_blame_the_file(tmp_path:
     file.write_text("seed = 1\neps_tr = 0.3")
     result = p2p("train", "--config", file, "--eps-tr", "1.5")
     assert error_of(result) == "--eps-tr=1.5: input should be less than or equal to 1"
+
+
+def test_methods_lists_the_defaults_that_a_run_has() -> None:
+    """Each has one, with its source; what is printed is what TrainConfig gives."""
+    listed = [json.loads(line) for line in p2p("methods", "--json").stdout.splitlines()]
+    assert [row["method"] for row in listed] == list(METHODS)
+    for row in listed:
+        config = build_config(method=row["method"])
+        for own in row["settings"]:
+            assert own["default"] == getattr(config, own["setting"])
+            assert own["source"]
+        table = p2p("methods").stdout
+        assert row["objective"] in table
+        assert row["settings"][-1]["source"] in table
 
 
 # Bad input: one line, exit 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from plain import PlainPeer, algorithm_1, trained
+from plain import PlainPeer, algorithm_1, alone, trained
 from torch import Tensor, nn
 
 from p2p import cohort, losses
@@ -20,6 +20,9 @@ SMALL = {
     "num_minibatches": 4, "final_episodes": 0, "engine": "autograd", "seed": 3,
     "learning_rate": 1e-3,
 }  # fmt: skip
+
+
+SHAPED = {"distral_form": "reward", "distral_kl_coef": 0.5, "distral_entropy_coef": 0.1}
 
 
 def small(method: str, **settings) -> TrainConfig:
@@ -53,10 +56,13 @@ class Distral:
     def __init__(self) -> None:
         self.centre: PlainPeer | None = None
 
-    def __call__(self, peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
+    def pi_0(self, config: TrainConfig) -> PlainPeer:
         if self.centre is None:
-            self.centre = PlainPeer(peers[0].config, 0)  # theta_0, as every peer at first
-        centre, gradients = self.centre, []
+            self.centre = PlainPeer(config, 0)  # theta_0, as every peer at first
+        return self.centre
+
+    def __call__(self, peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
+        centre, gradients = self.pi_0(peers[0].config), []
         for peer, index in zip(peers, minibatch, strict=True):
             loss, x, mean = peer.policy_loss(index)
             own = mean.detach(), peer.log_std.detach()
@@ -65,13 +71,31 @@ class Distral:
             pull = losses.gaussian_kl(
                 mean, peer.log_std, centre.actor(x).detach(), centre.log_std.detach()
             ).mean()
-            peer.step(loss + peer.config.distill_coef * pull, peer.value_loss(index))
+            peer.step(self.local(peer.config, loss, pull), peer.value_loss(index))
         start, mean = 0, torch.stack(gradients).mean(0)
         mean *= min(1.0, peers[0].config.max_grad_norm / (mean.norm().item() + 1e-6))
         for p in centre.theta:
             p.grad = mean[start : start + p.numel()].view_as(p).clone()
             start += p.numel()
         centre.optimisers[0].step()
+
+    def local(self, config: TrainConfig, loss: Tensor, pull: Tensor) -> Tensor:
+        return loss + config.distill_coef * pull
+
+
+class ShapedDistral(Distral):
+    """Eq. 1 of Teh et al. in its alpha and beta; the loss is PPO's alone."""
+
+    def local(self, config: TrainConfig, loss: Tensor, pull: Tensor) -> Tensor:
+        return loss
+
+    def shape(self, peer: PlainPeer, rewards: np.ndarray) -> np.ndarray:
+        c_kl, c_ent = peer.config.distral_kl_coef, peer.config.distral_entropy_coef
+        alpha, beta = c_kl / (c_kl + c_ent), 1 / (c_kl + c_ent)
+        centre = self.pi_0(peer.config)
+        theirs = losses.log_prob(centre.actor(peer.x), centre.log_std, peer.a)
+        shaping = alpha / beta * theirs - peer.old / beta
+        return rewards + shaping.numpy().reshape(rewards.shape)
 
 
 def dnc(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
@@ -113,19 +137,20 @@ class SelfKL:
 
 
 @pytest.mark.parametrize(
-    ("method", "num_peers", "rule"),
+    ("method", "num_peers", "rule", "settings"),
     [
-        ("dppo", 3, dppo),
-        ("distral", 2, Distral()),
-        ("dnc", 3, dnc),
-        ("entropy", 1, entropy),
-        ("self-kl", 1, SelfKL()),
+        ("dppo", 3, dppo, {}),
+        ("distral", 2, Distral(), {}),
+        ("distral", 2, ShapedDistral(), SHAPED),
+        ("dnc", 3, dnc, {}),
+        ("entropy", 1, entropy, {"entropy_coef": 0.1}),
+        ("self-kl", 1, SelfKL(), {}),
     ],
 )
-def test_a_method_equals_its_transcription(tmp_path, method, num_peers, rule):
+def test_a_method_equals_its_transcription(tmp_path, method, num_peers, rule, settings):
     """Other orders of the same sums round otherwise: equal to 1e-4 after two iterations."""
     torch.set_num_threads(1)
-    config = small(method, num_peers=num_peers, entropy_coef=0.1)
+    config = small(method, num_peers=num_peers, **settings)
     # One iteration further than is compared: the last one's end is where DnC resets.
     longer = config.model_copy(update={"total_steps": 3 * 768, "checkpoint_every": 2})
     path = tmp_path / "run"
@@ -150,6 +175,87 @@ def test_replicas_stay_equal_bit_for_bit(tmp_path, method):
     for name in names:
         for state in states[1:]:
             np.testing.assert_array_equal(state[name], states[0][name])
+
+
+def test_distral_without_shaping_is_independent_ppo(tmp_path):
+    """c_KL = c_Ent = 0: the locals learn what they would if there were no centre."""
+    off = {**SHAPED, "distral_kl_coef": 0.0, "distral_entropy_coef": 0.0}
+    config = small("distral", num_peers=2, **off)
+    states = trained(config, tmp_path / "run")
+    for state, plain in zip(states, algorithm_1(config, alone), strict=True):
+        np.testing.assert_array_equal(state["engine.actor"], plain.flat())
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("dppo", {}), ("entropy", {"entropy_coef": 0.0}), ("self-kl", {"distill_coef": 0.0}),
+        ("distral", {"distill_coef": 0.0}),
+    ],
+)  # fmt: skip
+def test_alone_and_without_its_pull_a_method_is_ppo(tmp_path, method, settings):
+    """One peer, nobody's gradient to average, coefficient 0: the same bits."""
+    (state,) = trained(small(method, num_peers=1, **settings), tmp_path / "run")
+    (ppo,) = trained(small("ppo"), tmp_path / "ppo")
+    for net in ("actor", "critic"):
+        np.testing.assert_array_equal(state[f"engine.{net}"], ppo[f"engine.{net}"])
+
+
+def test_dnc_without_its_pull_is_independent_ppo_between_resets(tmp_path):
+    """To rounding: others' states pass through the actor as well, with a gradient of 0.
+
+    The last iteration's end distils; the checkpoint before it is compared.
+    """
+    config = small("dnc", num_peers=2, distill_coef=0.0)
+    longer = config.model_copy(update={"total_steps": 3 * 768, "checkpoint_every": 2})
+    trained(longer, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / checkpoint_name(2)
+    states = cohort.split_by_peer(read(path, longer).tensors, 2)
+    for state, plain in zip(states, algorithm_1(config, alone), strict=True):
+        np.testing.assert_allclose(state["engine.actor"], plain.flat(), atol=1e-5)
+
+
+def shaped(c_kl: float, c_ent: float, widen: float, away: float) -> np.ndarray:
+    """Return what Distral adds to two rewards of 0, for actions `away` stds from the mean.
+
+    pi_i has std 1, the centre the same means and std exp(widen); A = 3.
+    """
+    coefs = {"distral_kl_coef": c_kl, "distral_entropy_coef": c_ent}
+    engine = build_engine(small("distral", init_log_std=0.0, **{**SHAPED, **coefs}), 11, 3)
+    method = METHOD_CLASSES["distral"](engine.config, engine, None)
+    method.centre[-3:] += np.float32(widen)
+    obs = np.zeros((2, 11), np.float32)  # zero biases: the mean is 0 there
+    action = np.full((2, 3), away, np.float32)
+    log_prob = engine.evaluate(obs, action)[0]
+    return method.shape_reward(np.zeros((1, 2)), obs, action, log_prob)
+
+
+def test_the_shaped_reward_by_hand():
+    """c_KL per nat that the centre finds an action less likely, c_Ent per nat of surprise."""
+    at_mean, at_std = -3 * np.log(2), 3 * (1 / 2 - 1 / 8 - np.log(2))
+    np.testing.assert_allclose(shaped(1.0, 0.0, np.log(2), 0.0), [[at_mean] * 2], rtol=1e-5)
+    np.testing.assert_allclose(shaped(1.0, 0.0, np.log(2), 1.0), [[at_std] * 2], rtol=1e-5)
+    surprise = 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(shaped(0.0, 2.0, 5.0, 0.0), [[2 * surprise] * 2], rtol=1e-5)
+
+
+def test_a_centre_equal_to_the_local_shapes_nothing():
+    np.testing.assert_array_equal(shaped(1.0, 0.0, 0.0, 0.7), 0.0)
+
+
+def test_what_is_reported_and_what_scales_is_the_tasks_reward(tmp_path):
+    """Before the first update both forms act alike; shaping of any size must not show."""
+    episodes, states = [], []
+    for form in ("penalty", "reward"):
+        settings = {**SHAPED, "distral_form": form, "distral_entropy_coef": 1e3}
+        states += trained(
+            small("distral", num_peers=1, total_steps=768, **settings), tmp_path / form
+        )
+        (record,) = cohort.RunFolder.open(tmp_path / form).records()
+        episodes.append([peer["episodes"] for peer in record["peers"]])
+    assert episodes[0] == episodes[1]
+    np.testing.assert_array_equal(*(s["peer.return_moments"] for s in states))
+    assert (states[0]["engine.critic"] != states[1]["engine.critic"]).any()
 
 
 def test_after_a_reset_all_of_dncs_locals_are_the_centre_but_for_log_std(tmp_path):
@@ -235,9 +341,11 @@ def test_looking_less_often_still_pulls_peers_together(tmp_path, sync):
     assert gap(near) < gap(far)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_every_method_resumes_bit_for_bit(tmp_path, method):
-    config = small(method, total_steps=4 * 768, checkpoint_every=2, distil_every=3)
+@pytest.mark.parametrize(
+    ("method", "settings"), [*((name, {}) for name in sorted(METHODS)), ("distral", SHAPED)]
+)
+def test_every_method_resumes_bit_for_bit(tmp_path, method, settings):
+    config = small(method, total_steps=4 * 768, checkpoint_every=2, distil_every=3, **settings)
     whole = trained(config, tmp_path / "whole")
     events = cohort.train(config, out=tmp_path / "cut")
     for event in events:

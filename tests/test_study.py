@@ -104,6 +104,12 @@ def test_a_study_may_count_steps_for_each_peer(tmp_path: Path) -> None:
     assert runs[1].name == ("hopper-p2pdrl-K=4-total_steps=2048-steps_per_iteration=1024-seed=0")
 
 
+def test_a_name_counts_steps_over_all_peers_only(tmp_path: Path) -> None:
+    """With the total kept, each peer's share follows from K: it is not named as well."""
+    runs = plan(tmp_path, 'method = "p2pdrl"\nnum_peers = [2, 4]').runs
+    assert [run.name for run in runs] == ["hopper-p2pdrl-K=2-seed=0", "hopper-p2pdrl-K=4-seed=0"]
+
+
 def test_a_run_is_found_whichever_way_its_steps_are_counted(tmp_path: Path) -> None:
     config = TrainConfig(steps_per_iteration=1024, total_steps=2048)
     RunFolder.create(config, tmp_path / "out" / "there").unlock()

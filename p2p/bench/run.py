@@ -48,7 +48,7 @@ def _measure(settings: Settings, folder: Path, report: Report) -> Iterator[Measu
             yield from measure_exchange(settings, report)
             continue
         tasks = settings.tasks
-        if part == "scaling":  # the smallest and the largest tell enough
+        if part in ("scaling", "methods"):  # the smallest and the largest tell enough
             tasks = tuple(dict.fromkeys((tasks[0], tasks[-1])))
         for task in tasks:
             yield from _measure_task(part, settings, task, folder, report)
@@ -69,6 +69,10 @@ def _measure_task(
         from p2p.bench.rivals import measure_against
 
         return measure_against(settings, task, folder, report)
+    if part == "methods":
+        from p2p.bench.methods import measure_methods
+
+        return measure_methods(settings, task, folder, report)
     from p2p.bench.training import measure_scaling, measure_training
 
     measure = measure_training if part == "train" else measure_scaling

@@ -16,6 +16,7 @@ PARTS = {  # in this order; name: what it measures
     "exchange": "one exchange between peers, beyond their own work",
     "train": "p2p train end to end, beside bare mj_step on as many cores",
     "scaling": "p2p train by the number of peers",
+    "methods": "p2p train by the method and its sync, and what DnC's distillation costs",
     "against": "p2p train beside other trainers",
 }
 RIVALS = ("sb3", "cleanrl")

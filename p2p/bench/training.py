@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import mean
@@ -40,36 +40,40 @@ class Trained(NamedTuple):
     waiting: float  # share of the peers' time
     private: float  # MiB that one peer shares with nobody, mean over peers
     startup: float  # s, from the command to the start of the first iteration
+    seconds: tuple[float, ...]  # of each iteration that is timed
     policy: Path  # of peer 0, at the end
 
 
 def train_once(
-    task: str, folder: Path, iterations: int, num_peers: int = 2, seed: int = 0
-) -> Trained:
+    task: str, folder: Path, iterations: int, num_peers: int = 2, seed: int = 0,
+    flags: Sequence[str] = ("--method", "p2pdrl"),
+) -> Trained:  # fmt: skip
     """Run `p2p train` into `folder` (made anew) and watch it.
 
     Args:
         iterations: how many to time, after one that is not.
+        flags: which method, and its settings.
 
     Raises:
         P2PError: the command failed; with its last line.
     """
     shutil.rmtree(folder, ignore_errors=True)
     steps = build_config().steps_per_iteration * (iterations + 1)
-    method = ["--method", "p2pdrl", "--peers", str(num_peers), "--seed", str(seed)]
+    method = [*flags, "--peers", str(num_peers), "--seed", str(seed)]
     command = [
         sys.executable, "-P", "-c", PROGRAM, "train", "--env", task, *method,
         "--total-steps", str(steps), "--final-episodes", "0", "--out", str(folder), "--json",
     ]  # fmt: skip
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as complaints:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True)
-        try:
-            records, first, private = _watch(process, iterations, begun)
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=complaints, text=True
+        ) as process:
+            try:
+                records, first, private = _watch(process, iterations, begun)
+            finally:
+                if process.poll() is None:
+                    process.kill()
         complaints.seek(0)
         if process.returncode or len(records) <= iterations:
             last = complaints.read().strip().splitlines()[-1:]
@@ -106,11 +110,11 @@ def summarise(records: list[dict[str, Any]], first: float, private: float, polic
     """
     timed = records[1:]
     steps = timed[-1]["steps"] - records[0]["steps"]
+    seconds = tuple(record["seconds"] for record in timed)
     times = [peer["time"] for record in timed for peer in record["peers"]]
     waiting = sum(time["waiting"] for time in times) / sum(sum(time.values()) for time in times)
     busy = max(sum(peer["time"].values()) for peer in records[0]["peers"])
-    rate = steps / sum(record["seconds"] for record in timed)
-    return Trained(rate, waiting, private, first - busy, policy)
+    return Trained(steps / sum(seconds), waiting, private, first - busy, seconds, policy)
 
 
 def private_memory(parent: int) -> float:

@@ -69,6 +69,9 @@ class Engine(Protocol):
     def evaluate(self, obs: Floats, action: Floats) -> tuple[Floats, Floats]:
         """Return (log pi(a|s) [B], V(s) [B]) for normalised `obs` [B, n] and `action` [B, A]."""
 
+    def log_prob(self, actor: Floats, obs: Floats, action: Floats) -> Floats:
+        """Return log pi(a|s) [B] of the policy whose flat parameters are `actor` [n_actor]."""
+
     def value(self, obs: Floats) -> Floats:
         """Return V(s) [B] for normalised `obs` [B, n]."""
 

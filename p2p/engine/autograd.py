@@ -93,12 +93,15 @@ class AutogradEngine:
     def collect(self, rollout: Rollout, envs: RandomisedEnvs, noise: Floats, clock: Clock) -> None:
         rollout.collect(envs, self, noise, clock)
 
-    @torch.no_grad()
     def evaluate(self, obs: Floats, action: Floats) -> tuple[Floats, Floats]:
-        weights = self._actor.weights
+        return self.log_prob(self.actor, obs, action), self.value(obs)
+
+    @torch.no_grad()
+    def log_prob(self, actor: Floats, obs: Floats, action: Floats) -> Floats:
+        weights = self._actor.frozen(actor)
         mean = mlp(weights, torch.from_numpy(obs))
         log_prob = losses.log_prob(mean, weights["log_std"], torch.from_numpy(action))
-        return log_prob.numpy(), self.value(obs)
+        return cast(Floats, log_prob.numpy())
 
     @torch.no_grad()
     def value(self, obs: Floats) -> Floats:

@@ -70,9 +70,12 @@ class FusedEngine:
         self._collector.collect(self._acting(envs.num_envs), noise, clock)
 
     def evaluate(self, obs: Array, action: Array) -> tuple[Array, Array]:
+        return self.log_prob(self.actor, obs, action), self.value(obs)
+
+    def log_prob(self, actor: Array, obs: Array, action: Array) -> Array:
         log_prob = np.empty(len(obs), self.dtype)
-        kernels.evaluate(self.actor, self._sizes, *self._room(CHUNK), obs, action, log_prob)
-        return log_prob, self.value(obs)
+        kernels.evaluate(actor, self._sizes, *self._room(CHUNK), obs, action, log_prob)
+        return log_prob
 
     def value(self, obs: Array) -> Array:
         value = np.empty(len(obs), self.dtype)

@@ -11,7 +11,7 @@ from p2p.config import TrainConfig
 from p2p.engine import Engine, Penalty
 from p2p.exchange import Exchange
 from p2p.policy import Floats
-from p2p.rollout import Batch, Minibatch
+from p2p.rollout import Array, Batch, Minibatch
 
 
 class Method(ABC):
@@ -32,6 +32,18 @@ class Method(ABC):
     def slot_bytes(cls, config: TrainConfig, obs_dim: int, num_actor: int, num_critic: int) -> int:
         """Return the room that the largest exchange of one peer takes, bytes."""
         return 4 * num_actor
+
+    def shape_reward(self, reward: Array, obs: Floats, action: Floats, log_prob: Floats) -> Array:
+        """Return what is learned from in place of `reward`, before advantages are estimated.
+
+        What is reported, and the scale of rewards, stay the task's.
+
+        Args:
+            reward: [T, N], scaled.
+            obs, action: [S, n] normalised, [S, A] as sampled; S = T * N.
+            log_prob: log pi(a|s) of the policy that collected, [S], nats.
+        """
+        return reward
 
     def begin_iteration(self, batch: Batch) -> None:
         """Act once the iteration's samples are there, before its first minibatch."""
