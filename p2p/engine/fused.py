@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from p2p.engine.kernels import Acting, Gathered, Settings
 from p2p.engine.matmul import Array
 from p2p.engine.network import Net, Sizes, Workspace
 from p2p.envs import RandomisedEnvs
+from p2p.jit import specialise
 from p2p.policy import Moments, Normaliser
 from p2p.rollout import Batch, Clock, Minibatch, Rollout
 
@@ -40,6 +42,8 @@ class FusedEngine:
         self.stats = np.zeros(len(STATS))
         self._sizes: Sizes = (obs_dim, *config.hidden_sizes, action_dim)
         self._collector: Collector | None = None
+        self._compiled_step: Callable[..., bool] | None = None
+        self._batch: Batch | None = None
         self._rooms: dict[int, tuple[Workspace, Gathered]] = {}
         self._no_anchors = np.zeros((0, len(self.actor)), dtype)
         self._no_states = np.zeros((0, obs_dim), dtype)
@@ -92,18 +96,29 @@ class FusedEngine:
         config, anchors, states = self.config, self._no_anchors, self._no_states
         if penalty.anchors is not None and len(penalty.anchors):
             # The reshapes raise if a row has the wrong length; the kernel would not notice.
-            anchors = np.ascontiguousarray(penalty.anchors).reshape(-1, len(self.actor))
+            anchors = self._given(penalty.anchors).reshape(-1, len(self.actor))
             if penalty.states is not None:
-                states = np.ascontiguousarray(penalty.states).reshape(-1, self._sizes[0])
+                states = self._given(penalty.states).reshape(-1, self._sizes[0])
+        if minibatch.batch is not self._batch:
+            self._batch = minibatch.batch
+            self._columns = Batch(*map(self._given, minibatch.batch))
+        index = np.ascontiguousarray(minibatch.index, np.int64)
         settings = Settings(
             config.clip, config.clip if config.value_clip else math.inf,
             config.normalise_advantage, penalty.coef, penalty.symmetric, penalty.entropy_coef,
         )  # fmt: skip
-        return kernels.step(
-            self._actor, self._critic, self._sizes, *self._room(len(minibatch.index) + len(states)),
-            minibatch.batch, minibatch.index, anchors, states, settings, self.stats,
+        args = (
+            self._actor, self._critic, self._sizes, *self._room(len(index) + len(states)),
+            self._columns, index, anchors, states, settings, self.stats,
             config.max_grad_norm, self.learning_rate, config.adam_eps, stepping,
         )  # fmt: skip
+        if self._compiled_step is None:
+            self._compiled_step = specialise(kernels.step, *args)
+        return self._compiled_step(*args)
+
+    def _given(self, array: Array) -> Array:
+        """Return `array` as compiled code takes it, which does not look: mostly it is that."""
+        return np.ascontiguousarray(array, self.dtype)
 
     def distil_gradient(self, student: Array, minibatch: Minibatch, out: Array) -> None:
         batch, index = minibatch.batch, minibatch.index
