@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -60,6 +61,24 @@ def assert_same_end(one: Path, other: Path) -> None:
             for peer in record["peers"]:
                 del peer["time"]
         assert a == b
+
+
+@pytest.mark.parametrize("upto", [None, 4], ids=["finished", "stopped"])
+def test_run_h5_is_written_now_and_then_and_whole_at_the_end(tmp_path, monkeypatch, upto):
+    """Of six checkpoints only the first and the last are near enough to a writing."""
+    monkeypatch.setattr(cohort, "H5_REST", 1e9)
+    written = []
+    write = RunFolder.write_h5
+    monkeypatch.setattr(RunFolder, "write_h5", lambda run: written.append(1) or write(run))
+    events = cohort.train(small(checkpoint_every=1), out=tmp_path / "run")
+    for event in events:
+        if isinstance(event, cohort.Iterated) and event.record["iteration"] == upto:
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(Interrupted):
+                drain(events)
+    with h5py.File(tmp_path / "run" / "run.h5") as file:
+        assert len(file["iteration"]) == len(RunFolder.open(tmp_path / "run").records()) >= 5
+    assert len(written) == 2
 
 
 @pytest.mark.parametrize("schedule", ["iteration", "episode", "env", "carry"])

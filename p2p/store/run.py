@@ -3,7 +3,7 @@
     config.json       the settings; written last, so a folder that has it is complete
     versions.json     what the run was started with
     journal.jsonl     one record an iteration: the truth
-    run.h5            the journal as columns, rebuilt at each checkpoint
+    run.h5            the journal as columns, rebuilt at checkpoints and at the end
     eval.h5           episodes of `p2p eval` and its like, if there were any (`p2p.store.evals`)
     grad-variance.h5  of `p2p grad-variance`, if it was measured (`p2p.store.gradients`)
     surface-peer-<k>.h5, .png, .svg   a return surface, if one was measured (`p2p.store.surfaces`)
