@@ -28,20 +28,21 @@ Examples:
   p2p bench --against sb3,cleanrl --tasks hopper,halfcheetah
   p2p bench --from data/results/bench.json --markdown
 
-Parts: physics, engine, exchange, train, scaling, methods, and against, which --against adds.
+Parts: physics, engine, exchange, train, scaling, envs, evaluate; methods, if it is named; and
+against, which --against adds.
 Other trainers come with pip install 'p2p[bench]'.
 """
 BUSY = 0.5  # load average a core beyond which the numbers are of another program too
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--only", metavar="PART,...", help="Parts to measure [default: all].")
+@click.option("--only", metavar="PART,...", help="Parts to measure [default: see below].")
 @click.option("--tasks", metavar="TASK,...", help="Tasks [default: all five].")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds, in turns [default: 5].")
 @click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl.")
 @click.option(
     "--run", "runs", type=FOLDER, multiple=True, metavar="RUN",
-    help="Its policy acts in part physics, for its task [default: random actions].",
+    help="Its policy acts in parts physics and evaluate, for its task.",
 )  # fmt: skip
 @click.option("--quick", is_flag=True, help="One short round: a test, not a measurement.")
 @click.option("--save", type=FILE, metavar="FILE.json", help="Write what was measured.")
@@ -50,7 +51,12 @@ BUSY = 0.5  # load average a core beyond which the numbers are of another progra
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Markdown tables on stdout.")
-@click.option("--plot", type=FILE, metavar="FILE.png", help="Picture of parts train and scaling.")
+@click.option(
+    "--plot",
+    type=FILE,
+    metavar="FILE.png",
+    help="Picture of what was measured.",
+)
 def bench(
     only: str | None,
     tasks: str | None,

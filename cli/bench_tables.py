@@ -18,6 +18,8 @@ TITLES = {
     "exchange": "One exchange",
     "train": "Training end to end",
     "scaling": "Training by the number of peers",
+    "envs": "Training by the number of envs a peer, K=2",
+    "evaluate": "Evaluation on all cores",
     "methods": "Training by the method, K=2",
     "against": "Beside other trainers",
     "trials": "Setups tried; the fastest of each is measured above",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ import pytest
 from click.testing import CliRunner
 from made import make_policy
 
-from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results
+from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results, training
 from p2p.bench.bare import BareLoop, Script, record_script
 from p2p.bench.engines import stepping
+from p2p.bench.evaluating import measure_evaluation
 from p2p.bench.exchanges import cost, work_and_exchange
 from p2p.bench.measure import Candidate, alternate, compare
 from p2p.bench.methods import COMPARED, dnc_with_distillation, measure_methods
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play
 from p2p.bench.rivals import NEEDS, check_installed, rate, setups
-from p2p.bench.training import private_memory, summarise
+from p2p.bench.training import Trained, measure_envs, private_memory, summarise
 from p2p.cli.bench import bench
 from p2p.cli.bench_tables import markdown, sheets
 from p2p.cli.options import given_on_command_line
@@ -183,6 +185,35 @@ def test_a_distillation_is_spread_over_the_iterations_between_two():
     cost, whole = dnc_with_distillation(dnc, (10.0,), base)
     assert (cost.values, cost.unit) == ((10.0,), "s")
     assert whole.ratios == (approx(5 / 6),)
+
+
+def test_an_evaluation_is_measured_beside_the_same_policys_steps(tmp_path):
+    """Both count all steps of their episodes; the ratio is of one round."""
+    policy = tmp_path / "policy.safetensors"
+    policy.write_bytes(make_policy("hopper").to_bytes())
+    settings = replace(Settings(tasks=("hopper",), rounds=2).quick(), runs={"hopper": policy})
+    ours, bare = measure_evaluation(settings, "hopper", tmp_path / "run", lambda text: None)
+    assert (ours.name, ours.baseline) == ("p2p eval", bare.name)
+    assert ours.ratios == tuple(a / b for a, b in zip(ours.values, bare.values, strict=True))
+    assert not (tmp_path / "run").exists()  # no policy had to be trained
+
+
+def test_envs_are_counted_for_each_peer(tmp_path, monkeypatch):
+    """Speeds are compared with those of two envs; the rest of what a run shows stands beside."""
+
+    def train_once(task, folder, iterations, num_peers, seed, flags):
+        assert num_peers == 2
+        N = int(flags[flags.index("--envs-per-peer") + 1])
+        return Trained(100.0 * N + seed, 0.1 * N, 0.0, 1.0, (1.0,), Path("policy"))
+
+    monkeypatch.setattr(training, "train_once", train_once)
+    settings = replace(Settings(rounds=2), envs_per_peer=(1, 2))
+    found = measure_envs(settings, "hopper", tmp_path, lambda text: None)
+    one, two, waiting, _ = found[:4]
+    assert (one.name, one.values, one.baseline) == ("N=1", (100.0, 101.0), "N=2")
+    assert one.ratios == (0.5, approx(101 / 201))
+    assert two.ratios == (1.0, 1.0)
+    assert (waiting.name, waiting.values) == ("N=1", (0.1, 0.1))
 
 
 def test_dncs_distillation_is_measured_apart(tmp_path, monkeypatch):

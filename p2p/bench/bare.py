@@ -50,13 +50,14 @@ class Script(NamedTuple):
 
 def record_script(
     task: str, num_envs: int, horizon: int, seed: int,
-    policy: Policy | None = None, domain: Domain | None = None,
+    policy: Policy | None = None, domain: Domain | None = None, deterministic: bool = False,
 ) -> Script:  # fmt: skip
     """Act for `horizon` steps in N envs and write down what it takes to do the same again.
 
     Args:
-        policy: who acts, sampling; None: uniform within the bounds.
+        policy: who acts; None: uniform within the bounds.
         domain: of all envs; None: the nominal one.
+        deterministic: take the policy's mean action; else sample.
     """
     envs = RandomisedEnvs(task, num_envs)
     envs.set_domains([domain or Domain()])
@@ -68,7 +69,7 @@ def record_script(
         if policy is None:
             row[:] = rng.uniform(envs.action_low, envs.action_high, row.shape)
         else:
-            row[:] = policy.act(envs.obs, deterministic=False, rng=rng)
+            row[:] = policy.act(envs.obs, deterministic, rng=rng)
         envs.step(row)
         for env in np.flatnonzero(envs.terminated | envs.truncated):
             starts[env].append((t + 1, *_pose(envs, int(env))))
@@ -134,14 +135,17 @@ class BareLoop:
 
 
 def bare_rate(
-    exchange: Exchange, task: str, steps: int, seed: int, policy: Path | None, eps_tr: float
-) -> float:
+    exchange: Exchange, task: str, steps: int, seed: int, policy: Path | None, eps: float,
+    deterministic: bool = False,
+) -> float:  # fmt: skip
     """Return steps/s of the bare loop in this process, all processes starting at once.
 
     In `DOMAINS` domains drawn as training draws them, with `ENVS` episodes at a time.
 
     Args:
         policy: file of the policy that acts; None: random actions.
+        eps: the domains' strength.
+        deterministic: take the policy's mean action; else sample.
     """
     acting = Policy.load(policy) if policy else None
     rng = np.random.default_rng((seed, exchange.rank))
@@ -149,8 +153,10 @@ def bare_rate(
     horizon = max(1, steps // (DOMAINS * ENVS))
     loops = []
     for _ in range(DOMAINS):
-        domain = sample_domain(rng, eps_tr, 1, joints)
-        script = record_script(task, ENVS, horizon, int(rng.integers(2**31)), acting, domain)
+        domain = sample_domain(rng, eps, 1, joints)
+        script = record_script(
+            task, ENVS, horizon, int(rng.integers(2**31)), acting, domain, deterministic
+        )
         loops.append(BareLoop(script))
     loops[0].run()  # everyone warm
     exchange(np.zeros(1))

@@ -1,36 +1,52 @@
-"""A picture of a benchmark: efficiency by task, and speed by the number of peers."""
+"""A picture of a benchmark: efficiency by task, and how cost grows."""
 
 from __future__ import annotations
 
-from io import BytesIO
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from p2p.bench.measure import Measurement
 from p2p.bench.results import Results
+from p2p.envs import RandomisedEnvs
 from p2p.errors import UsageError
+from p2p.evaluation.figures import picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw(results: Results) -> bytes:
-    """Return a PNG of parts train and scaling.
+    """Return a PNG of parts train, scaling, envs and engine: what was measured of them.
 
     Raises:
-        UsageError: neither was measured, or matplotlib is not installed.
+        UsageError: none was measured, or matplotlib is not installed.
     """
-    efficiency = [m for m in results.part("train") if m.ratios]
-    scaling = [m for m in results.part("scaling") if m.unit == "steps/s"]
-    if not efficiency and not scaling:
-        raise UsageError("--plot draws parts train and scaling; neither was measured")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError("--plot needs matplotlib; pip install 'p2p[figures]'") from None
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _efficiency_bars(left, efficiency)
-    _scaling_lines(right, scaling)
-    out = BytesIO()
-    figure.savefig(out, format="png", dpi=150)
-    return out.getvalue()
+    panels: list[tuple[list[Measurement], Callable[[Any, list[Measurement]], None]]] = [
+        ([m for m in results.part("train") if m.ratios], _efficiency_bars),
+        (_speeds(results, "scaling"), partial(_scan_lines, xlabel="peers K, each with 2 envs")),
+        (_speeds(results, "envs"), partial(_scan_lines, xlabel="envs N of each of 2 peers")),
+        (results.part("engine"), _engine_lines),
+    ]
+    panels = [panel for panel in panels if panel[0]]
+    if not panels:
+        raise UsageError("--plot draws parts train, scaling, envs and engine; none was measured")
+
+    def paint(figure: Figure) -> None:
+        all_axes = np.atleast_1d(figure.subplots(-(-len(panels) // 2), min(2, len(panels))))
+        for axes, (measured, draw_panel) in zip(all_axes.flat, panels, strict=False):
+            draw_panel(axes, measured)
+            axes.spines[["top", "right"]].set_visible(False)
+        for axes in all_axes.flat[len(panels) :]:
+            axes.remove()
+
+    return picture(paint, 4.5 * min(2, len(panels)), 3.4 * -(-len(panels) // 2))
+
+
+def _speeds(results: Results, part: str) -> list[Measurement]:
+    return [m for m in results.part(part) if m.unit == "steps/s"]
 
 
 def _efficiency_bars(axes: Any, measured: list[Measurement]) -> None:
@@ -44,13 +60,33 @@ def _efficiency_bars(axes: Any, measured: list[Measurement]) -> None:
     axes.set_ylabel("training steps/s over bare mj_step")
 
 
-def _scaling_lines(axes: Any, measured: list[Measurement]) -> None:
+def _scan_lines(axes: Any, measured: list[Measurement], xlabel: str) -> None:
     for task in dict.fromkeys(m.task for m in measured):
         own = [m for m in measured if m.task == task]
-        peers = [int(m.name.removeprefix("K=")) for m in own]
-        axes.plot(peers, [m.spread.median for m in own], marker="o", label=task)
-        lows, highs = [m.spread.low for m in own], [m.spread.high for m in own]
-        axes.fill_between(peers, lows, highs, alpha=0.2)
-    axes.set(xlabel="peers K", ylabel="training steps/s", ylim=(0, None))
-    if measured:
-        axes.legend()
+        numbers = [int(m.name.partition("=")[2]) for m in own]
+        _line(axes, numbers, own, task)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(numbers, [str(number) for number in numbers])
+    axes.set(xlabel=xlabel, ylabel="training steps/s", ylim=(0, None))
+    axes.legend(frameon=False)
+
+
+def _engine_lines(axes: Any, measured: list[Measurement]) -> None:
+    tasks = dict.fromkeys(m.task for m in measured)
+    sizes = {task: RandomisedEnvs(task, 1).obs_dim for task in tasks}
+    for engine in dict.fromkeys(m.name for m in measured):
+        own = sorted((m for m in measured if m.name == engine), key=lambda m: sizes[m.task])
+        _line(axes, [sizes[m.task] for m in own], own, engine)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(sorted(set(sizes.values())), [str(n) for n in sorted(set(sizes.values()))])
+    axes.minorticks_off()
+    axes.set(xlabel="numbers in an observation", ylabel="minibatch step (us)")
+    axes.legend(frameon=False)
+
+
+def _line(axes: Any, at: list[int], measured: list[Measurement], label: str) -> None:
+    """Draw medians over `at`, with a band from least to largest."""
+    axes.plot(at, [m.spread.median for m in measured], marker="o", label=label)
+    lows, highs = [m.spread.low for m in measured], [m.spread.high for m in measured]
+    axes.fill_between(at, lows, highs, alpha=0.2)

@@ -48,7 +48,7 @@ def _measure(settings: Settings, folder: Path, report: Report) -> Iterator[Measu
             yield from measure_exchange(settings, report)
             continue
         tasks = settings.tasks
-        if part in ("scaling", "methods"):  # the smallest and the largest tell enough
+        if part in ("scaling", "envs", "methods"):  # the smallest and the largest tell enough
             tasks = tuple(dict.fromkeys((tasks[0], tasks[-1])))
         for task in tasks:
             yield from _measure_task(part, settings, task, folder, report)
@@ -73,7 +73,11 @@ def _measure_task(
         from p2p.bench.methods import measure_methods
 
         return measure_methods(settings, task, folder, report)
-    from p2p.bench.training import measure_scaling, measure_training
+    if part == "evaluate":
+        from p2p.bench.evaluating import measure_evaluation
 
-    measure = measure_training if part == "train" else measure_scaling
+        return measure_evaluation(settings, task, folder, report)
+    from p2p.bench.training import measure_envs, measure_scaling, measure_training
+
+    measure = {"train": measure_training, "scaling": measure_scaling, "envs": measure_envs}[part]
     return measure(settings, task, folder, report)

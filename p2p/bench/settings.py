@@ -16,6 +16,8 @@ PARTS = {  # in this order; name: what it measures
     "exchange": "one exchange between peers, beyond their own work",
     "train": "p2p train end to end, beside bare mj_step on as many cores",
     "scaling": "p2p train by the number of peers",
+    "envs": "p2p train by the number of envs that a peer steps",
+    "evaluate": "p2p eval on all cores, beside bare mj_step on them",
     "methods": "p2p train by the method and its sync, and what DnC's distillation costs",
     "against": "p2p train beside other trainers",
 }
@@ -30,16 +32,19 @@ class Settings:
     Args:
         parts, tasks, against: what; `against` holds names of `RIVALS`.
         rounds: times that each is measured, in turns.
-        runs: by task, a run whose policy acts in part physics; else actions are random.
+        runs: by task, a policy that acts in parts physics and evaluate; else actions are random,
+            and a policy that was trained for a moment.
         physics_steps: env steps of one measurement of physics, per core.
         engine_steps: minibatch steps of one measurement.
         exchange_turns: exchanges of one measurement.
         exchange_work: CPU seconds that each peer works between two.
         iterations: of training, timed; one more before them is not.
         num_peers: K, in part scaling.
+        envs_per_peer: N, in part envs.
+        eval_domains: of one measurement of part evaluate, an episode in each.
     """
 
-    parts: tuple[str, ...] = tuple(part for part in PARTS if part != "against")
+    parts: tuple[str, ...] = tuple(part for part in PARTS if part not in ("methods", "against"))
     tasks: tuple[str, ...] = TASKS
     against: tuple[str, ...] = ()
     rounds: int = 5
@@ -50,6 +55,8 @@ class Settings:
     exchange_work: float = 300e-6
     iterations: int = 8
     num_peers: tuple[int, ...] = (1, 2, 4, 8)
+    envs_per_peer: tuple[int, ...] = (1, 2, 4, 8, 16)
+    eval_domains: int = 192
 
     def __post_init__(self) -> None:
         _check("part", self.parts, PARTS)
@@ -64,7 +71,7 @@ class Settings:
         """Return a version that only shows that everything works; its numbers say nothing."""
         return replace(
             self, physics_steps=256, engine_steps=8, exchange_turns=50, iterations=1,
-            num_peers=self.num_peers[:2],
+            num_peers=self.num_peers[:2], envs_per_peer=self.envs_per_peer[:2], eval_domains=4,
         )  # fmt: skip
 
 

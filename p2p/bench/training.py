@@ -139,10 +139,15 @@ def _private(pid: int) -> float:
     return total / 1024
 
 
-def bare_on_cores(num: int, task: str, steps: int, seed: int, policy: Path) -> float:
-    """Return steps/s of the bare loop in `num` processes at once."""
-    eps_tr = build_config().eps_tr
-    return sum(run_together(bare_rate, [(task, steps, seed, policy, eps_tr)] * num))
+def bare_on_cores(
+    num: int, task: str, steps: int, seed: int, policy: Path,
+    eps: float | None = None, deterministic: bool = False,
+) -> float:  # fmt: skip
+    """Return steps/s of the bare loop in `num` processes at once; `eps` as in training if None."""
+    strength = build_config().eps_tr if eps is None else eps
+    return sum(
+        run_together(bare_rate, [(task, steps, seed, policy, strength, deterministic)] * num)
+    )
 
 
 def measure_training(
@@ -176,7 +181,7 @@ def measure_training(
     return [*found, Measurement("train", task, name, "s", startup, tuple(startups))]
 
 
-COLUMNS = {  # of part scaling: unit and what is included, by field of `Trained`
+COLUMNS = {  # of parts scaling and envs: unit and what is included, by field of `Trained`
     "steps_per_second": ("steps/s", TRAINED),
     "waiting": ("share", "of the peers' time, spent waiting for one another; mean over peers"),
     "private": (
@@ -190,28 +195,54 @@ def measure_scaling(
     settings: Settings, task: str, folder: Path, report: Report
 ) -> list[Measurement]:
     """Return speed, waiting, memory and start-up by K; the ratio is to K=2, else to the first."""
-    trained: dict[int, list[Trained]] = {K: [] for K in settings.num_peers}
 
-    def measure(K: int) -> Callable[[], float]:
+    def train(K: int, seed: int) -> Trained:
+        return train_once(task, folder, settings.iterations, K, seed)
+
+    return _scan("scaling", task, "K", settings.num_peers, train, settings.rounds, report)
+
+
+def measure_envs(settings: Settings, task: str, folder: Path, report: Report) -> list[Measurement]:
+    """Return speed, waiting, memory and start-up by the envs of each of two peers."""
+
+    def train(N: int, seed: int) -> Trained:
+        flags = ("--method", "p2pdrl", "--envs-per-peer", str(N))
+        return train_once(task, folder, settings.iterations, 2, seed, flags)
+
+    return _scan("envs", task, "N", settings.envs_per_peer, train, settings.rounds, report)
+
+
+def _scan(
+    part: str, task: str, symbol: str, numbers: Sequence[int],
+    train: Callable[[int, int], Trained], rounds: int, report: Report,
+) -> list[Measurement]:  # fmt: skip
+    """Train with each of `numbers` in turns; the ratio of speeds is to 2, else to the first.
+
+    Args:
+        train: of a number and a seed.
+    """
+    trained: dict[int, list[Trained]] = {number: [] for number in numbers}
+
+    def measure(number: int) -> Callable[[], float]:
         def run() -> float:
-            seed = len(trained[K])
-            trained[K].append(train_once(task, folder, settings.iterations, K, seed))
-            return trained[K][-1].steps_per_second
+            trained[number].append(train(number, len(trained[number])))
+            return trained[number][-1].steps_per_second
 
         return run
 
     alternate(
-        [measure(K) for K in trained], settings.rounds,
-        lambda turn: report(f"scaling {task}: round {turn + 1} of {settings.rounds}"),
+        [measure(number) for number in trained], rounds,
+        lambda turn: report(f"{part} {task}: round {turn + 1} of {rounds}"),
     )  # fmt: skip
-    base, out = 2 if 2 in trained else settings.num_peers[0], []
+    base, out = 2 if 2 in trained else numbers[0], []
     for column, (unit, includes) in COLUMNS.items():
-        by_peers = {
-            K: Measurement(
-                "scaling", task, f"K={K}", unit, includes, tuple(getattr(t, column) for t in runs)
+        by_number = {
+            number: Measurement(
+                part, task, f"{symbol}={number}", unit, includes,
+                tuple(getattr(t, column) for t in runs),
             )
-            for K, runs in trained.items()
-        }
+            for number, runs in trained.items()
+        }  # fmt: skip
         relative = column == "steps_per_second"
-        out += [m.over(by_peers[base]) if relative else m for m in by_peers.values()]
+        out += [m.over(by_number[base]) if relative else m for m in by_number.values()]
     return out
