@@ -14,6 +14,7 @@ from plain import trained
 from p2p.config import METHODS, TrainConfig
 from p2p.domains import Domain
 from p2p.engine import NOTHING, Penalty, build_engine
+from p2p.engine.fused import FusedEngine
 from p2p.envs import RandomisedEnvs
 from p2p.evaluation.gradient_worker import Table, ThreadExchange
 from p2p.gradients import GradientVariance, spread
@@ -136,13 +137,13 @@ def test_fresh_steps_happen_in_the_training_distribution(schedule, monkeypatch):
     """Also where training goes on with episodes and domains of its own from before."""
     (peer,) = make_peers("ppo", 1, domain_schedule=schedule, envs_per_peer=3)
     peer.iteration = 5
-    begun, collect = [], Rollout.collect
+    begun, collect = [], FusedEngine.collect
 
-    def note(rollout: Rollout, envs: RandomisedEnvs, *rest: Any) -> None:
+    def note(engine: FusedEngine, rollout: Rollout, envs: RandomisedEnvs, *rest: Any) -> None:
         begun.extend(envs.domains)
-        collect(rollout, envs, *rest)
+        collect(engine, rollout, envs, *rest)
 
-    monkeypatch.setattr(Rollout, "collect", note)
+    monkeypatch.setattr(FusedEngine, "collect", note)
     batch = peer.fresh_batch(100)
     assert len(batch.obs) == 102  # the next multiple of three envs
     assert Domain() not in begun
