@@ -20,8 +20,8 @@ from p2p.errors import BadArtefact, UsageError
 from p2p.figures import FIGURES, draw, load_data
 from p2p.figures.lines import band, on_common_steps, seeds_text
 from p2p.figures.plots import cohort_size, sweep
-from p2p.figures.style import METHODS
 from p2p.figures.style import TASKS as TASK_NAMES
+from p2p.looks import METHODS, group_colours
 from p2p.study import Study, find_study, read_study
 from p2p.study.plan import run_name
 
@@ -72,6 +72,15 @@ def test_every_method_has_a_look_of_its_own_and_every_task_a_name():
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_groups_wear_their_methods_colour_and_never_anothers_while_there_are_enough():
+    """The first of a method's groups does; the second takes one that no group needs."""
+    labels = ["ppo learning_rate 0.001", "dnc", "ppo learning_rate 0.0003", "unheard of"]
+    colours = group_colours(labels)
+    assert colours[:2] == [METHODS["ppo"].colour, METHODS["dnc"].colour]
+    assert len(set(colours)) == 4
+    assert len(group_colours(labels * 3)) == 12
+
+
 def test_each_figure_is_drawn_from_its_studys_tables(tmp_path: Path, name: str) -> None:
     """And says how many seeds it stands on."""
     study = read_study(find_study(name))

@@ -8,14 +8,12 @@ import numpy as np
 
 from p2p.comparison.compare import Comparison, Summary
 from p2p.evaluation.figures import RETURN, picture
+from p2p.looks import METHODS, group_colours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = (  # Okabe and Ito's, which colour-blind people tell apart; yellow is too faint on white
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000",
-)  # fmt: skip
-LINES = ("-", "--", ":", "-.")  # once all colours are used
+LINES = ("-", "--", ":", "-.")  # in turn: groups of one method may share a colour
 
 
 def scores_and_profiles(found: Comparison) -> bytes:
@@ -49,7 +47,7 @@ def _scores(
     for n, label in enumerate(labels):
         if label not in rows:
             continue
-        row, colour = rows[label], COLOURS[n % len(COLOURS)]
+        row, colour = rows[label], group_colours(labels)[n]
         values = next(group.scores[task] for group in found.groups if group.label == label)
         axes.plot(values, [n] * len(values), "o", ms=5, mfc="none", mec=colour, alpha=0.6)
         if row.mean_ci is not None:
@@ -64,7 +62,7 @@ def _scores(
 def _profiles(axes: Any, found: Comparison, labels: list[str]) -> None:
     for label, profile in found.profiles.items():
         n = labels.index(label)
-        colour, line = COLOURS[n % len(COLOURS)], LINES[n // len(COLOURS) % len(LINES)]
+        colour, line = group_colours(labels)[n], LINES[n // len(METHODS) % len(LINES)]
         style = {"color": colour, "drawstyle": "steps-post"}
         axes.plot(profile.thresholds, profile.share, ls=line, label=label, **style)
         axes.fill_between(

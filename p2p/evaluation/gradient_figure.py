@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p.evaluation.figures import picture
+from p2p.looks import group_colours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from p2p.evaluation.gradient_variance import Curve, GradVariance
-
-COLOURS = {  # Okabe & Ito (2008), told apart by the colour-blind too
-    "p2pdrl": "#0072B2", "ppo": "#D55E00", "dppo": "#009E73", "distral": "#CC79A7",
-    "dnc": "#E69F00", "self-kl": "#56B4E9", "entropy": "#000000",
-}  # fmt: skip
 
 
 def gradient_curves(found: GradVariance) -> bytes:
@@ -35,9 +31,9 @@ def gradient_curves(found: GradVariance) -> bytes:
         panels = np.atleast_1d(figure.subplots(1, len(tasks)))
         for axes, task in zip(panels, tasks, strict=True):
             here = [curve for curve in curves if curve.task == task]
-            for n, curve in enumerate(here):
-                only = [one.method for one in here].count(curve.method) == 1
-                _gradient_curve(axes, curve, COLOURS.get(curve.method, "") if only else f"C{n}")
+            colours = group_colours([curve.label for curve in here])
+            for curve, colour in zip(here, colours, strict=True):
+                _gradient_curve(axes, curve, colour)
             axes.set(xlabel="environment steps (millions)", title=task)
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(frameon=False, fontsize="small")
@@ -49,8 +45,7 @@ def gradient_curves(found: GradVariance) -> bytes:
 def _gradient_curve(axes: Any, curve: Curve, colour: str) -> None:
     steps = np.array([point.steps for point in curve.points]) / 1e6
     mean = [point.mean["log_variance"] for point in curve.points]
-    (line,) = axes.plot(steps, mean, "o-", ms=3, lw=1.8, color=colour or None, label=curve.label)
-    colour = line.get_color()
+    axes.plot(steps, mean, "o-", ms=3, lw=1.8, color=colour, label=curve.label)
     ends = [point.ci["log_variance"] or (np.nan, np.nan) for point in curve.points]
     if not np.isnan(ends).all():
         axes.fill_between(steps, *zip(*ends, strict=True), color=colour, alpha=0.2, lw=0)

@@ -1,6 +1,6 @@
 """The paper's figures, from the results of studies: `p2p figures`.
 
-    style   a colour, dash and marker for each method, the same in every figure
+    style   sizes and names; each method's colour, dash and marker are in `p2p.looks`
     data    results and training curves, from committed tables or from run folders
     lines   curves with confidence bands
     plots   a function for each figure

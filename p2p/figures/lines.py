@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.figures.style import BAND, Look
+from p2p.figures.style import BAND
+from p2p.looks import Look
 from p2p.stats import bootstrap_interval, mean
 
 if TYPE_CHECKING:

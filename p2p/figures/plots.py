@@ -15,7 +15,8 @@ from p2p.errors import UsageError
 from p2p.evaluation.figures import picture
 from p2p.figures import lines
 from p2p.figures.data import Data, Row, command
-from p2p.figures.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, METHODS, PANEL, RC, TASKS, Look
+from p2p.figures.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, PANEL, RC, TASKS
+from p2p.looks import METHODS, Look
 from p2p.stats import bootstrap_interval, mean
 
 if TYPE_CHECKING:

@@ -1,33 +1,9 @@
-"""How everything looks: one table of methods, and the sizes of a page."""
+"""The sizes of a page, and how tasks are called on it; methods are in `p2p.looks`."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Look(NamedTuple):
-    """How a method is drawn wherever it appears.
-
-    Attributes:
-        colour: from Okabe and Ito's palette, which colour-blind people tell apart.
-        dash, marker: matplotlib's; they tell methods apart without any colour.
-    """
-
-    label: str
-    colour: str
-    dash: str | tuple[int, tuple[float, ...]]
-    marker: str
-
-
-METHODS = {
-    "p2pdrl": Look("P2PDRL", "#0072B2", "-", "o"),
-    "ppo": Look("PPO", "#D55E00", (0, (5, 1.5)), "s"),
-    "dppo": Look("Distributed PPO", "#009E73", (0, (3, 1, 1, 1)), "^"),
-    "distral": Look("Distral", "#CC79A7", (0, (1, 1)), "D"),
-    "dnc": Look("DnC", "#E69F00", (0, (6, 1, 1, 1, 1, 1)), "v"),
-    "self-kl": Look("PPO, self-KL", "#56B4E9", (0, (4, 2)), "P"),
-    "entropy": Look("PPO, entropy", "#000000", (0, (2, 2)), "X"),
-}
 TASKS = {
     "walker2d": "Walker2d",
     "ant": "Ant",
