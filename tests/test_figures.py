@@ -71,7 +71,6 @@ def test_every_method_has_a_look_of_its_own_and_every_task_a_name():
         assert len(set(part)) == len(METHODS)
 
 
-@pytest.mark.parametrize("name", FIGURES)
 def test_groups_wear_their_methods_colour_and_never_anothers_while_there_are_enough():
     """The first of a method's groups does; the second takes one that no group needs."""
     labels = ["ppo learning_rate 0.001", "dnc", "ppo learning_rate 0.0003", "unheard of"]
@@ -81,6 +80,7 @@ def test_groups_wear_their_methods_colour_and_never_anothers_while_there_are_eno
     assert len(group_colours(labels * 3)) == 12
 
 
+@pytest.mark.parametrize("name", FIGURES)
 def test_each_figure_is_drawn_from_its_studys_tables(tmp_path: Path, name: str) -> None:
     """And says how many seeds it stands on."""
     study = read_study(find_study(name))
