@@ -48,11 +48,11 @@ class Setup(NamedTuple):
 
 def setups(rival: str) -> list[Setup]:
     """Return the setups that may be a trainer's best on this machine."""
-    num = cores()
     if rival == "sb3":
-        threads = sorted({1, num})
-        return [Setup(*pair) for t in threads for pair in ((1, t), (2, t), (max(2, num), t, True))]
-    return [Setup(1, 1), Setup(4, 1)]
+        alone = [Setup(envs, 1) for envs in (1, 2, 4, 8, 16)]
+        threaded = [Setup(envs, cores()) for envs in (4, 8)]
+        return [*alone, *threaded, *(Setup(envs, 1, True) for envs in (2, 4, 8))]
+    return [Setup(envs, 1) for envs in (1, 4, 8, 16)]
 
 
 def check_installed(rivals: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from p2p.engine.kernels import Acting, act_on
 from p2p.engine.stepping import Outcome, call_c, step_env
 from p2p.envs import RandomisedEnvs, Simulators
-from p2p.jit import exact, exact_kernel
+from p2p.jit import exact, exact_kernel, specialise
 from p2p.policy import Floats
 from p2p.rollout import Clock, Rollout
 from p2p.tasks import Rules
@@ -109,6 +110,7 @@ class Collector:
 
     def __init__(self, envs: RandomisedEnvs, rollout: Rollout) -> None:
         self.envs, self.rollout = envs, rollout
+        self._play: Callable[..., int] | None = None
         rules = envs.task.rules()
         self._stage = Stage(
             envs.simulators(), rules,
@@ -127,11 +129,14 @@ class Collector:
 
     def collect(self, acting: Acting, noise: Floats, clock: Clock) -> None:
         """Do as `Rollout.collect`."""
+        noise = np.ascontiguousarray(noise, np.float32)  # compiled code does not look
         envs, rollout, spent = self.envs, self.rollout, np.zeros(2, np.int64)
         rollout.final_obs.clear()
+        if self._play is None:
+            self._play = specialise(play, acting, self._stage, noise, self._buffers, 0, spent)
         t, begun = 0, time.perf_counter()
         while t < len(noise):
-            t = play(acting, self._stage, noise, self._buffers, t, spent)
+            t = self._play(acting, self._stage, noise, self._buffers, t, spent)
             envs.settle()
             rollout.keep_final_obs(t - 1, envs)
         rollout.last_obs[:] = envs.obs
