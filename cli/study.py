@@ -128,7 +128,7 @@ def _train(plan: Plan, jobs: int | None, views: list[StudyView]) -> list[Planned
             if run.state is State.COMPLETE:  # now, so that a kill takes no table away
                 known = {r.run: r for r in results.runs if r.run not in results.untested}
                 results = collect_results(plan, known)
-                results.write(plan.out)
+                results.write(plan)
     return failed
 
 
@@ -140,7 +140,7 @@ def _tabulate(plan: Plan, views: list[StudyView], save: Path | None) -> None:
 
     results: Results = collect_results(plan)
     if results.runs:
-        results.write(plan.out)
+        results.write(plan)
     if save and results.runs:
         with disk_errors("results", save):
             save.mkdir(parents=True, exist_ok=True)

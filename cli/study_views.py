@@ -189,7 +189,7 @@ def closing(plan: Plan, results: Results) -> list[str]:
         return [*lines, "no run of this study is complete yet"]
     if results.summary:
         lines = ["", *results_table(results.summary), "", *lines]
-    lines.append(f"results  {short_path(plan.out / 'results.csv')}")
+    lines.append(f"results  {short_path(plan.table)}")
     for word, names in (("missing", results.missing), ("untested", results.untested)):
         if names:
             first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

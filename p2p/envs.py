@@ -171,6 +171,7 @@ class RandomisedEnvs:
             for env, domain in enumerate(domains):
                 self._set_own_domain(env, domain)
         self._muster()
+        self.task.observe()  # a centre of mass moves with the masses, and that is no velocity
 
     def _set_own_domain(self, env: int, domain: Domain) -> None:
         """Put one env in `domain`, with a model of its own; the others keep theirs."""
@@ -199,6 +200,8 @@ class RandomisedEnvs:
 
     def simulators(self) -> Simulators:
         """Return what compiled code needs to step the envs itself; see `settle`.
+
+        It steps all of them: none may be retired.
 
         Raises:
             P2PError: MuJoCo's library cannot be found.

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
+
+IMPORTED = re.compile(r"^\s*from p2p\.([\w.]+) import", re.MULTILINE)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,15 +23,24 @@ R = TypeVar("R")
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
+def sources() -> list[Path]:
+    """Return the files that kernels are made of: those that use this module, and their imports."""
+    top = Path(__file__).parent
+    users = [path for path in top.rglob("*.py") if b"p2p.jit" in path.read_bytes()]
+    modules = {name for path in users for name in IMPORTED.findall(path.read_text("utf-8"))}
+    places = [top.joinpath(*name.split(".")) for name in modules]
+    imports = [file for p in places for file in (p.with_suffix(".py"), p / "__init__.py")]
+    return sorted({*users, *(file for file in imports if file.is_file())})
+
+
 def cache_folder() -> Path | None:
     """Return where machine code is kept, or None if that is not writable.
 
     Under NUMBA_CACHE_DIR, else p2p in the user's cache. numba looks at the time of change of
-    the file that a kernel stands in, but not of those that it calls into: a folder named
-    after all that uses this module is never stale.
+    the file that a kernel stands in, but not of those that it takes functions, constants and
+    tuples from: a folder named after all of these is never stale.
     """
-    texts = (path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-    key = hashlib.sha256(b"".join(text for text in texts if b"p2p.jit" in text)).hexdigest()[:16]
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()[:16]
     named = os.environ.get("NUMBA_CACHE_DIR")
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
@@ -45,7 +57,7 @@ _FOLDER = cache_folder()
 
 def is_cached() -> bool:
     """Return whether kernels were compiled here before; if not, that will take some 20 s."""
-    return _FOLDER is not None and any(_FOLDER.rglob("kernels.step*.nbi"))
+    return _FOLDER is not None and any(_FOLDER.rglob("recursions.discounted_sums*.nbi"))  # the last
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

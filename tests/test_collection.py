@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from p2p.config import build_config
-from p2p.domains import sample_domain
+from p2p.domains import Domain, sample_domain
 from p2p.engine.fused import FusedEngine
 from p2p.envs import RandomisedEnvs
 from p2p.policy import Moments, Normaliser
@@ -64,6 +64,31 @@ def test_compiled_rollouts_are_the_plain_ones(task: str):
         e.length == 20 and not e.terminated for e in ends
     )  # else nothing here tested truncation
     assert task == "halfcheetah" or any(e.terminated for e in ends)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_a_new_domain_amid_an_episode_moves_no_robot(num_envs: int):
+    """Other masses have another centre, and Humanoid is paid for the speed of its own."""
+    plain, fast = Collected("humanoid", num_envs), Collected("humanoid", num_envs)
+    for strength in (1.0, 1.0):
+        for collected in (plain, fast):
+            rng, envs = np.random.default_rng(3), collected.envs
+            envs.set_domains([sample_domain(rng, strength, envs.num_links, envs.num_joints)])
+        np.testing.assert_equal(fast.collect(True), plain.collect(False))
+
+
+def test_the_reward_of_a_step_is_not_that_of_a_change_of_masses():
+    """Heavier arms shift the centre by centimetres, which a step's 15 ms would make metres a s."""
+    envs = RandomisedEnvs("humanoid", 1)
+    envs.reset(np.random.default_rng(0))
+    still = np.zeros((1, envs.action_dim), np.float32)
+    before = envs.reset(np.random.default_rng(0)).copy()
+    masses = np.ones(envs.num_links)
+    masses[-6:] = 5.0
+    envs.set_domains([Domain(mass=tuple(masses))])
+    assert (envs.obs == before).all()
+    envs.step(still)
+    assert abs(envs.reward[0] - 5.0) < 1.0
 
 
 def test_rollouts_of_both_kinds_follow_one_another():

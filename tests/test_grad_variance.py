@@ -122,6 +122,14 @@ def test_seeds_are_the_unit_however_many_peers_and_copies_there_are():
     assert (other.label, other.points[0].ci["log_variance"]) == ("dppo", None)
 
 
+def test_a_gradient_that_is_not_finite_has_no_interval_and_is_shown():
+    """As at a milestone of a run that is about to diverge."""
+    runs = (made(0, math.nan), made(1, 2.0))
+    (curve,) = GradVariance(GradVarianceConfig(), runs, 0, 0, 0.0, 0).curves
+    assert math.isnan(curve.points[0].mean["log_variance"])
+    assert curve.points[0].ci["log_variance"] is None
+
+
 def test_one_run_is_a_row_a_checkpoint_and_a_chart(run):
     pytest.importorskip("matplotlib")
     result = command(run, *FLAGS)

@@ -13,6 +13,14 @@ def test_other_engines_do_not_load_numba():
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
+def test_the_cache_is_named_after_all_that_is_compiled():
+    """Also after what kernels take constants and tuples from, which do not use numba themselves."""
+    names = {path.name for path in jit.sources()}
+    assert {"kernels.py", "stepping.py", "recursions.py"} <= names
+    assert {"tasks.py", "envs.py", "rollout.py"} <= names
+    assert "cohort.py" not in names
+
+
 def test_cache_lies_where_it_is_told_or_nowhere(tmp_path, monkeypatch):
     """A package in a read-only place on a read-only home still runs, uncached."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "named"))

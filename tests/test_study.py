@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner, Result
@@ -38,6 +38,7 @@ from p2p.study import (
     shipped_studies,
 )
 from p2p.study.curves import training_curves
+from p2p.study.results import measures
 from p2p.study.run import wait_until_free
 from p2p.study.testing import read_tests
 
@@ -184,6 +185,14 @@ def test_a_budget_takes_the_place_of_the_grids_own_values(tmp_path: Path) -> Non
         (2, 0, 2048), (2, 1, 2048), (2, 2, 2048), (4, 0, 4096), (4, 1, 4096), (4, 2, 4096),
     ]  # fmt: skip
     assert {c.total_steps for c in paper.configs[:3]} == {4096}
+
+
+def test_studies_that_share_runs_have_a_table_each(tmp_path: Path) -> None:
+    """Else the last one's would stand for all."""
+    alone = plan(tmp_path, "seed = 1")
+    sharing = plan(tmp_path, "seed = 1", head="folder = 'shared'\n" + TINY)
+    assert alone.table == tmp_path / "out" / "results.csv"
+    assert sharing.table == tmp_path / "out" / "results-tiny.csv"
 
 
 def test_runs_of_another_budget_lie_apart(tmp_path: Path) -> None:
@@ -481,6 +490,25 @@ def test_a_row_a_run_with_the_score_of_each_peer(trained: Plan) -> None:
     ]  # fmt: skip
     assert [rows[3][key] for key in ("method", "score", "score_peer1")] == ["ppo", "700.0", ""]
     assert len({row["config"] for row in rows}) == 4
+
+
+def test_what_training_came_to_is_of_its_last_tenth_or_its_last_iteration():
+    """Three iterations have no tenth; of twenty it is the last two."""
+
+    class Run:
+        def __init__(self, length: int) -> None:
+            self.length = length
+
+        def result(self) -> None: ...
+
+        def records(self) -> list[dict[str, Any]]:
+            peers = [
+                [{"entropy": float(n), "episodes": [[10.0 * n, 5]]}] for n in range(self.length)
+            ]
+            return [{"peers": peer} for peer in peers]
+
+    assert measures(cast(RunFolder, Run(3))) == {"train": [20.0], "entropy": [2.0]}
+    assert measures(cast(RunFolder, Run(20))) == {"train": [185.0], "entropy": [18.5]}
 
 
 def test_results_only_tabulates_what_is_complete_and_names_what_is_not(trained: Plan) -> None:

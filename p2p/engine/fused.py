@@ -69,9 +69,10 @@ class FusedEngine:
         return Acting(self.actor, self._sizes, room.x, room.own, *self.normaliser)
 
     def collect(self, rollout: Rollout, envs: RandomisedEnvs, noise: Array, clock: Clock) -> None:
-        if self._collector is None or self._collector.rollout is not rollout:
-            self._collector = Collector(envs, rollout)
-        self._collector.collect(self._acting(envs.num_envs), noise, clock)
+        held = self._collector
+        if held is None or held.rollout is not rollout or held.envs is not envs:
+            self._collector = held = Collector(envs, rollout)
+        held.collect(self._acting(envs.num_envs), noise, clock)
 
     def evaluate(self, obs: Array, action: Array) -> tuple[Array, Array]:
         return self.log_prob(self.actor, obs, action), self.value(obs)

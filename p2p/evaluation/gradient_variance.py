@@ -180,7 +180,8 @@ def _curve(label: str, group: Sequence[MeasuredRun]) -> Curve:
         columns = dict(zip(QUANTITIES, table.T.tolist(), strict=True))
         mean = {name: float(np.mean(column)) for name, column in columns.items()}
         intervals = {
-            name: mean_interval(columns[name]) for name in ("log_variance", "ppo_log_variance")
+            name: mean_interval(columns[name]) if np.isfinite(columns[name]).all() else None
+            for name in ("log_variance", "ppo_log_variance")
         }
         points.append(Point(steps, seeds, mean, intervals))
     first = group[0]

@@ -7,6 +7,8 @@
     eval.h5           episodes of `p2p eval` and its like, if there were any (`p2p.store.evals`)
     grad-variance.h5  of `p2p grad-variance`, if it was measured (`p2p.store.gradients`)
     surface-peer-<k>.h5, .png, .svg   a return surface, if one was measured (`p2p.store.surfaces`)
+    grad-variance.png of the same
+    evaluation.json   what a study's tests came to (`p2p.study.testing`)
     checkpoints/      the last two, `iteration-<n>.safetensors`
     milestones/       checkpoints kept for good, the start's among them, named alike
     policies/         `peer-<rank>.safetensors`

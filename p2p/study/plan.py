@@ -122,6 +122,12 @@ class Plan:
     out: Path
     runs: list[PlannedRun]
 
+    @property
+    def table(self) -> Path:
+        """Where the table of results goes; studies that share a folder have one each."""
+        shared = self.study.folder not in ("", self.study.name)
+        return self.out / (f"results-{self.study.name}.csv" if shared else "results.csv")
+
     def count(self, state: State) -> int:
         """Return how many runs are in a state."""
         return sum(run.state is state for run in self.runs)

@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import StringIO
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -95,14 +94,15 @@ class Results:
         """Return everything as JSON; numbers that are not finite become null."""
         return json.dumps(plain(asdict(self)), indent=2, allow_nan=False) + "\n"
 
-    def write(self, out: Path) -> None:
-        """Write results.csv and results.json into the study's folder.
+    def write(self, plan: Plan) -> None:
+        """Write the tables into the study's folder, as CSV and JSON.
 
         Raises:
             NoRoom: the disk is full or cannot be written.
         """
-        write_atomically(out / "results.csv", self.csv().encode(), "results")
-        write_atomically(out / "results.json", self.json().encode(), "results")
+        table = plan.table
+        write_atomically(table, self.csv().encode(), "results")
+        write_atomically(table.with_suffix(".json"), self.json().encode(), "results")
 
 
 def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
@@ -119,9 +119,8 @@ def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
     scores = result["scores"] if result else []
     found = {"score": [peer["mean"] for peer in scores]} if scores else {}
     records = run.records()
-    last = [
-        record["peers"] for record in records[-(-9 * len(records) // 10) :] if "peers" in record
-    ]
+    tenth = records[-max(1, len(records) // 10) :] if records else []
+    last = [record["peers"] for record in tenth if "peers" in record]
     by_peer = list(zip(*last, strict=True))
     returns = [[total for record in peer for total, _ in record["episodes"]] for peer in by_peer]
     if by_peer and all(returns):
