@@ -116,6 +116,7 @@ class Exchange:
         self._life, self._control = arena.life[rank], arena.control
         self._turn = 0
         self._fence = threading.Lock()
+        self._rows: dict[tuple[int, str], NDArray[Any]] = {}
 
     def __call__(self, vector: NDArray[T]) -> NDArray[Any]:
         """Show `vector` [n] to all peers and return what all show, [K, n], by rank.
@@ -138,6 +139,23 @@ class Exchange:
         with self._fence:
             shown: NDArray[Any] = copy[:, :size].view(vector.dtype)
             return shown
+
+    def with_others(self, vector: NDArray[T]) -> NDArray[T]:
+        """Show `vector` [n] to all peers and return what the others show, [K-1, n], by rank.
+
+        As `__call__`, also in how long it is valid. Rows are copied one by one into the same
+        room: numpy's indexing by a list takes 40 us for three actors, this 2.
+        """
+        shown = self(vector)
+        if len(self.others) == 1:
+            return shown[self.others[0]][None]
+        rows = self._rows.get((vector.size, vector.dtype.char))
+        if rows is None:
+            rows = np.empty((len(self.others), vector.size), vector.dtype)
+            self._rows[vector.size, vector.dtype.char] = rows
+        for row, k in zip(rows, self.others, strict=True):
+            row[:] = shown[k]
+        return rows
 
     def _wait(self) -> None:
         """Spin, giving way to other processes, until all peers have entered this turn."""

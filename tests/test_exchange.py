@@ -53,6 +53,26 @@ def test_every_peer_sees_what_every_peer_showed_this_turn(num_peers):
     assert run_all(arena, body) == [True] * num_peers
 
 
+@pytest.mark.parametrize("num_peers", [1, 2, 4])
+def test_what_the_others_show_is_all_but_the_own_row(num_peers):
+    """In their order, and as it is this turn."""
+    arena = Arena(num_peers, 64)
+
+    def body(exchange: Exchange) -> list[list[float]]:
+        seen = []
+        for turn in range(3):
+            own = np.full(2, 10.0 * turn + exchange.rank, np.float32)
+            others = exchange.with_others(own)
+            assert others.shape == (num_peers - 1, 2)
+            seen.append(others[:, 1].tolist())
+        return seen
+
+    ranks = range(num_peers)
+    assert run_all(arena, body) == [
+        [[10.0 * turn + k for k in ranks if k != rank] for turn in range(3)] for rank in ranks
+    ]
+
+
 def test_float64_travels_bit_for_bit():
     """Moments are float64; the slots are bytes, so nothing is rounded."""
     arena = Arena(2, 64)

@@ -41,7 +41,7 @@ class DnC(Method):
 
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Hold to every other peer on own states and on as many of each other's."""
-        others = self.exchange(self.engine.actor)[self.exchange.others]
+        others = self.exchange.with_others(self.engine.actor)
         states = self._foreign[:, minibatch.index].reshape(-1, self._foreign.shape[-1])
         coef = self.config.distill_coef
         return Penalty(coef, others, symmetric=True, states=states)

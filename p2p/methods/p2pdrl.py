@@ -32,7 +32,5 @@ class P2PDRL(Method):
 
     def _look(self) -> None:
         """Show the own actor, and take what the others show."""
-        shown, others = self.exchange(self.engine.actor), self.exchange.others
-        # A single row is read where it lies: it stays until this peer is in the next exchange.
-        anchors = shown[others[0]][None] if len(others) == 1 else shown[others]
-        self._penalty = Penalty(self.config.distill_coef, anchors)
+        others = self.exchange.with_others(self.engine.actor)
+        self._penalty = Penalty(self.config.distill_coef, others)
