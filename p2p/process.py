@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -32,6 +34,7 @@ def peer_main(
         signal.signal(number, signal.SIG_IGN)  # the parent decides: see Arena.ask_stop
     die_with_parent()
     torch.set_num_threads(1)
+    os.sched_setaffinity(0, cores_for(rank, config.num_peers, os.sched_getaffinity(0)))
     exchange = Exchange(arena, rank, orphaned)
     exchange.show_life(Phase.STARTING)
     try:
@@ -42,6 +45,18 @@ def peer_main(
         _last_words(pipe, Failed(None, traceback.format_exc()))
     finally:
         pipe.close()
+
+
+def cores_for(rank: int, num_peers: int, cores: Iterable[int]) -> set[int]:
+    """Return which of `cores` a peer runs on: all, or one if each gets equally many of more peers.
+
+    Four peers on two cores are moved about by the scheduler, and while three of them share one
+    core all four wait for these: 0.82 to 0.89 of the steps/s of two peers, with this 0.87 to 0.88.
+    """
+    ordered = sorted(cores)
+    if num_peers == len(ordered) or num_peers % len(ordered):
+        return set(ordered)
+    return {ordered[rank % len(ordered)]}
 
 
 def _last_words(pipe: Connection, failed: Failed) -> None:

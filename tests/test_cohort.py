@@ -18,6 +18,7 @@ import p2p
 from p2p import cohort
 from p2p.config import TrainConfig
 from p2p.errors import BadArtefact, Interrupted, PeerLost, UsageError
+from p2p.process import cores_for
 from p2p.store import RunFolder
 
 SMALL = {
@@ -61,6 +62,12 @@ def assert_same_end(one: Path, other: Path) -> None:
             for peer in record["peers"]:
                 del peer["time"]
         assert a == b
+
+
+def test_peers_share_cores_evenly_or_are_left_to_the_scheduler():
+    """Three on two cores would leave one core with two of them for good."""
+    assert [cores_for(k, 4, {3, 1}) for k in range(4)] == [{1}, {3}, {1}, {3}]
+    assert cores_for(0, 3, {3, 1}) == cores_for(0, 2, {3, 1}) == cores_for(0, 1, {3, 1}) == {1, 3}
 
 
 @pytest.mark.parametrize("upto", [None, 4], ids=["finished", "stopped"])
