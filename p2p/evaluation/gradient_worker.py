@@ -37,7 +37,7 @@ class ThreadExchange(Exchange):
         self.rank, self.num_peers = rank, len(table.rows)
         self.others = [k for k in range(self.num_peers) if k != rank]
         self.waited = 0.0
-        self._table = table
+        self._table, self._rows = table, {}
 
     def __call__(self, vector: NDArray[Any]) -> NDArray[Any]:
         """Show `vector` [n] and return what all show, [K, n], by rank."""
