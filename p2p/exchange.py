@@ -140,7 +140,7 @@ class Exchange:
             shown: NDArray[Any] = copy[:, :size].view(vector.dtype)
             return shown
 
-    def with_others(self, vector: NDArray[T]) -> NDArray[T]:
+    def with_others(self, vector: NDArray[T]) -> NDArray[Any]:
         """Show `vector` [n] to all peers and return what the others show, [K-1, n], by rank.
 
         As `__call__`, also in how long it is valid. Rows are copied one by one into the same
@@ -148,13 +148,14 @@ class Exchange:
         """
         shown = self(vector)
         if len(self.others) == 1:
-            return shown[self.others[0]][None]
+            row: NDArray[Any] = shown[self.others[0]]
+            return row[None]
         rows = self._rows.get((vector.size, vector.dtype.char))
         if rows is None:
             rows = np.empty((len(self.others), vector.size), vector.dtype)
             self._rows[vector.size, vector.dtype.char] = rows
-        for row, k in zip(rows, self.others, strict=True):
-            row[:] = shown[k]
+        for n, k in enumerate(self.others):
+            rows[n] = shown[k]
         return rows
 
     def _wait(self) -> None:

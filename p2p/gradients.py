@@ -67,8 +67,8 @@ def measuring(config: TrainConfig, steps: int = GRADIENT_STEPS) -> TrainConfig:
     Rounded up, to the same number for each of its envs.
     """
     each = -(-steps // config.envs_per_peer) * config.envs_per_peer
-    steps = {"steps_per_iteration": each * config.num_peers, "steps_per_peer": each}
-    return config.model_copy(update=steps)
+    counts = {"steps_per_iteration": each * config.num_peers, "steps_per_peer": each}
+    return config.model_copy(update=counts)
 
 
 def measure(
