@@ -14,7 +14,8 @@ import click
 
 from p2p.errors import NoRoom, UsageError
 
-from .train import FILE, FOLDER, _can_redraw
+from .terminal import can_redraw
+from .train import FILE, FOLDER
 
 if TYPE_CHECKING:
     from p2p.bench import Results, Settings
@@ -138,7 +139,7 @@ def _measure(settings: Settings) -> Results:
 @contextmanager
 def _progress() -> Iterator[Report]:
     """Yield what is to be told of progress: a spinner on stderr, or lines."""
-    if not _can_redraw(sys.stderr):
+    if not can_redraw(sys.stderr):
         yield lambda text: print(text, file=sys.stderr, flush=True)
         return
     from rich.console import Console

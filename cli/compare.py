@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.errors import NoRoom, UsageError
+from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .eval import UNLIMITED, how_far
+from .analysis import FILE, how_far, naming, output_options, progress, show
 from .options import setting_option, with_flags
-from .progress import print_lines, progress
-from .train import _can_redraw
+from .terminal import columns
 
 if TYPE_CHECKING:
     from p2p.comparison.compare import Comparison
 
 OF_EVALUATION = ("domains", "domain_seed", "episodes", "sampled")
-FILE = click.Path(dir_okay=False, path_type=Path)
 EXAMPLES = """\b
 Examples:
   p2p compare runs/studies/fig4/*/                  final scores
@@ -52,8 +47,7 @@ def _options() -> list[click.Parameter]:
 )
 @click.option("--figure", type=FILE, metavar="FILE.png", help="Draw scores and profiles.")
 @click.option("--out", type=FILE, metavar="FILE.h5", help="Keep all of it in this HDF5 file.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")
+@output_options
 @click.pass_context
 def compare(
     ctx: click.Context,
@@ -84,18 +78,9 @@ def compare(
     except UsageError as error:
         raise UsageError(with_flags(str(error), EvalConfig)) from None
     written = _write(found, figure, out)
-    if as_json:
-        from .plain import _finite
-
-        print(json.dumps({**_finite(found.to_dict()), **written}, allow_nan=False))
-        return
     from .compare_tables import report as tables
 
-    redraw = not plain and _can_redraw(sys.stdout)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-    print_lines(tables(found, width), styled=redraw)
-    for kind, path in written.items():
-        print(f"{kind}: {path}")
+    show(found, lambda: tables(found, columns()), written, as_json=as_json, plain=plain)
 
 
 def _strength(ctx: click.Context, eps_te: str | None) -> float | None:
@@ -132,10 +117,7 @@ def _write(found: Comparison, figure: Path | None, out: Path | None) -> dict[str
     ):
         if path is None:
             continue
-        try:
+        with naming(kind):
             write_atomically(path, encode(found), kind)
-        except NoRoom as error:
-            reason = str(error).partition(";")[0]
-            raise NoRoom(f"{reason}; name another with --{kind}") from None
         written[kind] = str(path)
     return written

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.errors import NoRoom, UsageError
+from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .formats import count, counted
+from .analysis import (
+    FILE,
+    how_far,
+    naming,
+    output_options,
+    progress,
+    show,
+    work_options,
+    write_figure,
+)
 from .options import setting_option, with_flags
-from .progress import print_lines, progress
-from .train import _can_redraw
+from .terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.evaluation.evaluate import Evaluation, Progress
+    from p2p.evaluation.evaluate import Evaluation
     from p2p.evaluation.performance import EvaluatedRun
 
 AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN"}
-UNLIMITED = 10_000  # columns of a file or pipe
 EXAMPLES = """\b
 Examples:
   p2p eval                                  the latest run, at strength 0.5
@@ -54,16 +59,14 @@ def _options() -> list[click.Parameter]:
 
 @click.command(params=_options(), epilog=EXAMPLES)
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
-@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: one a core].")
-@click.option("--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing.")
+@work_options
 @click.option(
     "--figure",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE.png",
     help="Picture of --grid or --by-factor [default: in the run folder].",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")
+@output_options
 def eval(
     runs: tuple[Path, ...],
     workers: int | None,
@@ -99,18 +102,12 @@ def eval(
     except UsageError as error:
         raise UsageError(with_flags(str(error), EvalConfig)) from None
     pictures = _draw(found, figure, save=not no_save)
-    if as_json:
-        from .plain import _finite
+    from .eval_tables import report as tables
 
-        print(json.dumps({**_finite(found.to_dict()), "figures": pictures}, allow_nan=False))
-    else:
-        from .eval_tables import report as tables
-
-        redraw = not plain and _can_redraw(sys.stdout)
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-        print_lines(tables(found, width), styled=redraw)
-        for picture in pictures:
-            print(f"figure: {picture}")
+    show(
+        found, lambda: tables(found, columns()), {"figures": pictures},
+        as_json=as_json, plain=plain,
+    )  # fmt: skip
 
 
 def _check(
@@ -125,12 +122,6 @@ def _check(
         raise UsageError(f"--figure names one picture, and there are {len(runs)} runs")
 
 
-def how_far(now: Progress) -> str:
-    """Return how far an evaluation is, in words."""
-    rate = count(now.steps / now.seconds)
-    return f"{now.episodes:,} of {counted(now.total, 'episode')}  {rate} steps/s"
-
-
 def _draw(found: Evaluation, figure: Path | None, *, save: bool) -> list[str]:
     """Draw what can be drawn, and return the pictures' paths.
 
@@ -141,7 +132,6 @@ def _draw(found: Evaluation, figure: Path | None, *, save: bool) -> list[str]:
     if not (found.config.grid or found.config.by_factor) or not (figure or save):
         return []
     from p2p.evaluation import figures
-    from p2p.store import write_atomically
 
     name = "-".join(found.config.grid) if found.config.grid else "by-factor"
     draw: Callable[[EvaluatedRun], bytes] = (
@@ -152,14 +142,8 @@ def _draw(found: Evaluation, figure: Path | None, *, save: bool) -> list[str]:
         path = figure or Path(run.path) / f"eval-{name}.png"
         if figure is None and not Path(run.path).is_dir():
             continue
-        try:
-            write_atomically(path, draw(run), "figure")
-        except UsageError as missing:
-            if figure is not None:
-                raise
-            click.echo(f"note: {missing}", err=True)
-            break
-        except NoRoom as error:
-            raise NoRoom(f"{str(error).partition(';')[0]}; name another with --figure") from None
+        with naming("figure"):
+            if not write_figure(path, partial(draw, run), asked=figure is not None):
+                break
         pictures.append(str(path))
     return pictures

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.errors import NoRoom, UsageError
+from p2p.errors import UsageError
 from p2p.evaluation.config import GradVarianceConfig
 
+from .analysis import (
+    FILE,
+    naming,
+    output_options,
+    progress,
+    show,
+    work_options,
+    write_figure,
+)
 from .formats import counted
 from .options import setting_option, with_flags
-from .progress import print_lines, progress
-from .train import _can_redraw, say_if_compiling
+from .terminal import can_redraw, columns
+from .train import say_if_compiling
 
 if TYPE_CHECKING:
     from p2p.evaluation.gradient_variance import GradVariance, Progress
@@ -36,16 +43,14 @@ Examples:
     epilog=EXAMPLES,
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
-@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: one a core].")
-@click.option("--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing.")
+@work_options
 @click.option(
     "--figure",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE.png",
     help="Picture [default: in the run folder, if there is one RUN].",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")
+@output_options
 def grad_variance(
     runs: tuple[Path, ...],
     workers: int | None,
@@ -74,18 +79,13 @@ def grad_variance(
     except UsageError as error:
         raise UsageError(with_flags(str(error), GradVarianceConfig)) from None
     picture = _draw(found, figure, save=not no_save)
-    if as_json:
-        from .plain import _finite
-
-        print(json.dumps({**_finite(found.to_dict()), "figure": picture}, allow_nan=False))
-        return
     from .grad_variance_tables import report as tables
 
-    redraw = not plain and _can_redraw(sys.stdout)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNSEEN
-    print_lines(tables(found, width, braille=redraw), styled=redraw)
-    if picture is not None:
-        print(f"figure: {picture}")
+    braille = can_redraw(sys.stdout) and not plain
+    show(
+        found, lambda: tables(found, columns(UNSEEN), braille=braille), {"figure": picture},
+        as_json=as_json, plain=plain,
+    )  # fmt: skip
 
 
 def _at(now: Progress) -> str:
@@ -100,18 +100,10 @@ def _draw(found: GradVariance, figure: Path | None, *, save: bool) -> str | None
         NoRoom: it cannot be written.
     """
     from p2p.evaluation.gradient_figure import gradient_curves
-    from p2p.store import write_atomically
 
     if figure is None and (not save or len(found.runs) > 1):
         return None
     path = figure or Path(found.runs[0].path) / "grad-variance.png"
-    try:
-        write_atomically(path, gradient_curves(found), "figure")
-    except UsageError as missing:
-        if figure is not None:
-            raise
-        click.echo(f"note: {missing}", err=True)
-        return None
-    except NoRoom as error:
-        raise NoRoom(f"{str(error).partition(';')[0]}; name another with --figure") from None
-    return str(path)
+    with naming("figure"):
+        drawn = write_figure(path, lambda: gradient_curves(found), asked=figure is not None)
+    return str(path) if drawn else None

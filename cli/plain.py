@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from .formats import compact, count, duration
+from .formats import compact, count, duration, finite
 from .history import History
 from .summary import short_path, summary, what_runs
 
@@ -119,7 +118,7 @@ class JsonLines:
         )
 
     def _print(self, name: str, **fields: Any) -> None:
-        line = json.dumps(_finite({"event": name, **fields}), allow_nan=False)
+        line = json.dumps(finite({"event": name, **fields}), allow_nan=False)
         print(line, file=self._stream, flush=True)
 
 
@@ -140,14 +139,3 @@ def _row(history: History) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     return "  ".join(text.rjust(width) for text, width in zip(cells, COLUMNS.values(), strict=True))
-
-
-def _finite(value: Any) -> Any:
-    """Replace what JSON has no number for."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -13,7 +13,8 @@ from click.shell_completion import CompletionItem
 
 from p2p.errors import Interrupted, P2PError, UsageError
 
-from .train import FOLDER, _can_redraw
+from .terminal import can_redraw
+from .train import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -159,6 +160,6 @@ def _views(
     stream = sys.stderr if as_json or markdown else sys.stdout
     views: list[StudyView] = [JsonLines(sys.stdout)] if as_json else []
     views += [Markdown(sys.stdout)] if markdown else []
-    if plain or not _can_redraw(stream) or (stream is sys.stderr and sys.stdout.isatty()):
+    if plain or not can_redraw(stream) or (stream is sys.stderr and sys.stdout.isatty()):
         return [*views, PlainLines(stream, plan, jobs)]
     return [*views, LiveTable(stream, plan, jobs)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +11,9 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import SurfaceConfig
 
-from .eval import UNLIMITED, how_far
+from .analysis import how_far, output_options, progress, show, work_options, write_figure
 from .options import setting_option, with_flags
-from .progress import print_lines, progress
-from .train import _can_redraw
+from .terminal import columns
 
 if TYPE_CHECKING:
     from p2p.evaluation.surface import Surface
@@ -35,10 +32,8 @@ Examples:
     epilog=EXAMPLES,
 )
 @click.argument("run", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
-@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: one a core].")
-@click.option("--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")
+@work_options
+@output_options
 def surface(
     run: Path | None,
     workers: int | None,
@@ -69,18 +64,12 @@ def surface(
     except UsageError as error:
         raise UsageError(with_flags(str(error), SurfaceConfig)) from None
     pictures = [] if no_save else _draw(found)
-    if as_json:
-        from .plain import _finite
-
-        print(json.dumps({**_finite(found.to_dict()), "figures": pictures}, allow_nan=False))
-        return
     from .surface_tables import report as tables
 
-    redraw = not plain and _can_redraw(sys.stdout)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-    print_lines(tables(found, width), styled=redraw)
-    for picture in pictures:
-        print(f"figure: {picture}")
+    show(
+        found, lambda: tables(found, columns()), {"figures": pictures},
+        as_json=as_json, plain=plain,
+    )  # fmt: skip
 
 
 def _draw(found: Surface) -> list[str]:
@@ -91,15 +80,11 @@ def _draw(found: Surface) -> list[str]:
     """
     from p2p.evaluation.surface import surface_path
     from p2p.evaluation.surface_figure import surface_figure
-    from p2p.store import write_atomically
 
     pictures = []
     for suffix in PICTURES:
         path = surface_path(found.path, found.config.peer, suffix)
-        try:
-            write_atomically(path, surface_figure(found, suffix), "figure")
-        except UsageError as missing:
-            click.echo(f"note: {missing}", err=True)
+        if not write_figure(path, partial(surface_figure, found, suffix), asked=False):
             break
         pictures.append(str(path))
     return pictures

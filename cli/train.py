@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import click
 from click.core import ParameterSource
@@ -17,6 +16,7 @@ from p2p.errors import Interrupted, NoRoom, P2PError, UsageError
 
 from .formats import counted
 from .options import SettingsCommand, configure, given_on_command_line, setting_options
+from .terminal import can_redraw
 
 if TYPE_CHECKING:
     from p2p.cohort import Checkpointed, Event, Finished, Iterated, Started
@@ -115,17 +115,11 @@ def _views(label: str, *, as_json: bool, plain: bool) -> list[View]:
 
     stream = sys.stderr if as_json else sys.stdout
     views: list[View] = [JsonLines(sys.stdout)] if as_json else []
-    if plain or not _can_redraw(stream) or (as_json and sys.stdout.isatty()):
+    if plain or not can_redraw(stream) or (as_json and sys.stdout.isatty()):
         return [*views, PlainLines(stream)]
     from .console import LiveView
 
     return [*views, LiveView(stream, label)]
-
-
-def _can_redraw(stream: TextIO) -> bool:
-    """Tell whether the stream is a terminal that moves its cursor and knows bar glyphs."""
-    utf8 = (stream.encoding or "").lower().startswith("utf")
-    return stream.isatty() and utf8 and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:

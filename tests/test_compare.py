@@ -16,7 +16,7 @@ from made import make_run
 from p2p import stats
 from p2p.cli import main
 from p2p.cli.compare_tables import report
-from p2p.cli.eval import UNLIMITED
+from p2p.cli.terminal import UNLIMITED
 from p2p.comparison.compare import Comparison, compare, compare_scores
 from p2p.comparison.runs import ScoredRun
 from p2p.errors import UsageError

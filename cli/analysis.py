@@ -1,0 +1,172 @@
+"""What the commands that look at finished runs share: options, progress, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
+
+from p2p.errors import NoRoom, UsageError
+
+from .formats import count, counted, duration, finite
+from .terminal import can_redraw
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+BETWEEN_LINES = 30.0  # s, where there is no progress bar
+FILE = click.Path(dir_okay=False, path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def output_options(command: Command) -> Command:
+    """Add --json and --plain."""
+    command = click.option("--plain", is_flag=True, help="Plain text, on a terminal too.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(
+        command
+    )
+
+
+def work_options(command: Command) -> Command:
+    """Add --workers and --no-save."""
+    command = click.option(
+        "--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing."
+    )(command)
+    return click.option(
+        "--workers", type=click.IntRange(min=1), help="Processes [default: one a core]."
+    )(command)
+
+
+class Progress(Protocol):
+    """What is told of progress, beside what `at` makes of it."""
+
+    @property
+    def share(self) -> float: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+
+
+@contextmanager
+def progress(
+    label: str, at: Callable[[Any], str], *, plain: bool
+) -> Iterator[Callable[[Progress], None]]:
+    """Yield what is to be told of progress: a bar on stderr, or a line now and then.
+
+    Args:
+        label: what is being done.
+        at: says in words how far it is.
+        plain: no bar, on a terminal too.
+    """
+    if plain or not can_redraw(sys.stderr):
+        yield _Lines(at)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+    from rich.progress import TimeRemainingColumn as Left
+
+    columns = (
+        TextColumn(label), BarColumn(complete_style="green", finished_style="green"),
+        TextColumn("{task.percentage:3.0f}%  {task.fields[at]}"), Left(compact=True),
+        TextColumn("left"),
+    )  # fmt: skip
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, at="")
+        yield lambda now: bar.update(task, completed=now.share, at=at(now))
+
+
+class _Lines:
+    """A line on stderr every half a minute."""
+
+    def __init__(self, at: Callable[[Any], str]) -> None:
+        self._at, self._last = at, time.monotonic()
+
+    def __call__(self, now: Progress) -> None:
+        if time.monotonic() - self._last < BETWEEN_LINES:
+            return
+        self._last = time.monotonic()
+        left = now.seconds * (1 / now.share - 1) if now.share else None
+        print(f"{self._at(now)}, {duration(left)} left", file=sys.stderr, flush=True)
+
+
+class Found(Protocol):
+    """What an analysis found."""
+
+    def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
+
+
+def show(
+    found: Found,
+    tables: Callable[[], list[Text]],
+    files: Mapping[str, str | Sequence[str] | None],
+    *,
+    as_json: bool,
+    plain: bool,
+) -> None:
+    """Print what was found: one JSON object, or its tables and where its files lie.
+
+    Args:
+        tables: asked for only if they are shown.
+        files: path or paths that were written, by their name in the JSON.
+        plain: no styles, on a terminal too.
+    """
+    if as_json:
+        print(json.dumps({**finite(found.to_dict()), **files}, allow_nan=False))
+        return
+    print_lines(tables(), styled=can_redraw(sys.stdout) and not plain)
+    for kind, paths in files.items():
+        for path in [paths] if isinstance(paths, str) else paths or []:
+            print(f"{kind.removesuffix('s')}: {path}")
+
+
+def print_lines(lines: list[Text], *, styled: bool) -> None:
+    """Print `lines`, without their styles unless `styled`."""
+    if not styled:
+        print("\n".join(line.plain.rstrip() for line in lines))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def write_figure(path: Path, draw: Callable[[], bytes], *, asked: bool) -> bool:
+    """Write a picture; say on stderr why not if it cannot be drawn and was not `asked` for.
+
+    Raises:
+        UsageError: it was asked for, and matplotlib is not installed.
+        NoRoom: it cannot be written.
+    """
+    from p2p.store import write_atomically
+
+    try:
+        write_atomically(path, draw(), "figure")
+    except UsageError as missing:
+        if asked:
+            raise
+        click.echo(f"note: {missing}", err=True)
+        return False
+    return True
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Let a file that cannot be written be one to name another for, with this option."""
+    try:
+        yield
+    except NoRoom as error:
+        reason = str(error).partition(";")[0]
+        raise NoRoom(f"{reason}; name another with --{option}") from None
+
+
+def how_far(now: Any) -> str:
+    """Return how far an evaluation is, in words."""
+    rate = count(now.steps / now.seconds)
+    return f"{now.episodes:,} of {counted(now.total, 'episode')}  {rate} steps/s"
