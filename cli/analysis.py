@@ -14,7 +14,7 @@ import click
 
 from p2p.errors import NoRoom, UsageError
 
-from .formats import count, counted, duration, finite
+from .formats import count, counted, duration
 from .terminal import can_redraw
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ def show(
         plain: no styles, on a terminal too.
     """
     if as_json:
-        print(json.dumps({**finite(found.to_dict()), **files}, allow_nan=False))
+        from p2p.store.journal import jsonable
+
+        print(json.dumps(jsonable({**found.to_dict(), **files}), allow_nan=False))
         return
     print_lines(tables(), styled=can_redraw(sys.stdout) and not plain)
     for kind, paths in files.items():

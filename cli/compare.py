@@ -15,7 +15,7 @@ from .options import setting_option, with_flags
 from .terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.comparison.compare import Comparison
+    from p2p.comparison.results import Comparison
 
 OF_EVALUATION = ("domains", "domain_seed", "episodes", "sampled")
 EXAMPLES = """\b

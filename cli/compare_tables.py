@@ -11,7 +11,7 @@ from .eval_tables import _interval, _table
 from .formats import NOTHING, compact, counted, fixed
 
 if TYPE_CHECKING:
-    from p2p.comparison.compare import Comparison, PairTest, Summary
+    from p2p.comparison.results import Comparison, PairTest, Summary
     from p2p.stats import Profile
 
 

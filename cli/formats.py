@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any
 
 NOTHING = "-"  # a value that is not there yet, or not a number
 
@@ -46,14 +45,3 @@ def count(number: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """Return `1 peer`, `4 peers`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def finite(value: Any) -> Any:
-    """Return what is to be JSON with None for what JSON has no number for."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value

@@ -26,7 +26,8 @@ from .terminal import can_redraw, columns
 from .train import say_if_compiling
 
 if TYPE_CHECKING:
-    from p2p.evaluation.gradient_variance import GradVariance, Progress
+    from p2p.evaluation.gradient_curves import GradVariance
+    from p2p.evaluation.gradient_variance import Progress
 
 UNSEEN = 80  # columns of a file or pipe
 EXAMPLES = """\b

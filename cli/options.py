@@ -20,8 +20,9 @@ from click.shell_completion import CompletionItem
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from p2p.config import METHODS, TASKS, TrainConfig, build_config, override
+from p2p.config import TASKS, TrainConfig, build_config, override
 from p2p.errors import UsageError
+from p2p.method_facts import METHODS
 
 SHORT = {"task": "--env", "num_peers": "--peers"}
 VALUES = {"task": TASKS, "method": tuple(METHODS)}  # to complete; TrainConfig judges them

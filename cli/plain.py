@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from .formats import compact, count, duration, finite
+from .formats import compact, count, duration
 from .history import History
 from .summary import short_path, summary, what_runs
 
@@ -118,7 +118,9 @@ class JsonLines:
         )
 
     def _print(self, name: str, **fields: Any) -> None:
-        line = json.dumps(finite({"event": name, **fields}), allow_nan=False)
+        from p2p.store.journal import jsonable  # brings h5py, so not before the first line
+
+        line = json.dumps(jsonable({"event": name, **fields}), allow_nan=False)
         print(line, file=self._stream, flush=True)
 
 

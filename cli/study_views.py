@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
-from p2p.store.journal import plain
+from p2p.store.journal import jsonable
 from p2p.study import Plan, PlannedRun, Results, State, find_room, seconds_left
 
 from .formats import count, counted, duration
@@ -145,7 +145,7 @@ class JsonLines:
         self._print("results", **asdict(results))
 
     def _print(self, name: str, **fields: Any) -> None:
-        line = json.dumps(plain({"event": name, **fields}), allow_nan=False)
+        line = json.dumps(jsonable({"event": name, **fields}), allow_nan=False)
         print(line, file=self._stream, flush=True)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p import config as config_module
 from p2p import methods
-from p2p.config import MANY, MethodFacts, TrainConfig
+from p2p.config import TrainConfig
 from p2p.exchange import Arena, Exchange
+from p2p.method_facts import MANY, METHODS, MethodFacts
 from p2p.peer import Checkpoint, run_peer, slot_bytes
 
 PAGE = Path(__file__).parents[1] / "docs" / "add-a-method.md"
@@ -27,18 +27,18 @@ def mean_peer(monkeypatch):
     """The page's method, registered as the page says, until the test ends."""
     monkeypatch.setattr(methods, "METHOD_CLASSES", dict(methods.METHOD_CLASSES))
     monkeypatch.setattr("p2p.peer.METHOD_CLASSES", methods.METHOD_CLASSES)
-    before = dict(config_module.METHODS)
+    before = dict(METHODS)
     names = {
         "METHOD_CLASSES": methods.METHOD_CLASSES,
-        "METHODS": config_module.METHODS,
+        "METHODS": METHODS,
         "MethodFacts": MethodFacts,
         "MANY": MANY,
     }
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
         exec(block, names)
     yield
-    config_module.METHODS.clear()
-    config_module.METHODS.update(before)
+    METHODS.clear()
+    METHODS.update(before)
 
 
 def train_in_threads(config: TrainConfig) -> list[np.ndarray]:

@@ -21,7 +21,8 @@ from p2p import cohort, errors, launch
 from p2p.cli import main
 from p2p.cli.plain import PlainLines
 from p2p.cli.train import _show, train
-from p2p.config import METHODS, TrainConfig, build_config
+from p2p.config import TrainConfig, build_config
+from p2p.method_facts import METHODS
 
 P2P = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
 HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")

@@ -17,7 +17,8 @@ from p2p import stats
 from p2p.cli import main
 from p2p.cli.compare_tables import report
 from p2p.cli.terminal import UNLIMITED
-from p2p.comparison.compare import Comparison, compare, compare_scores
+from p2p.comparison.compare import compare, compare_scores
+from p2p.comparison.results import Comparison
 from p2p.comparison.runs import ScoredRun
 from p2p.errors import UsageError
 from p2p.evaluation.evaluate import evaluate

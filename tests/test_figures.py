@@ -14,7 +14,6 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from p2p.cli import main
-from p2p.config import METHODS as FACTS
 from p2p.config import TASKS, TrainConfig
 from p2p.errors import BadArtefact, UsageError
 from p2p.figures import FIGURES, draw, load_data
@@ -22,6 +21,7 @@ from p2p.figures.lines import band, on_common_steps, seeds_text
 from p2p.figures.plots import cohort_size, sweep
 from p2p.figures.style import TASKS as TASK_NAMES
 from p2p.looks import METHODS, group_colours
+from p2p.method_facts import METHODS as FACTS
 from p2p.study import Study, find_study, read_study
 from p2p.study.plan import run_name
 

@@ -22,7 +22,7 @@ from p2p.cli.chart import MARKERS, Series, chart
 from p2p.config import TrainConfig
 from p2p.errors import BadArtefact
 from p2p.evaluation.config import GradVarianceConfig
-from p2p.evaluation.gradient_variance import GradVariance, MeasuredRun
+from p2p.evaluation.gradient_curves import GradVariance, MeasuredRun
 from p2p.store import RunFolder
 from p2p.store.gradients import QUANTITIES
 

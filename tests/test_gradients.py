@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from plain import trained
 
-from p2p.config import METHODS, TrainConfig
+from p2p.config import TrainConfig
 from p2p.domains import Domain
 from p2p.engine import NOTHING, Penalty, build_engine
 from p2p.engine.fused import FusedEngine
 from p2p.envs import RandomisedEnvs
 from p2p.evaluation.gradient_worker import Table, ThreadExchange
 from p2p.gradients import GradientVariance, spread
+from p2p.method_facts import METHODS
 from p2p.peer import Peer
 from p2p.rng import Purpose, Streams, keyed_generator
 from p2p.rollout import Minibatch, Rollout

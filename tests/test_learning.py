@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from p2p import Domain, load_policy, train
-from p2p.config import METHODS, TASKS, TrainConfig, build_config
+from p2p.config import TASKS, TrainConfig, build_config
 from p2p.engine import initial_parameters
 from p2p.errors import UsageError
+from p2p.method_facts import METHODS
 from p2p.policy import Policy
 from p2p.score import run_episodes, summarise
 

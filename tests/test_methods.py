@@ -9,8 +9,9 @@ from plain import PlainPeer, algorithm_1, alone, trained
 from torch import Tensor, nn
 
 from p2p import cohort, losses
-from p2p.config import METHODS, TrainConfig
+from p2p.config import TrainConfig
 from p2p.engine import Adam, Penalty, build_engine
+from p2p.method_facts import METHODS
 from p2p.methods import METHOD_CLASSES
 from p2p.rollout import Batch, Minibatch
 from p2p.store.checkpoint import checkpoint_name, read

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.comparison.compare import Comparison, Summary
+from p2p.comparison.results import Comparison, Summary
 from p2p.evaluation.figures import RETURN, picture
 from p2p.looks import METHODS, group_colours
 

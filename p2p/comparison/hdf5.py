@@ -28,7 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from p2p.comparison.compare import Comparison
+from p2p.comparison.results import Comparison
 from p2p.store.versions import collect_versions
 
 FORMAT = 1

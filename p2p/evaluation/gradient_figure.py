@@ -12,7 +12,7 @@ from p2p.looks import group_colours
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from p2p.evaluation.gradient_variance import Curve, GradVariance
+    from p2p.evaluation.gradient_curves import Curve, GradVariance
 
 
 def gradient_curves(found: GradVariance) -> bytes:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from p2p.config import METHODS as FACTS
 from p2p.config import TrainConfig
 from p2p.errors import UsageError
 from p2p.evaluation.figures import picture
@@ -17,6 +16,7 @@ from p2p.figures import lines
 from p2p.figures.data import Data, Row, command
 from p2p.figures.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, PANEL, RC, TASKS
 from p2p.looks import METHODS, Look
+from p2p.method_facts import METHODS as FACTS
 from p2p.stats import bootstrap_interval, mean
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 A method is a small strategy object; the training loop (`p2p.peer`) is the same for all.
 Adding one is a file with a subclass of `Method`, and a row in `METHOD_CLASSES` and in
-`p2p.config.METHODS`.
+`p2p.method_facts.METHODS`.
 """
 
 from __future__ import annotations

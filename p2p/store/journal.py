@@ -33,7 +33,7 @@ class Journal:
         Raises:
             NoRoom: the disk is full or cannot be written; the journal is as it was.
         """
-        line = json.dumps(plain(record), separators=(",", ":"), allow_nan=False) + "\n"
+        line = json.dumps(jsonable(record), separators=(",", ":"), allow_nan=False) + "\n"
         with disk_errors("journal", self.path):
             fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -97,16 +97,16 @@ class Journal:
         )
 
 
-def plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """Return `value` as what strict JSON can hold: numpy unpacked, NaN and infinities null."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [jsonable(item) for item in value]
     return value
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from p2p.config import TrainConfig
 from p2p.store import RunFolder, write_atomically
-from p2p.store.journal import plain
+from p2p.store.journal import jsonable
 from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
 from p2p.study.testing import Tests, read_tests
@@ -92,7 +92,7 @@ class Results:
 
     def json(self) -> str:
         """Return everything as JSON; numbers that are not finite become null."""
-        return json.dumps(plain(asdict(self)), indent=2, allow_nan=False) + "\n"
+        return json.dumps(jsonable(asdict(self)), indent=2, allow_nan=False) + "\n"
 
     def write(self, plan: Plan) -> None:
         """Write the tables into the study's folder, as CSV and JSON.
