@@ -16,6 +16,7 @@ from p2p.registration import register_with_gymnasium
 
 if TYPE_CHECKING:
     from p2p.api import load_policy, train
+    from p2p.comparison.compare import compare
     from p2p.config import TrainConfig
     from p2p.domains import Domain, sample_domain
     from p2p.errors import P2PError
@@ -31,6 +32,7 @@ __all__ = [
     "Policy",
     "RunFolder",
     "TrainConfig",
+    "compare",
     "evaluate",
     "grad_variance",
     "load_policy",
@@ -47,6 +49,7 @@ _HOME = {
     "Policy": "policy",
     "RunFolder": "store",
     "TrainConfig": "config",
+    "compare": "comparison.compare",
     "evaluate": "evaluation.evaluate",
     "grad_variance": "evaluation.gradient_variance",
     "load_policy": "api",
