@@ -26,7 +26,7 @@ Examples:
   p2p bench --quick                               does all of it work here?
   p2p bench --save data/results/bench.json
   p2p bench --only physics,engine --tasks hopper --json
-  p2p bench --against sb3,cleanrl --tasks hopper,halfcheetah
+  p2p bench --against sb3,cleanrl,envpool --tasks hopper,halfcheetah
   p2p bench --from data/results/bench.json --markdown
 
 Parts: physics, engine, exchange, train, scaling, envs, evaluate; methods, if it is named; and
@@ -40,7 +40,7 @@ BUSY = 0.5  # load average a core beyond which the numbers are of another progra
 @click.option("--only", metavar="PART,...", help="Parts to measure [default: see below].")
 @click.option("--tasks", metavar="TASK,...", help="Tasks [default: all five].")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds, in turns [default: 5].")
-@click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl.")
+@click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl, envpool.")
 @click.option(
     "--run", "runs", type=FOLDER, multiple=True, metavar="RUN",
     help="Its policy acts in parts physics and evaluate, for its task.",

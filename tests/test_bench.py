@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from made import make_policy
 
-from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results, training
+from p2p.bench import PARTS, RIVALS, Measurement, Results, Settings, Spread, load_results, training
 from p2p.bench.bare import BareLoop, Script, record_script
 from p2p.bench.engines import stepping
 from p2p.bench.evaluating import measure_evaluation
@@ -28,10 +28,11 @@ from p2p.cli.bench import bench
 from p2p.cli.bench_tables import markdown, sheets
 from p2p.cli.options import given_on_command_line
 from p2p.cli.train import train
-from p2p.config import METHODS, TASKS, build_config
+from p2p.config import TASKS, build_config
 from p2p.domains import Domain
 from p2p.envs import RandomisedEnvs
 from p2p.errors import BadArtefact, UsageError
+from p2p.method_facts import METHODS
 
 ELSEWHERE = Domain(wind=3.0, friction=0.8, mass=1.3, gravity=0.9, initial_position=0.05)
 
@@ -198,6 +199,22 @@ def test_an_evaluation_is_measured_beside_the_same_policys_steps(tmp_path):
     assert not (tmp_path / "run").exists()  # no policy had to be trained
 
 
+def test_a_policy_that_is_evaluated_is_trained_first(tmp_path, monkeypatch):
+    """One iteration is not timed: as many as the note says in all."""
+    policy, timed = tmp_path / "policy.safetensors", []
+    policy.write_bytes(make_policy("hopper").to_bytes())
+
+    def train_once(task, folder, iterations):
+        timed.append(iterations)
+        return Trained(1.0, 0.0, 0.0, 1.0, (1.0,), policy)
+
+    monkeypatch.setattr("p2p.bench.evaluating.train_once", train_once)
+    settings = replace(Settings(rounds=1).quick(), eval_iterations=7)
+    ours, _ = measure_evaluation(settings, "hopper", tmp_path / "run", lambda text: None)
+    assert timed == [6]
+    assert "trained for 7 iterations" in ours.includes
+
+
 def test_envs_are_counted_for_each_peer(tmp_path, monkeypatch):
     """Speeds are compared with those of two envs; the rest of what a run shows stands beside."""
 
@@ -249,20 +266,22 @@ def test_a_process_without_peers_has_no_private_memory():
     assert private_memory(2**22 + 1) == 0.0
 
 
-@pytest.mark.parametrize("rival", ["sb3", "cleanrl"])
+@pytest.mark.parametrize("rival", RIVALS)
 def test_every_setup_of_a_rival_divides_an_iteration(rival):
     """4096 steps an iteration, whatever the number of its envs."""
     assert all(4096 % setup.num_envs == 0 for setup in setups(rival))
 
 
-def test_cleanrls_recipe_counts_the_iterations_asked_for(monkeypatch):
+@pytest.mark.parametrize("rival", ["cleanrl", "envpool"])
+def test_cleanrls_recipe_counts_the_iterations_asked_for(monkeypatch, rival):
     """One mark an iteration and one for the untimed first; a tiny batch stands in."""
+    pytest.importorskip(NEEDS[rival])
     from p2p.bench import cleanrl
     from p2p.config import build_config
 
     tiny = build_config(steps_per_iteration=128, num_epochs=1, num_minibatches=2)
     monkeypatch.setattr(cleanrl, "build_config", lambda: tiny)
-    order = {"rival": "cleanrl", "task": "hopper", "iterations": 2, "seed": 0, "num_envs": 2}
+    order = {"rival": rival, "task": "hopper", "iterations": 2, "seed": 0, "num_envs": 2}
     marks = cleanrl.train_cleanrl(order)
     assert len(marks) == 3
     assert marks == sorted(marks)

@@ -1,4 +1,4 @@
-"""What a CleanRL user runs: the recipe of `ppo_continuous_action`, with its library choices.
+"""What a CleanRL user runs: the recipe of `ppo_continuous_action`, on Gymnasium or on EnvPool.
 
 Written from its description (Huang et al. 2022, "The 37 implementation details of PPO"): one
 file of torch eager, one optimiser for both networks, one norm clip, envs in a synchronous
@@ -135,7 +135,12 @@ def train_cleanrl(order: dict[str, Any]) -> list[float]:
     config, num_envs = build_config(), order["num_envs"]
     task, seed, iterations = order["task"], order["seed"], order["iterations"] + 1
     torch.manual_seed(seed)
-    envs = _gymnasium_envs(task, num_envs, config.discount)
+    if order["rival"] == "envpool":
+        from p2p.bench.pooled import make_envs
+
+        envs = make_envs(task, num_envs, config.discount, seed, OBS_LIMIT, REWARD_LIMIT)
+    else:
+        envs = _gymnasium_envs(task, num_envs, config.discount)
     obs_dim = envs.single_observation_space.shape[0]
     action_dim = envs.single_action_space.shape[0]
     agent = Agent(obs_dim, action_dim, config.hidden_sizes)

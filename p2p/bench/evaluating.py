@@ -19,8 +19,8 @@ def measure_evaluation(
     """Return steps/s of an evaluation, with its ratio to the bare loop on as many cores."""
     num, run = cores(), settings.runs.get(task)
     report(f"evaluate {task}: training a policy")
-    policy = run or train_once(task, folder, settings.iterations).policy
-    acts = f"of {run}" if run else f"trained for {settings.iterations + 1} iterations"
+    policy = run or train_once(task, folder, settings.eval_iterations - 1).policy
+    acts = f"of {run}" if run else f"trained for {settings.eval_iterations} iterations"
     given = f"mean actions of a policy {acts}; strength {EPS_TE}"
 
     def test() -> float:

@@ -22,7 +22,7 @@ from p2p.config import build_config
 from p2p.errors import P2PError, UsageError
 from p2p.launch import ONE_THREAD
 
-NEEDS = {"sb3": "stable_baselines3", "cleanrl": "gymnasium"}
+NEEDS = {"sb3": "stable_baselines3", "cleanrl": "gymnasium", "envpool": "envpool"}
 PROGRAM = (
     "from p2p.launch import die_with_parent; die_with_parent(); "
     "from p2p.bench.rivals import main; main()"
@@ -31,6 +31,8 @@ INCLUDES = {
     "sb3": "stable-baselines3 PPO, MlpPolicy 64x64 tanh, cpu, no VecNormalize, no logging",
     "cleanrl": "the recipe of CleanRL's ppo_continuous_action in torch eager on Gymnasium's "
     "SyncVectorEnv with its normalising wrappers, no logging",
+    "envpool": "the same recipe on EnvPool, a thread of it a core, with Gymnasium's normalising "
+    "vector wrappers, no logging",
 }
 
 
@@ -52,6 +54,10 @@ def setups(rival: str) -> list[Setup]:
         alone = [Setup(envs, 1) for envs in (1, 2, 4, 8, 16)]
         threaded = [Setup(envs, cores()) for envs in (4, 8)]
         return [*alone, *threaded, *(Setup(envs, 1, True) for envs in (2, 4, 8))]
+    if rival == "envpool":
+        return [
+            Setup(envs, threads) for threads in sorted({1, cores()}) for envs in (8, 16, 32, 64)
+        ]
     return [Setup(envs, 1) for envs in (1, 4, 8, 16)]
 
 

@@ -21,7 +21,7 @@ PARTS = {  # in this order; name: what it measures
     "methods": "p2p train by the method and its sync, and what DnC's distillation costs",
     "against": "p2p train beside other trainers",
 }
-RIVALS = ("sb3", "cleanrl")
+RIVALS = ("sb3", "cleanrl", "envpool")
 TASKS = ("hopper", "walker2d", "halfcheetah", "ant", "humanoid")
 
 
@@ -41,6 +41,8 @@ class Settings:
         iterations: of training, timed; one more before them is not.
         num_peers: K, in part scaling.
         envs_per_peer: N, in part envs.
+        eval_iterations: that train the policy of part evaluate. What is tested is trained as a
+            rule; a policy that falls at once measures how fast domains are set up.
         eval_domains: of one measurement of part evaluate, an episode in each.
     """
 
@@ -56,6 +58,7 @@ class Settings:
     iterations: int = 8
     num_peers: tuple[int, ...] = (1, 2, 4, 8)
     envs_per_peer: tuple[int, ...] = (1, 2, 4, 8, 16)
+    eval_iterations: int = 98
     eval_domains: int = 192
 
     def __post_init__(self) -> None:
@@ -71,7 +74,8 @@ class Settings:
         """Return a version that only shows that everything works; its numbers say nothing."""
         return replace(
             self, physics_steps=256, engine_steps=8, exchange_turns=50, iterations=1,
-            num_peers=self.num_peers[:2], envs_per_peer=self.envs_per_peer[:2], eval_domains=4,
+            num_peers=self.num_peers[:2], envs_per_peer=self.envs_per_peer[:2],
+            eval_iterations=2, eval_domains=4,
         )  # fmt: skip
 
 
