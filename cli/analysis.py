@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 BETWEEN_LINES = 30.0  # s, where there is no progress bar
-FILE = click.Path(dir_okay=False, path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., None])
 
 

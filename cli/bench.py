@@ -14,8 +14,8 @@ import click
 
 from p2p.errors import NoRoom, UsageError
 
+from .options import FILE, FOLDER
 from .terminal import can_redraw
-from .train import FILE, FOLDER
 
 if TYPE_CHECKING:
     from p2p.bench import Results, Settings

@@ -10,8 +10,8 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .analysis import FILE, how_far, naming, output_options, progress, show
-from .options import setting_option, with_flags
+from .analysis import how_far, naming, output_options, progress, show
+from .options import FILE, setting_option, with_flags
 from .terminal import columns
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
 from .analysis import (
-    FILE,
     how_far,
     naming,
     output_options,
@@ -22,7 +21,7 @@ from .analysis import (
     work_options,
     write_figure,
 )
-from .options import setting_option, with_flags
+from .options import FILE, setting_option, with_flags
 from .terminal import columns
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from click.shell_completion import CompletionItem
 
 from p2p.errors import UsageError
 
+from .options import FOLDER
 from .study import STUDIES, _complete
-from .train import FOLDER
 
 EXAMPLES = """\b
 Examples:

@@ -12,7 +12,6 @@ from p2p.errors import UsageError
 from p2p.evaluation.config import GradVarianceConfig
 
 from .analysis import (
-    FILE,
     naming,
     output_options,
     progress,
@@ -21,7 +20,7 @@ from .analysis import (
     write_figure,
 )
 from .formats import counted
-from .options import setting_option, with_flags
+from .options import FILE, setting_option, with_flags
 from .terminal import can_redraw, columns
 from .train import say_if_compiling
 

@@ -24,6 +24,8 @@ from p2p.config import TASKS, TrainConfig, build_config, override
 from p2p.errors import UsageError
 from p2p.method_facts import METHODS
 
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 SHORT = {"task": "--env", "num_peers": "--peers"}
 VALUES = {"task": TASKS, "method": tuple(METHODS)}  # to complete; TrainConfig judges them
 SCALARS: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}

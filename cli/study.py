@@ -13,8 +13,8 @@ from click.shell_completion import CompletionItem
 
 from p2p.errors import Interrupted, P2PError, UsageError
 
+from .options import FOLDER
 from .terminal import can_redraw
-from .train import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Generator

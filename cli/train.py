@@ -15,7 +15,14 @@ from click.core import ParameterSource
 from p2p.errors import Interrupted, NoRoom, P2PError, UsageError
 
 from .formats import counted
-from .options import SettingsCommand, configure, given_on_command_line, setting_options
+from .options import (
+    FILE,
+    FOLDER,
+    SettingsCommand,
+    configure,
+    given_on_command_line,
+    setting_options,
+)
 from .terminal import can_redraw
 
 if TYPE_CHECKING:
@@ -42,8 +49,6 @@ Examples:
   p2p train --env hopper --method ppo --total-steps 3_000_000 --seed 1
   p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2_000_000
 """
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command(cls=SettingsCommand, params=setting_options(), epilog=EXAMPLES)
