@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from made import make_policy
 
 from p2p.bench import PARTS, RIVALS, Measurement, Results, Settings, Spread, load_results, training
-from p2p.bench.bare import BareLoop, Script, record_script
+from p2p.bench.bare import BareLoop, Script, record_episode, record_script
 from p2p.bench.engines import stepping
 from p2p.bench.evaluating import measure_evaluation
 from p2p.bench.exchanges import cost, work_and_exchange
@@ -32,6 +32,8 @@ from p2p.config import TASKS, build_config
 from p2p.domains import Domain
 from p2p.envs import RandomisedEnvs
 from p2p.errors import BadArtefact, UsageError
+from p2p.evaluation.evaluate import evaluate
+from p2p.evaluation.pool import episode_stream
 from p2p.method_facts import METHODS
 
 ELSEWHERE = Domain(wind=3.0, friction=0.8, mass=1.3, gravity=0.9, initial_position=0.05)
@@ -197,6 +199,25 @@ def test_an_evaluation_is_measured_beside_the_same_policys_steps(tmp_path):
     assert (ours.name, ours.baseline) == ("p2p eval", bare.name)
     assert ours.ratios == tuple(a / b for a, b in zip(ours.values, bare.values, strict=True))
     assert not (tmp_path / "run").exists()  # no policy had to be trained
+
+
+def test_the_limit_of_an_evaluation_is_of_the_same_episodes():
+    """Each has the length that `p2p eval` finds, and the same last step's physics as our envs."""
+    policy = make_policy("walker2d")
+    found = evaluate(policy, 0.5, domains=3, workers=1, save=False)
+    tested = found.runs[0].measured[0]
+    for d, (domain, start) in enumerate(zip(tested.set.domains, tested.set.starts, strict=True)):
+        script = record_episode(policy, domain, episode_stream(0, start, 0))
+        assert script.steps == tested.length[0, d, 0]
+        loop = BareLoop(script)
+        loop.run()
+        envs = RandomisedEnvs("walker2d", 1)
+        envs.set_domains([domain])
+        envs.reset(episode_stream(0, start, 0))
+        for action in script.action[:-1]:
+            envs.step(action)
+        envs.advance(script.action[-1])  # no restart
+        np.testing.assert_array_equal(loop.final, envs.state()["physics"])
 
 
 def test_a_policy_that_is_evaluated_is_trained_first(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from p2p.domains import Domain, sample_domain
 from p2p.envs import RandomisedEnvs
+from p2p.evaluation.domain_sets import DomainSet
+from p2p.evaluation.pool import episode_stream
 from p2p.exchange import Exchange
 from p2p.physics import Robot
 from p2p.policy import Floats, Policy
@@ -50,14 +53,13 @@ class Script(NamedTuple):
 
 def record_script(
     task: str, num_envs: int, horizon: int, seed: int,
-    policy: Policy | None = None, domain: Domain | None = None, deterministic: bool = False,
+    policy: Policy | None = None, domain: Domain | None = None,
 ) -> Script:  # fmt: skip
     """Act for `horizon` steps in N envs and write down what it takes to do the same again.
 
     Args:
         policy: who acts; None: uniform within the bounds.
         domain: of all envs; None: the nominal one.
-        deterministic: take the policy's mean action; else sample.
     """
     envs = RandomisedEnvs(task, num_envs)
     envs.set_domains([domain or Domain()])
@@ -69,11 +71,28 @@ def record_script(
         if policy is None:
             row[:] = rng.uniform(envs.action_low, envs.action_high, row.shape)
         else:
-            row[:] = policy.act(envs.obs, deterministic, rng=rng)
+            row[:] = policy.act(envs.obs, deterministic=False, rng=rng)
         envs.step(row)
         for env in np.flatnonzero(envs.terminated | envs.truncated):
             starts[env].append((t + 1, *_pose(envs, int(env))))
     return Script(task, envs.domains[0], seed, action, tuple(_cut(s, horizon) for s in starts))
+
+
+def record_episode(policy: Policy, domain: Domain, rng: np.random.Generator) -> Script:
+    """Act by the mean until the episode ends, and write down what it takes to do the same again.
+
+    Args:
+        rng: draws the start, as an evaluation's stream does.
+    """
+    envs = RandomisedEnvs(policy.task, 1)
+    envs.set_domains([domain])
+    envs.reset(rng)
+    start, action = _pose(envs, 0), []
+    while not envs.finished:
+        action.append(policy.act(envs.obs))
+        envs.step(action[-1])
+    episode = Episode(*start, 0, len(action))
+    return Script(policy.task, domain, 0, np.array(action), ((episode,),))
 
 
 def _pose(envs: RandomisedEnvs, env: int) -> tuple[Array, Array]:
@@ -135,9 +154,8 @@ class BareLoop:
 
 
 def bare_rate(
-    exchange: Exchange, task: str, steps: int, seed: int, policy: Path | None, eps: float,
-    deterministic: bool = False,
-) -> float:  # fmt: skip
+    exchange: Exchange, task: str, steps: int, seed: int, policy: Path | None, eps: float
+) -> float:
     """Return steps/s of the bare loop in this process, all processes starting at once.
 
     In `DOMAINS` domains drawn as training draws them, with `ENVS` episodes at a time.
@@ -145,7 +163,6 @@ def bare_rate(
     Args:
         policy: file of the policy that acts; None: random actions.
         eps: the domains' strength.
-        deterministic: take the policy's mean action; else sample.
     """
     acting = Policy.load(policy) if policy else None
     rng = np.random.default_rng((seed, exchange.rank))
@@ -154,10 +171,31 @@ def bare_rate(
     loops = []
     for _ in range(DOMAINS):
         domain = sample_domain(rng, eps, 1, joints)
-        script = record_script(
-            task, ENVS, horizon, int(rng.integers(2**31)), acting, domain, deterministic
-        )
-        loops.append(BareLoop(script))
+        seed_of_resets = int(rng.integers(2**31))
+        loops.append(BareLoop(record_script(task, ENVS, horizon, seed_of_resets, acting, domain)))
+    return _rate(loops, exchange)
+
+
+def bare_episodes(
+    exchange: Exchange, policy: Path, domains: DomainSet, seed: int
+) -> tuple[float, int]:
+    """Return steps/s of the bare loop over this process's share of an evaluation, and its steps.
+
+    The share is every n-th domain, n processes starting at once.
+
+    Args:
+        seed: the evaluation's `domain_seed`.
+    """
+    acting, loops = Policy.load(policy), []
+    mine = slice(exchange.rank, None, exchange.num_peers)
+    for domain, start in zip(domains.domains[mine], domains.starts[mine], strict=True):
+        rng = episode_stream(seed, start, 0)
+        loops.append(BareLoop(record_episode(acting, domain, rng)))
+    return _rate(loops, exchange), sum(loop.script.steps for loop in loops)
+
+
+def _rate(loops: Sequence[BareLoop], exchange: Exchange) -> float:
+    """Return steps/s of `loops`, one after the other; all processes start at once."""
     loops[0].run()  # everyone warm
     exchange(np.zeros(1))
-    return DOMAINS * ENVS * horizon / sum(loop.run() for loop in loops)
+    return sum(loop.script.steps for loop in loops) / sum(loop.run() for loop in loops)

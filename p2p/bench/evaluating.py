@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from p2p.bench.bare import DOMAINS, ENVS
+from p2p.bench.bare import bare_episodes
 from p2p.bench.measure import Candidate, Measurement, Report, compare
 from p2p.bench.settings import Settings, cores
-from p2p.bench.training import bare_on_cores, train_once
-from p2p.evaluation.evaluate import evaluate
+from p2p.bench.together import run_together
+from p2p.bench.training import train_once
+from p2p.evaluation.evaluate import Evaluation, evaluate
 
 EPS_TE = 0.5
 
@@ -22,13 +23,20 @@ def measure_evaluation(
     policy = run or train_once(task, folder, settings.eval_iterations - 1).policy
     acts = f"of {run}" if run else f"trained for {settings.eval_iterations} iterations"
     given = f"mean actions of a policy {acts}; strength {EPS_TE}"
+    tested: list[Evaluation] = []
 
     def test() -> float:
         found = evaluate(policy, EPS_TE, domains=settings.eval_domains, workers=num, save=False)
+        tested[:] = [found]
         return found.steps / found.seconds
 
     def bare() -> float:
-        return bare_on_cores(num, task, settings.physics_steps, 0, policy, EPS_TE, True)
+        """Play what was tested last."""
+        (found,) = tested
+        domains, seed = found.runs[0].measured[0].set, found.config.domain_seed
+        shares = run_together(bare_episodes, [(policy, domains, seed)] * num)
+        assert sum(steps for _, steps in shares) == found.steps
+        return sum(rate for rate, _ in shares)
 
     limit = f"bare mj_step, {num} processes"
     candidates = [
@@ -41,8 +49,8 @@ def measure_evaluation(
         Candidate(
             limit, bare,
             f"mj_step(model, data, frame_skip) and writing ctrl, nothing else, summed over {num} "
-            f"processes at once; {DOMAINS} domains, {ENVS} episodes in each at a time, resets "
-            f"included; {given}",
+            "processes at once; the same steps of the same episodes, resets included, models made "
+            f"before; {given}",
         ),
     ]  # fmt: skip
     return compare("evaluate", task, "steps/s", candidates, settings.rounds, report)

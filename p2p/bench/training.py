@@ -139,15 +139,10 @@ def _private(pid: int) -> float:
     return total / 1024
 
 
-def bare_on_cores(
-    num: int, task: str, steps: int, seed: int, policy: Path,
-    eps: float | None = None, deterministic: bool = False,
-) -> float:  # fmt: skip
-    """Return steps/s of the bare loop in `num` processes at once; `eps` as in training if None."""
-    strength = build_config().eps_tr if eps is None else eps
-    return sum(
-        run_together(bare_rate, [(task, steps, seed, policy, strength, deterministic)] * num)
-    )
+def bare_on_cores(num: int, task: str, steps: int, seed: int, policy: Path) -> float:
+    """Return steps/s of the bare loop in `num` processes at once, in training's domains."""
+    arguments = (task, steps, seed, policy, build_config().eps_tr)
+    return sum(run_together(bare_rate, [arguments] * num))
 
 
 def measure_training(

@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from p2p import launch
 from p2p.domains import Domain
 from p2p.envs import Episode
@@ -174,6 +176,17 @@ def worker_main(pipe: Connection, serve: Callable[..., None], *common: Any) -> N
         pipe.send(traceback.format_exc())
 
 
+def episode_stream(seed: int, start: int, episode: int) -> np.random.Generator:
+    """Return the random stream of an episode: of its start noise, and of sampled actions.
+
+    Not keyed by the policy: all are met by the same starts, which tells them apart sooner.
+
+    Args:
+        start: which start noise, as `DomainSet.starts` has it.
+    """
+    return keyed_generator(seed, Purpose.EVALUATE, start, episode)
+
+
 def episode_pool(work: Work, tickets: Sequence[Ticket], num_workers: int) -> Pool:
     """Return a pool that runs episodes, several at a time in each process."""
     num_workers = min(num_workers, len(tickets))
@@ -215,9 +228,7 @@ class _Worker:
         ticket: Ticket | None = self.pipe.recv()
         if ticket is None:
             return None
-        # Not keyed by the policy: all are met by the same starts, which tells them apart sooner.
-        key = (ticket.start, ticket.episode)
-        rng = keyed_generator(self.work.seed, Purpose.EVALUATE, *key)
+        rng = episode_stream(self.work.seed, ticket.start, ticket.episode)
         job = Job(self.work.policies[ticket.policy], ticket.domain, rng)
         self.numbers[id(job)] = ticket.number
         return job
