@@ -104,15 +104,16 @@ def serve(pipe: Connection, steps: int, minibatches: int) -> None:
     from p2p.evaluation.gradient_worker import measure_checkpoint
 
     while True:
-        pipe.send(Report(0, [], True))
-        ticket: Ticket | None = pipe.recv()
-        if ticket is None:
+        pipe.send(Report(0, [], 1))
+        tickets: list[Ticket] = pipe.recv()
+        if not tickets:
             return
+        (ticket,) = tickets
         found = measure_checkpoint(
             ticket.folder, ticket.milestone, steps, minibatches,
-            lambda taken: pipe.send(Report(taken, [], False)),
+            lambda taken: pipe.send(Report(taken, [], 0)),
         )  # fmt: skip
-        pipe.send(Report(0, [(ticket.number, found)], False))
+        pipe.send(Report(0, [(ticket.number, found)], 0))
 
 
 class _Trial:

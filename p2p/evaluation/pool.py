@@ -12,6 +12,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -53,11 +54,11 @@ class Work(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a process did since its last report; it waits for a ticket if it `wants` one."""
+    """What a process did since its last report; it waits for as many tickets as it `wants`."""
 
     steps: int
     ended: list[tuple[int, Any]]  # what came of it, an Episode or the like, by the ticket's number
-    wants: bool
+    wants: int
 
 
 def num_cores() -> int:
@@ -81,8 +82,8 @@ class Pool:
     """Processes that work through tickets; on leaving the block none of them is left.
 
     Args:
-        serve: what each process runs, `serve(pipe, *common)`: it sends a `Report` that wants a
-            ticket, receives one or None, and so on until there is none.
+        serve: what each process runs, `serve(pipe, *common)`: it sends a `Report` that wants
+            tickets, receives a list of as many, and so on until one is shorter: no more are left.
         tickets: each with whatever number `serve` reports it by.
         common: what all tickets have in common.
         preload: modules that the fork server imports, if it is not running yet.
@@ -122,13 +123,13 @@ class Pool:
         while pipes:
             ready = wait(list(pipes), POLL)
             if not ready:
-                yield Report(0, [], False)
+                yield Report(0, [], 0)
             for pipe in ready:
                 assert isinstance(pipe, Connection)
                 try:
                     message = pipe.recv()
                     if isinstance(message, Report) and message.wants:
-                        pipe.send(next(rest, None))
+                        pipe.send(list(islice(rest, message.wants)))
                 except (EOFError, OSError):
                     pipes.remove(pipe)
                     self._see_off(pipe)
@@ -200,34 +201,49 @@ def run_episodes(pipe: Connection, work: Work, num_envs: int) -> None:
 
 
 class _Worker:
-    """One process's end of the pipe."""
+    """One process's end of the pipe.
+
+    It asks for all its envs at once, then for one ticket whenever an episode ends, and tells of
+    ended ones with that: the process that answers takes its time from these.
+    """
 
     def __init__(self, pipe: Connection, work: Work) -> None:
         self.pipe, self.work = pipe, work
         self.numbers: dict[int, int] = {}  # of the jobs it is at, by their identity
+        self.taken: list[Ticket] = []  # and not begun
+        self.all_given = False
+        self.ended: list[tuple[int, Episode]] = []
         self.steps = 0
         self.last = time.monotonic()
 
     def run(self, num_envs: int) -> None:
         work = self.work
+        self._ask(num_envs)
         for running, ended in run_jobs(
             work.task, num_envs, self._take,
             deterministic=work.deterministic, initial_position=work.initial_position,
         ):  # fmt: skip
             self.steps += running
-            pairs = [(self.numbers.pop(id(job)), episode) for job, episode in ended]
-            if pairs or time.monotonic() - self.last > BEAT:
-                self._report(pairs)
+            self.ended += [(self.numbers.pop(id(job)), episode) for job, episode in ended]
+            if time.monotonic() - self.last > BEAT:
+                self._report()
+        self._report()
 
-    def _report(self, ended: list[tuple[int, Episode]], wants: bool = False) -> None:
-        self.pipe.send(Report(self.steps, ended, wants))
-        self.steps, self.last = 0, time.monotonic()
+    def _report(self, wants: int = 0) -> None:
+        self.pipe.send(Report(self.steps, self.ended, wants))
+        self.steps, self.ended, self.last = 0, [], time.monotonic()
+
+    def _ask(self, wants: int) -> None:
+        self._report(wants)
+        self.taken = self.pipe.recv()[::-1]
+        self.all_given = len(self.taken) < wants
 
     def _take(self) -> Job | None:
-        self._report([], wants=True)
-        ticket: Ticket | None = self.pipe.recv()
-        if ticket is None:
+        if not self.taken and not self.all_given:
+            self._ask(1)
+        if not self.taken:
             return None
+        ticket = self.taken.pop()
         rng = episode_stream(self.work.seed, ticket.start, ticket.episode)
         job = Job(self.work.policies[ticket.policy], ticket.domain, rng)
         self.numbers[id(job)] = ticket.number
