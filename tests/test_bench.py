@@ -201,6 +201,16 @@ def test_an_evaluation_is_measured_beside_the_same_policys_steps(tmp_path):
     assert not (tmp_path / "run").exists()  # no policy had to be trained
 
 
+def test_an_evaluation_of_fewer_domains_than_cores_is_measured(tmp_path, monkeypatch):
+    """On a machine with more cores the rest of them have nothing to do."""
+    monkeypatch.setattr("p2p.bench.evaluating.cores", lambda: 3)
+    policy = tmp_path / "policy.safetensors"
+    policy.write_bytes(make_policy("hopper").to_bytes())
+    few = Settings(rounds=1, runs={"hopper": policy}, eval_domains=2)
+    _, bare = measure_evaluation(few, "hopper", tmp_path / "run", lambda text: None)
+    assert bare.name == "bare mj_step, 2 processes"
+
+
 def test_the_limit_of_an_evaluation_is_of_the_same_episodes():
     """Each has the length that `p2p eval` finds, and the same last step's physics as our envs."""
     policy = make_policy("walker2d")

@@ -251,6 +251,26 @@ def test_a_domain_that_fits_no_robot_is_refused(domain: Domain, complaint: str):
         assert envs.domains == [Domain(), Domain()]
 
 
+@every_task
+def test_a_robot_of_one_tree_does_the_same_without_islands(task: str):
+    """500 steps of random torque, floor and joint limits hit: equal to the last bit."""
+    without = load_model(TASKS[task].model_file)
+    assert without.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_ISLAND
+    searching = load_model(TASKS[task].model_file)
+    searching.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
+    one, other = mujoco.MjData(without), mujoco.MjData(searching)
+    islands = 0
+    for control in np.random.default_rng(0).uniform(-1, 1, (500, without.nu)):
+        one.ctrl[:] = other.ctrl[:] = control
+        mujoco.mj_step(without, one)
+        mujoco.mj_step(searching, other)
+        islands += other.nisland
+    np.testing.assert_array_equal(one.qpos, other.qpos)
+    np.testing.assert_array_equal(one.qvel, other.qvel)
+    assert islands > 0  # there were islands to find
+    assert one.nisland == 0
+
+
 def test_loading_prints_and_writes_nothing(tmp_path: Any):
     """half_cheetah.xml is deprecated, which MuJoCo would print and log into the cwd."""
     code = "import p2p.physics as p; p.load_model('half_cheetah.xml')"

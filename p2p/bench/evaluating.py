@@ -18,7 +18,7 @@ def measure_evaluation(
     settings: Settings, task: str, folder: Path, report: Report
 ) -> list[Measurement]:
     """Return steps/s of an evaluation, with its ratio to the bare loop on as many cores."""
-    num, run = cores(), settings.runs.get(task)
+    num, run = min(cores(), settings.eval_domains), settings.runs.get(task)
     report(f"evaluate {task}: training a policy")
     policy = run or train_once(task, folder, settings.eval_iterations - 1).policy
     acts = f"of {run}" if run else f"trained for {settings.eval_iterations} iterations"
