@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from made import make_policy
 
 from p2p.bench import PARTS, RIVALS, Measurement, Results, Settings, Spread, load_results, training
-from p2p.bench.bare import BareLoop, Script, record_episode, record_script
+from p2p.bench.bare import BareLoop, Script, bare_episodes, record_episode, record_script
 from p2p.bench.engines import stepping
 from p2p.bench.evaluating import measure_evaluation
 from p2p.bench.exchanges import cost, work_and_exchange
@@ -23,6 +23,7 @@ from p2p.bench.measure import Candidate, alternate, compare
 from p2p.bench.methods import COMPARED, dnc_with_distillation, measure_methods
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play
 from p2p.bench.rivals import NEEDS, check_installed, rate, setups
+from p2p.bench.together import run_together
 from p2p.bench.training import Trained, measure_envs, private_memory, summarise
 from p2p.cli.bench import bench
 from p2p.cli.bench_tables import markdown, sheets
@@ -32,6 +33,7 @@ from p2p.config import TASKS, build_config
 from p2p.domains import Domain
 from p2p.envs import RandomisedEnvs
 from p2p.errors import BadArtefact, UsageError
+from p2p.evaluation.domain_sets import single_set
 from p2p.evaluation.evaluate import evaluate
 from p2p.evaluation.pool import episode_stream
 from p2p.method_facts import METHODS
@@ -199,6 +201,14 @@ def test_an_evaluation_is_measured_beside_the_same_policys_steps(tmp_path):
     assert (ours.name, ours.baseline) == ("p2p eval", bare.name)
     assert ours.ratios == tuple(a / b for a, b in zip(ours.values, bare.values, strict=True))
     assert not (tmp_path / "run").exists()  # no policy had to be trained
+
+
+def test_a_measuring_process_that_fails_ends_the_measurement(tmp_path):
+    """The second of two has no episode to play, while the first waits to start with it."""
+    policy = tmp_path / "policy.safetensors"
+    policy.write_bytes(make_policy("hopper").to_bytes())
+    with pytest.raises(RuntimeError, match="IndexError"):
+        run_together(bare_episodes, [(policy, single_set(Domain()), 0)] * 2)
 
 
 def test_an_evaluation_of_fewer_domains_than_cores_is_measured(tmp_path, monkeypatch):

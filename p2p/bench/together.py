@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from p2p import launch
@@ -39,7 +39,13 @@ def run_together(
                 theirs.close()
                 children.append(child)
                 pipes.append(ours)
-        return [_received(pipe) for pipe in pipes]
+        found: dict[Connection, T] = {}
+        while len(found) < len(pipes):
+            # Whoever is first: one that failed keeps the others waiting for it.
+            for pipe in wait([pipe for pipe in pipes if pipe not in found]):
+                assert isinstance(pipe, Connection)
+                found[pipe] = _received(pipe)
+        return [found[pipe] for pipe in pipes]
     finally:
         arena.abort()
         for child in children:
