@@ -95,9 +95,11 @@ def _jit(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     import numba
 
     settings: Any = numba.config
+    njit: Any = numba.njit
     before, settings.CACHE_DIR = settings.CACHE_DIR, str(_FOLDER)  # read when a cache is set up
     try:
-        jit: Any = numba.njit(error_model="numpy", **options)
-        return cast(Callable[P, R], jit(function))
+        # Nothing counts references: to count those to views took a sixth of a minibatch step.
+        # So no kernel may allocate an array, which numba then refuses to compile.
+        return cast(Callable[P, R], njit(error_model="numpy", _nrt=False, **options)(function))
     finally:
         settings.CACHE_DIR = before

@@ -147,23 +147,29 @@ def is_sound(raw: Floats, size: int) -> bool:
 
 
 @exact
-def sum_of_squares(values: Any) -> Any:
-    """Return the sum of squares of up to 128 numbers, added in numpy's order: eight sums apart."""
-    n = len(values)
-    total = values.dtype.type(0)
-    if n < 8:
-        for i in range(n):
-            total += values[i] * values[i]
-        return total
-    sums = np.zeros(8, values.dtype)
-    whole = n - n % 8
-    for start in range(0, whole, 8):
-        for k in range(8):
-            sums[k] += values[start + k] * values[start + k]
-    total = (sums[0] + sums[1] + (sums[2] + sums[3])) + (sums[4] + sums[5] + (sums[6] + sums[7]))
-    for i in range(whole, n):
-        total += values[i] * values[i]
+def add_squares(total: Any, values: Any, zero: Any) -> Any:
+    """Return `total` plus the squares of `values`, in the type of `total` and `zero`."""
+    for value in values:
+        total += (zero + value) * (zero + value)
     return total
+
+
+@exact
+def sum_of_squares(values: Any, zero: Any) -> Any:
+    """Return the sum of squares of up to 128 numbers, added in numpy's order: every eighth apart.
+
+    Args:
+        zero: of the type that they are squared and added in.
+    """
+    whole = len(values) - len(values) % 8
+    quarters = (
+        add_squares(zero, values[0:whole:8], zero) + add_squares(zero, values[1:whole:8], zero),
+        add_squares(zero, values[2:whole:8], zero) + add_squares(zero, values[3:whole:8], zero),
+        add_squares(zero, values[4:whole:8], zero) + add_squares(zero, values[5:whole:8], zero),
+        add_squares(zero, values[6:whole:8], zero) + add_squares(zero, values[7:whole:8], zero),
+    )
+    total = (quarters[0] + quarters[1]) + (quarters[2] + quarters[3])
+    return add_squares(total, values[whole:], zero)
 
 
 @exact
@@ -174,15 +180,17 @@ def costs(rules: Rules, raw: Floats, control: NDArray[np.float32], forces: Float
         forces: room for the forces as they are shown.
     """
     if rules.control_in_float64:
-        effort = sum_of_squares(control.astype(np.float64)) * rules.control_weight
+        effort = sum_of_squares(control, 0.0) * rules.control_weight
     else:
-        effort = np.float64(sum_of_squares(control) * np.float32(rules.control_weight))
+        effort = np.float64(
+            sum_of_squares(control, np.float32(0)) * np.float32(rules.control_weight)
+        )
     if rules.contact_weight == 0.0:
         return float(effort)
     first, last = rules.forces
     for column in range(first, last):
         forces[column - first] = shown(rules, raw, column)
-    contact = sum_of_squares(forces) * rules.contact_weight
+    contact = sum_of_squares(forces, 0.0) * rules.contact_weight
     contact = rules.max_contact_cost if contact > rules.max_contact_cost else contact
     return float(effort + contact)
 
