@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -21,7 +24,7 @@ from p2p.bench.evaluating import measure_evaluation
 from p2p.bench.exchanges import cost, work_and_exchange
 from p2p.bench.measure import Candidate, alternate, compare
 from p2p.bench.methods import COMPARED, dnc_with_distillation, measure_methods
-from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play
+from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play, timed
 from p2p.bench.rivals import NEEDS, check_installed, rate, setups
 from p2p.bench.together import run_together
 from p2p.bench.training import Trained, measure_envs, private_memory, summarise
@@ -152,6 +155,26 @@ def test_the_gymnasium_loop_does_the_same_physics(monkeypatch):
     np.testing.assert_array_equal(data.qpos, loop.data.qpos)
     np.testing.assert_array_equal(data.qvel, loop.data.qvel)
     made[0].close()
+
+
+def test_what_runs_with_mujoco_as_it_comes_fills_its_timers():
+    """`MjData.timer` grows within, and no longer after, whatever was raised."""
+    loop = BareLoop(record_script("hopper", 1, 20, seed=0))
+
+    def seconds() -> float:
+        return float(loop.data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration)
+
+    def run_and_fail() -> float:
+        loop.run()
+        raise KeyError
+
+    loop.run()
+    assert seconds() == 0
+    with pytest.raises(KeyError):
+        timed(run_and_fail)()
+    assert seconds() > 0
+    loop.run()  # begins with a reset
+    assert seconds() == 0
 
 
 def test_a_playback_can_be_repeated():
@@ -333,6 +356,30 @@ def test_a_rivals_failure_is_told(monkeypatch):
     monkeypatch.setattr("p2p.bench.rivals.PROGRAM", "raise SystemExit('no such thing')")
     with pytest.raises(Exception, match=r"sb3 failed on hopper \(1 envs.*no such thing"):
         rate("sb3", "hopper", setups("sb3")[0], 1)
+
+
+def test_a_rival_runs_with_mujoco_as_it_comes():
+    """Nobody but us stops its timers: a trainer's process has them on."""
+    code = """
+import mujoco
+from p2p.bench import rivals
+from p2p.physics import load_model
+
+def step(order):
+    model = load_model("hopper.xml")
+    data = mujoco.MjData(model)
+    mujoco.mj_step(model, data)
+    return [data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration]
+
+rivals.train_sb3 = step
+rivals.main()
+"""
+    order = '{"rival": "sb3", "threads": 1}'
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, order], capture_output=True, text=True, check=True
+    )
+    (duration,) = json.loads(done.stdout)
+    assert duration > 0
 
 
 def test_a_missing_rival_is_named_with_what_to_install(monkeypatch):

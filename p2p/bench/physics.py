@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import mujoco
 import numpy as np
 
 from p2p.bench.bare import BareLoop, Script, record_script
 from p2p.bench.measure import Candidate, Measurement, Report, compare
 from p2p.bench.settings import Settings
 from p2p.envs import RandomisedEnvs
+from p2p.physics import stop_timers
 from p2p.policy import Policy
 from p2p.registration import IDS
 
@@ -28,6 +30,19 @@ def play(envs: RandomisedEnvs, script: Script) -> float:
     seconds = time.perf_counter() - start
     envs.finished.clear()
     return seconds
+
+
+def timed(run: Callable[[], float]) -> Callable[[], float]:
+    """Return what runs it with MuJoCo as it comes, filling `MjData.timer`."""
+
+    def run_timed() -> float:
+        mujoco.set_mjcb_time(None)
+        try:
+            return run()
+        finally:
+            stop_timers()
+
+    return run_timed
 
 
 def gymnasium_loop(script: Script) -> Callable[[], float]:
@@ -61,23 +76,39 @@ def measure_physics(settings: Settings, task: str, report: Report) -> list[Measu
         candidates.append(
             Candidate(
                 bare, _rate(script, BareLoop(script).run),
-                f"mj_step(model, data, frame_skip) and writing ctrl, nothing else; {given}",
+                "mj_step(model, data, frame_skip) and writing ctrl, nothing else, MuJoCo's timers "
+                f"off; {given}",
             )
         )  # fmt: skip
-        candidates.append(_compared(script, N, bare, given))
+        if N > 1:
+            candidates.append(_ours(script, bare, given))
+        else:
+            candidates += _as_it_comes(script, bare, given)
     return compare("physics", task, "steps/s", candidates, settings.rounds, report)
 
 
-def _compared(script: Script, N: int, bare: str, given: str) -> Candidate:
-    """Return our envs, or Gymnasium's loop for the script of one env."""
-    if N == 1:
-        name, what = "gymnasium.make(...).step", "Gymnasium's own v5 env with its wrappers"
-        return Candidate(name, _rate(script, gymnasium_loop(script)), f"{what}; {given}", bare)
-    envs = RandomisedEnvs(script.task, N)
+def _ours(script: Script, bare: str, given: str) -> Candidate:
+    envs = RandomisedEnvs(script.task, script.action.shape[1])
     what = "physics, observation, reward, termination, auto-reset"
     return Candidate(
-        f"p2p envs, N={N}", _rate(script, lambda: play(envs, script)), f"{what}; {given}", bare
-    )
+        f"p2p envs, N={envs.num_envs}", _rate(script, lambda: play(envs, script)),
+        f"{what}; {given}", bare,
+    )  # fmt: skip
+
+
+def _as_it_comes(script: Script, bare: str, given: str) -> list[Candidate]:
+    """Return the bare loop and Gymnasium's for those who leave MuJoCo's timers on."""
+    given = f"MjData.timer filled, as MuJoCo's bindings have it; {given}"
+    return [
+        Candidate(
+            "bare mj_step, timers on", _rate(script, timed(BareLoop(script).run)),
+            f"the same, {given}", bare,
+        ),
+        Candidate(
+            "gymnasium.make(...).step", _rate(script, timed(gymnasium_loop(script))),
+            f"Gymnasium's own v5 env with its wrappers; {given}", bare,
+        ),
+    ]  # fmt: skip
 
 
 def _rate(script: Script, run: Callable[[], float]) -> Callable[[], float]:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mujoco
+
 from p2p.bench.measure import Candidate, Measurement, Report, compare
 from p2p.bench.settings import Settings, cores
 from p2p.bench.training import TRAINED, train_once
@@ -145,6 +147,7 @@ def _best_setup(
 def main() -> None:
     """Be one trainer, as the JSON argument says; print when each iteration was over."""
     order: dict[str, Any] = json.loads(sys.argv[-1])
+    mujoco.set_mjcb_time(None)  # as its users have it; our physics stops MuJoCo's timers
     import torch
 
     torch.set_num_threads(order["threads"])
