@@ -38,7 +38,8 @@ class Settings:
         engine_steps: minibatch steps of one measurement.
         exchange_turns: exchanges of one measurement.
         exchange_work: CPU seconds that each peer works between two.
-        iterations: of training, timed; one more before them is not.
+        iterations: of training, timed; one more before them is not. A run of a few would be
+            dearer than a user's: eleven milestones are kept of each, however long it is.
         num_peers: K, in part scaling.
         envs_per_peer: N, in part envs.
         eval_iterations: that train the policy of part evaluate. What is tested is trained as a
@@ -55,7 +56,7 @@ class Settings:
     engine_steps: int = 320
     exchange_turns: int = 2000
     exchange_work: float = 300e-6
-    iterations: int = 8
+    iterations: int = 40
     num_peers: tuple[int, ...] = (1, 2, 4, 8)
     envs_per_peer: tuple[int, ...] = (1, 2, 4, 8, 16)
     eval_iterations: int = 98
