@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,10 @@ BUSY = 0.5  # load average a core beyond which the numbers are of another progra
 @click.option("--only", metavar="PART,...", help="Parts to measure [default: see below].")
 @click.option("--tasks", metavar="TASK,...", help="Tasks [default: all five].")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds, in turns [default: 5].")
+@click.option(
+    "--iterations", type=click.IntRange(min=1),
+    help="Iterations of training that are timed [default: 40].",
+)  # fmt: skip
 @click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl, envpool.")
 @click.option(
     "--run", "runs", type=FOLDER, multiple=True, metavar="RUN",
@@ -62,6 +67,7 @@ def bench(
     only: str | None,
     tasks: str | None,
     rounds: int | None,
+    iterations: int | None,
     against: str | None,
     runs: tuple[Path, ...],
     quick: bool,
@@ -84,7 +90,7 @@ def bench(
         results = load_results(source)
     else:
         _check_writable(save, plot)
-        results = _measure(_settings(only, tasks, rounds, against, runs, quick))
+        results = _measure(_settings(only, tasks, rounds, iterations, against, runs, quick))
     if save:
         results.save(save)
     if plot:
@@ -103,8 +109,8 @@ def _check_writable(*files: Path | None) -> None:
 
 
 def _settings(
-    only: str | None, tasks: str | None, rounds: int | None, against: str | None,
-    runs: tuple[Path, ...], quick: bool,
+    only: str | None, tasks: str | None, rounds: int | None, iterations: int | None,
+    against: str | None, runs: tuple[Path, ...], quick: bool,
 ) -> Settings:  # fmt: skip
     """Turn options into what to measure."""
     from p2p.bench import Settings
@@ -120,7 +126,8 @@ def _settings(
     policies = {run.config.task: run.policy_path(0) for run in opened}
     wanted = rounds or (1 if quick else Settings.rounds)
     settings = Settings(parts, chosen, rivals, wanted, policies)
-    return settings.quick() if quick else settings
+    settings = settings.quick() if quick else settings
+    return replace(settings, iterations=iterations) if iterations else settings
 
 
 def _names(text: str | None) -> tuple[str, ...]:

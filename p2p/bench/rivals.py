@@ -19,7 +19,7 @@ import mujoco
 
 from p2p.bench.measure import Candidate, Measurement, Report, compare
 from p2p.bench.settings import Settings, cores
-from p2p.bench.training import TRAINED, train_once
+from p2p.bench.training import train_once, trained_for
 from p2p.config import build_config
 from p2p.errors import P2PError, UsageError
 from p2p.launch import ONE_THREAD
@@ -108,14 +108,15 @@ def measure_against(
     def train() -> float:
         return train_once(task, folder, settings.iterations, 2, next(seeds)).steps_per_second
 
-    candidates = [Candidate(ours, train, TRAINED)]
+    candidates = [Candidate(ours, train, trained_for(settings))]
     trials = []
     for rival in settings.against:
         best, tried = _best_setup(rival, task, settings, report)
         trials += tried
         includes = (
             f"{INCLUDES[rival]}; {best}, the fastest of {max(1, len(tried))} setups tried; nominal "
-            "domain; rollout and update, the first iteration and start-up not counted"
+            "domain; rollout and update, the first iteration and start-up not counted; over "
+            f"{settings.iterations} iterations"
         )
         candidates.append(Candidate(rival, _measure(rival, task, best, settings), includes, ours))
     return [*compare("against", task, "steps/s", candidates, settings.rounds, report), *trials]

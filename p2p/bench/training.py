@@ -33,6 +33,11 @@ TRAINED = (
 )
 
 
+def trained_for(settings: Settings) -> str:
+    """Return what steps/s of training include, and over how many iterations."""
+    return f"{TRAINED}; over {settings.iterations} iterations"
+
+
 class Trained(NamedTuple):
     """What one run of the command showed of itself."""
 
@@ -168,8 +173,9 @@ def measure_training(
         f"domains of its training distribution, {ENVS} episodes in each; resets included"
     )
     candidates = [
-        Candidate(f"p2p train, K={num_peers}", train, TRAINED, name), Candidate(name, bare, limit),
-    ]  # fmt: skip
+        Candidate(f"p2p train, K={num_peers}", train, trained_for(settings), name),
+        Candidate(name, bare, limit),
+    ]
     found = compare("train", task, "steps/s", candidates, settings.rounds, report)
     startup = "from the command to the first iteration's start; kernels in the cache"
     name = f"start-up, K={num_peers}"
