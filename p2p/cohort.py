@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p import launch, peer, process
+from p2p import launch, process, reports
 from p2p.config import TrainConfig, build_config, override
 from p2p.errors import BadArtefact, Diverged, Interrupted, P2PError, PeerLost, UsageError
 from p2p.exchange import Arena, Phase
+from p2p.peer import slot_bytes
 from p2p.signals import StopSignals as StopSignals
 from p2p.store import RunFolder
 from p2p.store.files import write_atomically
@@ -139,7 +140,7 @@ def check_peers(config: TrainConfig) -> None:
         )
 
 
-def join_peers(parts: Sequence[peer.Checkpoint | peer.Milestone]) -> dict[str, NDArray[Any]]:
+def join_peers(parts: Sequence[reports.Checkpoint | reports.Milestone]) -> dict[str, NDArray[Any]]:
     """Put the peers' states together, by rank, as a checkpoint names them."""
     return {
         f"peer{rank}.{name}": np.asarray(value)
@@ -148,9 +149,9 @@ def join_peers(parts: Sequence[peer.Checkpoint | peer.Milestone]) -> dict[str, N
     }
 
 
-def split_by_peer(tensors: dict[str, Any], num_peers: int) -> list[peer.State]:
+def split_by_peer(tensors: dict[str, Any], num_peers: int) -> list[reports.State]:
     """Undo the `peer<rank>.` prefixes of a checkpoint's names."""
-    states: list[peer.State] = [{} for _ in range(num_peers)]
+    states: list[reports.State] = [{} for _ in range(num_peers)]
     try:
         for name, value in tensors.items():
             rank, _, rest = name.removeprefix("peer").partition(".")
@@ -161,7 +162,7 @@ def split_by_peer(tensors: dict[str, Any], num_peers: int) -> list[peer.State]:
 
 
 def _run(
-    run: RunFolder, config: TrainConfig, states: list[peer.State] | None, done: int,
+    run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
     with run, StopSignals() as signals, Cohort(config, states) as cohort:
@@ -172,7 +173,7 @@ def _run(
 class Cohort:
     """K peer processes, their pipes and their shared memory."""
 
-    def __init__(self, config: TrainConfig, states: list[peer.State] | None) -> None:
+    def __init__(self, config: TrainConfig, states: list[reports.State] | None) -> None:
         self.config, self.states = config, states
         self.processes: list[BaseProcess] = []
         self.pipes: list[Connection] = []
@@ -180,7 +181,7 @@ class Cohort:
 
     def __enter__(self) -> Cohort:
         context = launch.prepare(self.config.engine)
-        self.arena = Arena(self.config.num_peers, peer.slot_bytes(self.config))
+        self.arena = Arena(self.config.num_peers, slot_bytes(self.config))
         with launch.without_main():
             for rank in range(self.config.num_peers):
                 ours, theirs = context.Pipe(duplex=False)
@@ -217,7 +218,7 @@ class Cohort:
                 if rank not in ended:
                     self._mourn(rank)
                 continue
-            if isinstance(message, peer.Ended | peer.Stopped | process.Failed):
+            if isinstance(message, reports.Ended | reports.Stopped | process.Failed):
                 ended.add(rank)
             yield rank, message
             self._check_life(ended)
@@ -295,7 +296,7 @@ class Ledger:
             parts[rank] = message
             if len(parts) == self.config.num_peers:
                 del self.parts[key]
-                if isinstance(message, peer.Stopped):
+                if isinstance(message, reports.Stopped):
                     stopped = True
                     self._write_h5(last=True)
                 else:
@@ -312,15 +313,15 @@ class Ledger:
     def _complete(self, parts: list[Any]) -> Event | None:
         """Write down what all peers have now reported, by rank."""
         first = parts[0]
-        if isinstance(first, peer.Iteration):
+        if isinstance(first, reports.Iteration):
             record = self._record(first.iteration, [part.metrics for part in parts])
             self.run.append(record)
             self.completed = first.iteration + 1
             return Iterated(record)
-        if isinstance(first, peer.Milestone):
+        if isinstance(first, reports.Milestone):
             self.run.save_milestone(first.iteration, join_peers(parts))
             return None
-        if isinstance(first, peer.Checkpoint):
+        if isinstance(first, reports.Checkpoint):
             path = self.run.save_checkpoint(first.iteration, join_peers(parts), {})
             for rank, part in enumerate(parts):
                 write_atomically(self.run.policy_path(rank), part.policy, "policy")

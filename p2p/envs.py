@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from p2p.domains import Domain
 from p2p.errors import BadArtefact, UsageError
-from p2p.physics import Robot, native_functions
+from p2p.physics import Robot
+from p2p.simulator import native_functions
 from p2p.tasks import find_task
 
 Floats = NDArray[np.float64]

@@ -1,11 +1,11 @@
-"""Algorithm 1 as one peer lives it."""
+"""What one peer of Algorithm 1 has and does."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,88 +19,12 @@ from p2p.exchange import Exchange, Phase
 from p2p.gradients import GradientVariance, measure, measuring
 from p2p.methods import METHOD_CLASSES, build_method
 from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
+from p2p.reports import Checkpoint, State
 from p2p.rng import Purpose, Streams
 from p2p.rollout import Batch, Clock, Minibatch, Rollout, gae, minibatches, reward_scale
 from p2p.score import run_episodes, summarise
 
-State = dict[str, NDArray[np.generic]]
 ROLLBACK_MEMORY = 10  # iterations within which a second roll-back means divergence
-
-
-class Checkpoint(NamedTuple):
-    """A peer's state after `iteration + 1` iterations, and its policy then."""
-
-    iteration: int
-    state: State
-    policy: bytes
-
-
-class Milestone(NamedTuple):
-    """A peer's state after `iteration` iterations, to be kept for good."""
-
-    iteration: int
-    state: State
-
-
-class Iteration(NamedTuple):
-    """What one peer did in one iteration: its part of a journal record."""
-
-    iteration: int
-    metrics: dict[str, Any]
-
-
-class Ended(NamedTuple):
-    """A peer is through: its score in the nominal domain (None if it was not asked for)."""
-
-    completed: int
-    score: dict[str, float] | None
-
-
-class Stopped(NamedTuple):
-    """A peer left after a checkpoint, since the cohort was asked to stop."""
-
-    completed: int
-
-
-Report = Callable[[Checkpoint | Milestone | Iteration | Ended | Stopped], None]
-
-
-def run_peer(
-    rank: int, config: TrainConfig, exchange: Exchange, report: Report, resume: State | None = None
-) -> None:
-    """Live Algorithm 1 as peer `rank`; [n] is the paper's line.
-
-    Departs from it once: line 11 updates the peers in turn, here all K step at once
-    from what was shown before the minibatch.
-
-    Args:
-        exchange: this peer's end of the cohort's collective.
-        report: told of each iteration, each checkpoint, and the end.
-        resume: the state of a checkpoint to continue from.
-    """
-    peer = Peer(rank, config, exchange)  # [2-3]
-    peer.load_state(resume)
-    if resume is not None and peer.iteration == config.num_iterations:
-        report(peer.checkpoint())  # killed before its score, and perhaps before its policy
-    if resume is None and config.is_milestone(0):
-        report(Milestone(0, peer.state()))
-    stop = False
-    while peer.iteration < config.num_iterations and not stop:  # [4]
-        if config.grad_variance_every and peer.iteration % config.grad_variance_every == 0:
-            peer.look_at_gradient()
-        peer.enter_domain()  # [6]
-        batch, stop = peer.collect()  # [7], [14]
-        for minibatch in peer.minibatches(batch):  # [9-10], [12]
-            peer.update(minibatch)  # [13], [15]
-        peer.end_iteration()
-        exchange.show_life(Phase.REPORTING)
-        report(Iteration(peer.iteration - 1, peer.metrics(batch)))
-        if config.is_milestone(peer.iteration):
-            report(Milestone(peer.iteration, peer.state()))
-        last = stop or peer.iteration == config.num_iterations
-        if last or peer.iteration % config.checkpoint_every == 0:
-            report(peer.checkpoint())
-    report(Stopped(peer.iteration) if stop else Ended(peer.iteration, peer.final_score()))
 
 
 def slot_bytes(config: TrainConfig) -> int:

@@ -1,102 +1,19 @@
-"""Compiled models, what a domain does to them, and the pose that an episode starts from."""
+"""What a domain does to a robot's model, and the pose that an episode starts from."""
 
 from __future__ import annotations
 
 import copy
-import ctypes
-import logging
-from contextlib import suppress
-from importlib.util import find_spec
-from pathlib import Path
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p.domains import Domain
-from p2p.errors import P2PError, UsageError
+from p2p.errors import UsageError
+from p2p.simulator import load_model
 from p2p.tasks import Task
 
 Floats = NDArray[np.float64]
-
-FEW_GEOMS = 4  # of one body
-
-_log = logging.getLogger(__name__)
-
-
-def _log_warning(message: str) -> None:
-    _log.debug("MuJoCo: %s", message)
-
-
-def stop_timers() -> None:
-    """Let MuJoCo time nothing: to fill `MjData.timer` costs 4 to 22 % of `mj_step`.
-
-    The clock is its bindings', which cannot be asked for none, so the library is told. They
-    bring it back by `mujoco.set_mjcb_time(None)`; a clock that the user has set stays.
-    """
-    if mujoco.get_mjcb_time() is None:
-        with suppress(OSError, ValueError):  # not found: it goes on, and all is only slower
-            ctypes.c_void_p.in_dll(_library(), "mjcb_time").value = None
-
-
-def _library() -> ctypes.CDLL:
-    """Return MuJoCo's C library: what its bindings are linked with, never another copy of it.
-
-    Raises:
-        OSError: it cannot be loaded.
-    """
-    from mujoco import _functions
-
-    return ctypes.CDLL(_functions.__file__)
-
-
-# Without a handler MuJoCo prints to stderr and writes MUJOCO_LOG.TXT into the cwd, both for a
-# state that diverges, which is counted here, and for a deprecated attribute of half_cheetah.xml.
-if mujoco.get_mju_user_warning() is None:
-    mujoco.set_mju_user_warning(_log_warning)
-stop_timers()
-
-
-def load_model(file: str) -> mujoco.MjModel:
-    """Compile one of Gymnasium's model files."""
-    spec = find_spec("gymnasium")  # finds the files without importing what nobody here needs
-    assert spec is not None
-    assert spec.origin is not None
-    path = Path(spec.origin).parent / "envs" / "mujoco" / "assets" / file
-    model = mujoco.MjModel.from_xml_path(str(path))
-    model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # sparse gains nothing at this size
-    model.opt.disableflags |= _idle_stages(model)
-    return model
-
-
-def _idle_stages(model: mujoco.MjModel) -> int:
-    """Return the flags that keep `mj_step` from what changes no bit of this model's motion.
-
-    They save up to 6 % of it. One that would change a bit if somebody edited the model later,
-    such as friction loss where there is none, is not among them.
-    """
-    off, flags = mujoco.mjtDisableBit, 0
-    if model.ntree == 1:  # it is one island whatever it touches
-        flags |= off.mjDSBL_ISLAND
-    if model.body_geomnum.max() <= FEW_GEOMS:  # each tried with each costs less than a tree
-        flags |= off.mjDSBL_MIDPHASE
-    return int(flags)
-
-
-def native_functions(*names: str) -> list[int]:
-    """Return where functions of MuJoCo's C library lie, for compiled code to call.
-
-    Raises:
-        P2PError: they cannot be found.
-    """
-    try:
-        library = _library()
-        found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names]
-    except (OSError, AttributeError) as error:
-        raise P2PError(
-            f"MuJoCo's C functions cannot be called ({error}); use --engine autograd"
-        ) from None
-    return [int(address or 0) for address in found]
 
 
 class Robot:

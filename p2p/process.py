@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import torch
 
+from p2p.algorithm import run_peer
 from p2p.config import TrainConfig
 from p2p.errors import P2PError
 from p2p.exchange import Arena, Exchange, Phase
 from p2p.launch import die_with_parent, orphaned
-from p2p.peer import State, run_peer
+from p2p.reports import State
 
 
 class Failed(NamedTuple):

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from p2p import methods
+from p2p.algorithm import run_peer
 from p2p.config import TrainConfig
 from p2p.exchange import Arena, Exchange
 from p2p.method_facts import MANY, METHODS, MethodFacts
-from p2p.peer import Checkpoint, run_peer, slot_bytes
+from p2p.peer import slot_bytes
+from p2p.reports import Checkpoint
 
 PAGE = Path(__file__).parents[1] / "docs" / "add-a-method.md"
 SMALL = {

@@ -363,7 +363,7 @@ def test_a_rival_runs_with_mujoco_as_it_comes():
     code = """
 import mujoco
 from p2p.bench import rivals
-from p2p.physics import load_model
+from p2p.simulator import load_model
 
 def step(order):
     model = load_model("hopper.xml")
@@ -459,6 +459,20 @@ def test_the_command_measures_and_saves(tmp_path):
     again = CliRunner().invoke(bench, ["--from", str(file), "--markdown"], catch_exceptions=False)
     assert again.stdout.startswith(found["machine"]["cpu"])
     assert all(name in again.stdout for name in names)
+
+
+def test_a_short_round_may_time_more_iterations(monkeypatch):
+    """What is named counts, --quick or not."""
+    asked: list[Settings] = []
+
+    def run(settings: Settings, report: Any) -> Results:
+        asked.append(settings)
+        return results(measured("ours", 1.0))
+
+    monkeypatch.setattr("p2p.bench.run_bench", run)
+    CliRunner().invoke(bench, ["--quick", "--iterations", "3"], catch_exceptions=False)
+    CliRunner().invoke(bench, [], catch_exceptions=False)
+    assert [settings.iterations for settings in asked] == [3, Settings.iterations]
 
 
 @pytest.mark.parametrize(

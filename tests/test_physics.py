@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from importlib.resources import files
 from typing import Any
@@ -16,7 +13,8 @@ import pytest
 from p2p.domains import Domain, sample_domain
 from p2p.envs import RandomisedEnvs
 from p2p.errors import UsageError
-from p2p.physics import Robot, load_model, stop_timers
+from p2p.physics import Robot
+from p2p.simulator import load_model
 from p2p.tasks import TASKS
 
 every_task = pytest.mark.parametrize("task", TASKS)
@@ -249,80 +247,3 @@ def test_a_domain_that_fits_no_robot_is_refused(domain: Domain, complaint: str):
         with pytest.raises(UsageError, match=complaint):
             envs.set_domains(domains)
         assert envs.domains == [Domain(), Domain()]
-
-
-@every_task
-def test_stages_that_are_left_out_change_no_bit(task: str):
-    """500 steps of random torque, floor and joint limits hit: equal to those of all stages."""
-    ours, whole = (load_model(TASKS[task].model_file) for _ in range(2))
-    left_out = mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_MIDPHASE
-    assert ours.opt.disableflags & left_out == left_out
-    whole.opt.disableflags &= ~int(left_out)
-    one, other = mujoco.MjData(ours), mujoco.MjData(whole)
-    islands = contacts = 0
-    for control in np.random.default_rng(0).uniform(-1, 1, (500, ours.nu)):
-        one.ctrl[:] = other.ctrl[:] = control
-        mujoco.mj_step(ours, one)
-        mujoco.mj_step(whole, other)
-        islands += other.nisland
-        contacts += other.ncon
-    np.testing.assert_array_equal(one.qpos, other.qpos)
-    np.testing.assert_array_equal(one.qvel, other.qvel)
-    assert islands > 0  # there was something to find
-    assert contacts > 0
-    assert one.nisland == 0
-
-
-def test_bodies_of_many_geoms_keep_their_trees(tmp_path: Any):
-    """There the midphase pays."""
-    geoms = "".join(f'<geom size="0.1" pos="{x} 0 0"/>' for x in range(9))
-    file = tmp_path / "caterpillar.xml"
-    file.write_text(f"<mujoco><worldbody><body><freejoint/>{geoms}</body></worldbody></mujoco>")
-    assert not load_model(str(file)).opt.disableflags & mujoco.mjtDisableBit.mjDSBL_MIDPHASE
-
-
-@pytest.fixture
-def timers() -> Any:
-    """Leave MuJoCo's timers as `p2p.physics` has them: off."""
-    yield
-    mujoco.set_mjcb_time(None)
-    stop_timers()
-
-
-def timed(data: mujoco.MjData) -> float:
-    """Return how long MuJoCo says that its steps took."""
-    return float(data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration)
-
-
-@every_task
-def test_physics_without_timers_is_the_same(task: str, timers: Any):
-    """MuJoCo reads no clock, and 200 steps are equal to the last bit to those where it does."""
-    model = load_model(TASKS[task].model_file)
-    without, filled = mujoco.MjData(model), mujoco.MjData(model)
-    controls = np.random.default_rng(0).uniform(-1, 1, (200, model.nu))
-    for data in (without, filled):
-        for data.ctrl[:] in controls:
-            mujoco.mj_step(model, data)
-        mujoco.set_mjcb_time(None)  # the bindings' clock, from here on
-    assert timed(without) == 0.0
-    assert timed(filled) > 0.0
-    np.testing.assert_array_equal(without.qpos, filled.qpos)
-    np.testing.assert_array_equal(without.qvel, filled.qvel)
-
-
-def test_a_clock_that_the_user_has_set_stays(timers: Any):
-    ticks = itertools.count()
-    mujoco.set_mjcb_time(lambda: float(next(ticks)))
-    stop_timers()
-    model = load_model(TASKS["hopper"].model_file)
-    data = mujoco.MjData(model)
-    mujoco.mj_step(model, data)
-    assert timed(data) > 0.0
-
-
-def test_loading_prints_and_writes_nothing(tmp_path: Any):
-    """half_cheetah.xml is deprecated, which MuJoCo would print and log into the cwd."""
-    code = "import p2p.physics as p; p.load_model('half_cheetah.xml')"
-    run = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True)
-    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
-    assert list(itertools.chain(tmp_path.iterdir())) == []
