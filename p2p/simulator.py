@@ -22,7 +22,7 @@ def _log_warning(message: str) -> None:
 
 
 def stop_timers() -> None:
-    """Let MuJoCo time nothing: to fill `MjData.timer` costs 4 to 22 % of `mj_step`.
+    """Let MuJoCo time nothing: to fill `MjData.timer` costs 9 to 21 % of `mj_step`.
 
     The clock is its bindings', which cannot be asked for none, so the library is told. They
     bring it back by `mujoco.set_mjcb_time(None)`; a clock that the user has set stays.
