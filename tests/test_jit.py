@@ -5,12 +5,27 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+from numba.core.errors import TypingError
+
 from p2p import jit
 
 
 def test_other_engines_do_not_load_numba():
     code = "import sys, p2p.engine, p2p.engine.autograd; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_a_kernel_that_allocates_an_array_is_refused():
+    """Nothing counts references in kernels, so nothing would ever free it."""
+
+    @jit.kernel
+    def total(n: int) -> float:
+        return float(np.zeros(n).sum())
+
+    with pytest.raises(TypingError, match="zeros"):
+        total(3)
 
 
 def test_the_cache_is_named_after_all_that_is_compiled():

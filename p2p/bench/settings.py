@@ -38,8 +38,8 @@ class Settings:
         engine_steps: minibatch steps of one measurement.
         exchange_turns: exchanges of one measurement.
         exchange_work: CPU seconds that each peer works between two.
-        iterations: of training, timed; one more before them is not. A run of a few would be
-            dearer than a user's: eleven milestones are kept of each, however long it is.
+        iterations: of training, timed; one more before them is not. A run's first are its
+            dearest: a policy that falls makes contacts, and of a few each keeps a milestone.
         num_peers: K, in part scaling.
         envs_per_peer: N, in part envs.
         eval_iterations: that train the policy of part evaluate. What is tested is trained as a
