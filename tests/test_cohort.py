@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
@@ -70,21 +71,22 @@ def test_peers_share_cores_evenly_or_are_left_to_the_scheduler():
     assert cores_for(0, 3, {3, 1}) == cores_for(0, 2, {3, 1}) == cores_for(0, 1, {3, 1}) == {1, 3}
 
 
-@pytest.mark.parametrize("upto", [None, 4], ids=["finished", "stopped"])
-def test_run_h5_is_written_now_and_then_and_whole_at_the_end(tmp_path, monkeypatch, upto):
-    """Of six checkpoints only the first and the last are near enough to a writing."""
+@pytest.mark.parametrize("stopped", [False, True])
+def test_run_h5_is_written_now_and_then_and_whole_at_the_end(tmp_path, monkeypatch, stopped):
+    """Of all its checkpoints only the first and the last are near enough to a writing."""
     monkeypatch.setattr(cohort, "H5_REST", 1e9)
     written = []
     write = RunFolder.write_h5
     monkeypatch.setattr(RunFolder, "write_h5", lambda run: written.append(1) or write(run))
-    events = cohort.train(small(checkpoint_every=1), out=tmp_path / "run")
-    for event in events:
-        if isinstance(event, cohort.Iterated) and event.record["iteration"] == upto:
-            os.kill(os.getpid(), signal.SIGINT)
-            with pytest.raises(Interrupted):
-                drain(events)
+    config = small(checkpoint_every=1, total_steps=10**6 if stopped else 512 * 6)
+    events = cohort.train(config, out=tmp_path / "run")
+    if stopped:  # far from its end: the peers run ahead of what has been reported
+        next(event for event in events if isinstance(event, cohort.Iterated))
+        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(Interrupted) if stopped else nullcontext():
+        drain(events)
     with h5py.File(tmp_path / "run" / "run.h5") as file:
-        assert len(file["iteration"]) == len(RunFolder.open(tmp_path / "run").records()) >= 5
+        assert len(file["iteration"]) == len(RunFolder.open(tmp_path / "run").records()) >= 2
     assert len(written) == 2
 
 
