@@ -1,7 +1,6 @@
 """N MuJoCo envs of one task, stepped together in this process.
 
-The loop over envs only steps the physics and copies rows; everything else is done for all
-N at once by `p2p.tasks`.
+Physics is `p2p.simulations`; everything else is done for all N at once, most by `p2p.tasks`.
 """
 
 from __future__ import annotations
@@ -16,16 +15,11 @@ from numpy.typing import NDArray
 from p2p.domains import Domain
 from p2p.errors import BadArtefact, UsageError
 from p2p.physics import Robot
-from p2p.simulator import native_functions
+from p2p.simulations import Simulations, Simulators, domains_of
 from p2p.tasks import find_task
 
 Floats = NDArray[np.float64]
 Action = NDArray[np.floating[Any]]
-
-_ALL = slice(None)
-_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-_WARNINGS = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
-_CALM = np.zeros(3, np.intc).data
 
 
 class Episode(NamedTuple):
@@ -36,17 +30,6 @@ class Episode(NamedTuple):
     length: int
     terminated: bool
     unstable: bool
-
-
-class Simulators(NamedTuple):
-    """Addresses that compiled code steps N envs by, valid as long as their `RandomisedEnvs`."""
-
-    mj_step: int
-    mj_rne_post_constraint: int  # 0 if nothing that it computes is read
-    frame_skip: int
-    pointers: NDArray[np.int64]  # [N, 4 + fields]: model, data, ctrl, warnings, fields read
-    widths: NDArray[np.int64]  # [fields], numbers in each
-    raw: Floats  # [N, sum of widths], where they are copied to
 
 
 class RandomisedEnvs:
@@ -95,19 +78,14 @@ class RandomisedEnvs:
         self.robot = Robot(kind, initial_position)
         self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
         self.num_joints, self.num_links = self.robot.num_joints, self.robot.num_links
-        model = self.robot.new_model()
+        model = self.robot.model
         self.dt = float(model.opt.timestep) * kind.frame_skip
         self.action_dim = int(model.nu)
         self.action_low, self.action_high = model.actuator_ctrlrange.T.astype(np.float32, order="C")
-
-        self._shared = model
-        self._own: list[mujoco.MjModel | None] = [None] * num_envs
-        self._models = [model] * num_envs
-        self._datas = [mujoco.MjData(model) for _ in range(num_envs)]
-        self._gather(kind.reads)
-        self._reads_forces = "cfrc_ext" in kind.reads
-        self.task = kind(self._raw, self._columns, self.action_dim, self.dt)
-        self._control = np.zeros((num_envs, self.action_dim))
+        self._sims = Simulations(self.robot, num_envs, kind.reads, kind.frame_skip)
+        self.domains = self._sims.domains
+        self.task = kind(self._sims.raw, self._sims.columns, self.action_dim, self.dt)
+        self._action_shape = (num_envs, self.action_dim)
         self._rng = np.random.default_rng()
 
         self.obs = self.task.obs
@@ -122,33 +100,8 @@ class RandomisedEnvs:
         self.unstable = np.zeros(num_envs, np.bool_)
         self.finished: list[Episode] = []
         self.next_domain: Callable[[int], Domain | None] | None = None
-        self.domains = [Domain()] * num_envs
-        self._loop: list[Any] = [None] * num_envs  # what stepping each env needs
-        self._running: list[Any] = []  # of them those that are not retired
         self.set_domains([Domain()])
         self.reset()
-
-    def _gather(self, reads: tuple[str, ...]) -> None:
-        """Allocate `_raw`, and cut the views that each step copies from, and to.
-
-        As memoryviews: numpy takes three times as long to copy so few numbers.
-        """
-        sources = [[_field(data, name) for name in reads] for data in self._datas]
-        ends = np.cumsum([0, *(len(s) for s in sources[0])]).tolist()
-        self._columns = {n: slice(a, b) for n, a, b in zip(reads, ends, ends[1:], strict=False)}
-        self._raw = np.zeros((self.num_envs, ends[-1]))
-        self._pointers = np.array(
-            [
-                [0, data._address, _address(data.ctrl), _address(data.warning.number[_WARNINGS])]
-                + [_address(field) for field in fields]
-                for data, fields in zip(self._datas, sources, strict=True)
-            ],
-            np.int64,
-        )
-        self._reads = [
-            [(row[c].data, f.data) for c, f in zip(self._columns.values(), fields, strict=True)]
-            for row, fields in zip(self._raw, sources, strict=True)
-        ]
 
     def set_domains(self, domains: Sequence[Domain]) -> None:
         """Put all envs in one domain, or each in its own; running episodes go on.
@@ -165,9 +118,9 @@ class RandomisedEnvs:
         for domain in domains:
             self.robot.check(domain)
         if len(domains) == 1:
-            self.robot.apply(domains[0], self._shared)
+            self._sims.share(domains[0])
             for env in range(N):
-                self._place(env, self._shared, domains[0])
+                self.task.set_mass(env, self._sims.mass(env))
         else:
             for env, domain in enumerate(domains):
                 self._set_own_domain(env, domain)
@@ -175,29 +128,18 @@ class RandomisedEnvs:
         self.task.observe()  # a centre of mass moves with the masses, and that is no velocity
 
     def _set_own_domain(self, env: int, domain: Domain) -> None:
-        """Put one env in `domain`, with a model of its own; the others keep theirs."""
         self.robot.check(domain)
-        model = self._own[env] or self.robot.new_model()
-        self._own[env] = model
-        self.robot.apply(domain, model)
-        self._place(env, model, domain)
-
-    def _place(self, env: int, model: mujoco.MjModel, domain: Domain) -> None:
-        data = self._datas[env]
-        data.qfrc_applied[0] = domain.wind
-        self.task.set_mass(env, model.body_mass)
-        self._models[env], self.domains[env] = model, domain
-        self._pointers[env, 0] = model._address
-        warning = data.warning.number[_WARNINGS]
-        row = self._control[env]
-        self._loop[env] = (model, data, data.ctrl.data, row.data, self._reads[env], warning.data)
+        self._sims.place(env, domain)
+        self.task.set_mass(env, self._sims.mass(env))
 
     def _muster(self) -> None:
-        self._running = [loop for loop, tick in zip(self._loop, self._ticks, strict=True) if tick]
+        """Step those that are not retired."""
+        self._sims.run(self._ticks)
+        self._some_retired = not self._ticks.all()
 
     def simulation(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Return what MuJoCo knows of one env, to render it or to look inside."""
-        return self._models[env], self._datas[env]
+        return self._sims.simulation(env)
 
     def simulators(self) -> Simulators:
         """Return what compiled code needs to step the envs itself; see `settle`.
@@ -207,12 +149,7 @@ class RandomisedEnvs:
         Raises:
             P2PError: MuJoCo's library cannot be found.
         """
-        step, rne = native_functions("mj_step", "mj_rnePostConstraint")
-        widths = [column.stop - column.start for column in self._columns.values()]
-        return Simulators(
-            step, rne if self._reads_forces else 0, self.task.frame_skip, self._pointers,
-            np.array(widths, np.int64), self._raw,
-        )  # fmt: skip
+        return self._sims.simulators()
 
     def settle(self) -> None:
         """Take over from compiled code, and restart what it says has ended with its last step.
@@ -247,9 +184,7 @@ class RandomisedEnvs:
         return self.obs
 
     def _start(self, env: int) -> None:
-        self.robot.start(self._models[env], self._datas[env], self.domains[env], self._rng)
-        for target, source in self._reads[env]:
-            target[_ALL] = source
+        self._sims.start(env, self._rng)
         self.elapsed[env] = 0
         self.episode_return[env] = 0.0
 
@@ -272,24 +207,13 @@ class RandomisedEnvs:
 
     def advance(self, action: Action) -> None:
         """Step every env and write obs, reward, terminated and unstable; restart none."""
-        if action.shape != self._control.shape:
-            raise ValueError(f"action has shape {action.shape}, expected {self._control.shape}")
+        if action.shape != self._action_shape:
+            raise ValueError(f"action has shape {action.shape}, expected {self._action_shape}")
         if self._flags_up:
             self._lower_flags()
-        task, step, skip = self.task, mujoco.mj_step, self.task.frame_skip
+        task = self.task
         task.before_step()
-        self._control[:] = action
-        rne = mujoco.mj_rnePostConstraint if self._reads_forces else None
-        calm = True
-        for model, data, control, row, reads, warning in self._running:
-            control[_ALL] = row
-            step(model, data, skip)
-            if rne is not None:
-                rne(model, data)
-            for target, source in reads:
-                target[_ALL] = source
-            if warning != _CALM:  # as cheap as data.time, which may not show a reset
-                calm = False
+        calm = self._sims.step(action)
         all_healthy = task.all_healthy() and calm
         if not all_healthy:
             self._end_unhealthy()
@@ -297,7 +221,7 @@ class RandomisedEnvs:
         task.rewards(action, all_healthy, self.reward)
         if not all_healthy:
             self.reward[self.unstable] = 0.0
-        if len(self._running) < self.num_envs:
+        if self._some_retired:
             self.reward[self._ticks == 0] = 0.0
 
     def _end_unhealthy(self) -> None:
@@ -309,8 +233,8 @@ class RandomisedEnvs:
         task = self.task
         task.find_healthy()
         np.logical_not(task.in_bounds(), out=self.unstable)
-        self.unstable |= [loop[-1] != _CALM for loop in self._loop]
-        self._raw[self.unstable] = 0.0
+        self.unstable |= self._sims.diverged()
+        self._sims.raw[self.unstable] = 0.0
         task.healthy[self.unstable] = False
         np.logical_not(task.healthy, out=self.terminated)
         self._flags_up = True
@@ -341,17 +265,8 @@ class RandomisedEnvs:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that stepping on depends on, but the stream of `reseed`, as new arrays."""
-        physics = np.zeros((self.num_envs, mujoco.mj_stateSize(self._shared, _STATE)))
-        for row, model, data in zip(physics, self._models, self._datas, strict=True):
-            mujoco.mj_getState(model, data, row, _STATE)
-        vectors = [domain.to_vector() for domain in self.domains]
-        rows = np.full((self.num_envs, max(map(len, vectors))), np.nan)
-        for row, vector in zip(rows, vectors, strict=True):
-            row[: len(vector)] = vector
         return {
-            "physics": physics,
-            "raw": self._raw.copy(),  # holds what lags the state, such as the torso's x
-            "domains": rows,
+            **self._sims.state(),
             "elapsed": self.elapsed.copy(),
             "episode_return": self.episode_return.copy(),
         }
@@ -366,26 +281,12 @@ class RandomisedEnvs:
         found = {k: v.shape for k, v in state.items() if k != "domains"}
         if expected != found or len(state.get("domains", ())) != self.num_envs:
             raise BadArtefact(f"state of other envs: has {found}, expected {expected}")
-        domains = [Domain.from_vector(row[~np.isnan(row)]) for row in state["domains"]]
-        self.set_domains(domains[:1] if len(set(domains)) == 1 else domains)
-        for model, data, row in zip(self._models, self._datas, state["physics"], strict=True):
-            mujoco.mj_resetData(model, data)
-            mujoco.mj_setState(model, data, np.ascontiguousarray(row), _STATE)
+        self.set_domains(domains_of(state))
         self._ticks[:] = 1
         self._muster()
-        self._raw[:] = state["raw"]
+        self._sims.load_state(state)
         self.elapsed[:] = state["elapsed"]
         self.episode_return[:] = state["episode_return"]
         self.task.observe()
         self._lower_flags()
         self._steps_left = self.max_episode_steps - int(self.elapsed.max())
-
-
-def _address(array: NDArray[Any]) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
-def _field(data: mujoco.MjData, name: str) -> Floats:
-    """Return a flat view of what a task reads under `name`."""
-    field: Floats = data.xpos[1] if name == "torso_xpos" else getattr(data, name)
-    return field.reshape(-1)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from p2p.engine.kernels import Acting, act_on
 from p2p.engine.stepping import Outcome, call_c, step_env
-from p2p.envs import RandomisedEnvs, Simulators
+from p2p.envs import RandomisedEnvs
 from p2p.jit import exact, exact_kernel, specialise
 from p2p.policy import Floats
 from p2p.rollout import Clock, Rollout
+from p2p.simulations import Simulators
 from p2p.tasks import Rules
 
 NANOSECONDS = 1_000_000_000

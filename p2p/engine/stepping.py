@@ -14,8 +14,8 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from p2p.envs import Simulators
 from p2p.jit import exact
+from p2p.simulations import Simulators
 from p2p.tasks import MAX_STATE, Rules
 
 Floats = NDArray[np.float64]
