@@ -43,6 +43,7 @@ class RandomisedEnvs:
         num_envs: N.
         initial_position: what a domain's initial position shifts: "joints" or "root_x".
         max_episode_steps: steps after which an episode is truncated.
+        trimmed: see `p2p.physics.Robot`; False if somebody may edit the models.
 
     Attributes:
         obs: [N, obs_dim], current, so after an auto-reset that of the new episode.
@@ -71,11 +72,12 @@ class RandomisedEnvs:
         *,
         initial_position: str = "joints",
         max_episode_steps: int = 1000,
+        trimmed: bool = True,
     ) -> None:
         if num_envs < 1 or max_episode_steps < 1:
             raise UsageError(f"{num_envs=} and {max_episode_steps=} must be at least 1")
         kind = find_task(task)
-        self.robot = Robot(kind, initial_position)
+        self.robot = Robot(kind, initial_position, trimmed=trimmed)
         self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
         self.num_joints, self.num_links = self.robot.num_joints, self.robot.num_links
         model = self.robot.model

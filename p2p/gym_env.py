@@ -75,7 +75,8 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UsageError(f"{render_mode=}: use one of {self.metadata['render_modes']}")
         self.eps = eps
-        self.envs = RandomisedEnvs(task, 1, initial_position=initial_position)
+        # Wrappers edit models: they get the file's own.
+        self.envs = RandomisedEnvs(task, 1, initial_position=initial_position, trimmed=False)
         self._fixed = None if domain is None else _as_domain(domain)
         if self._fixed is not None:
             self.envs.set_domains([self._fixed])

@@ -22,6 +22,8 @@ class Robot:
     Args:
         task: whose model file to compile.
         initial_position: what `Domain.initial_position` shifts: "joints" or "root_x".
+        trimmed: whether the model is the cheaper one of `p2p.trimming`, which moves as the
+            file's own but heeds no edit of its geoms.
 
     Attributes:
         model: the nominal model; never changed.
@@ -29,10 +31,12 @@ class Robot:
         num_joints: offsets that a start pose takes.
     """
 
-    def __init__(self, task: type[Task], initial_position: str = "joints") -> None:
+    def __init__(
+        self, task: type[Task], initial_position: str = "joints", *, trimmed: bool = True
+    ) -> None:
         if initial_position not in ("joints", "root_x"):
             raise UsageError(f"initial_position={initial_position!r}: use 'joints' or 'root_x'")
-        self.model = load_model(task.model_file)
+        self.model = load_model(task.model_file, trimmed=trimmed)
         self._task = task
         self._moves_joints = initial_position == "joints"
         joints = self.model.actuator_trnid[:, 0]

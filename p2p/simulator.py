@@ -11,6 +11,7 @@ from pathlib import Path
 import mujoco
 
 from p2p.errors import P2PError
+from p2p.trimming import trim
 
 FEW_GEOMS = 4  # of one body
 
@@ -25,7 +26,8 @@ def stop_timers() -> None:
     """Let MuJoCo time nothing: to fill `MjData.timer` costs 9 to 21 % of `mj_step`.
 
     The clock is its bindings', which cannot be asked for none, so the library is told. They
-    bring it back by `mujoco.set_mjcb_time(None)`; a clock that the user has set stays.
+    bring it back by `mujoco.set_mjcb_time(None)`, before 3.14 in every call; a clock that the
+    user has set stays.
     """
     if mujoco.get_mjcb_time() is None:
         with suppress(OSError, ValueError):  # not found: it goes on, and all is only slower
@@ -50,13 +52,23 @@ if mujoco.get_mju_user_warning() is None:
 stop_timers()
 
 
-def load_model(file: str) -> mujoco.MjModel:
-    """Compile one of Gymnasium's model files."""
+def model_file(name: str) -> Path:
+    """Return where one of Gymnasium's model files lies."""
     spec = find_spec("gymnasium")  # finds the files without importing what nobody here needs
     assert spec is not None
     assert spec.origin is not None
-    path = Path(spec.origin).parent / "envs" / "mujoco" / "assets" / file
-    model = mujoco.MjModel.from_xml_path(str(path))
+    return Path(spec.origin).parent / "envs" / "mujoco" / "assets" / name
+
+
+def load_model(name: str, *, trimmed: bool = False) -> mujoco.MjModel:
+    """Compile one of Gymnasium's model files.
+
+    Args:
+        trimmed: leave out what it does not need as long as nobody edits it, see `p2p.trimming`.
+    """
+    path = str(model_file(name))
+    own = mujoco.MjModel.from_xml_path
+    model = trim(mujoco.MjSpec.from_file(path)) if trimmed else own(path)
     model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # sparse gains nothing at this size
     model.opt.disableflags |= _idle_stages(model)
     return model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from importlib.resources import files
 from typing import Any
 
 import mujoco
@@ -14,8 +13,9 @@ from p2p.domains import Domain, sample_domain
 from p2p.envs import RandomisedEnvs
 from p2p.errors import UsageError
 from p2p.physics import Robot
-from p2p.simulator import load_model
+from p2p.simulator import load_model, model_file
 from p2p.tasks import TASKS
+from p2p.trimming import trim
 
 every_task = pytest.mark.parametrize("task", TASKS)
 
@@ -31,9 +31,9 @@ def numbers(model: mujoco.MjModel) -> dict[str, Any]:
     return found
 
 
-def recompiled(file: str, domain: Domain) -> mujoco.MjModel:
+def recompiled(file: str, domain: Domain, trimmed: bool) -> mujoco.MjModel:
     """Compile Gymnasium's model file with `domain` written into its XML."""
-    tree = ET.fromstring((files("gymnasium") / "envs/mujoco/assets" / file).read_text())
+    tree = ET.fromstring(model_file(file).read_text())
     nominal = load_model(file)
 
     option = tree.find("option")
@@ -58,21 +58,24 @@ def recompiled(file: str, domain: Domain) -> mujoco.MjModel:
         total = float(np.sum(nominal.body_mass[1:] * np.array(domain.mass)))
         compiler.set("settotalmass", repr(total))
 
-    model = mujoco.MjModel.from_xml_string(ET.tostring(tree, encoding="unicode"))
+    xml = ET.tostring(tree, encoding="unicode")
+    own = mujoco.MjModel.from_xml_string
+    model = trim(mujoco.MjSpec.from_string(xml)) if trimmed else own(xml)
     model.opt.jacobian = nominal.opt.jacobian
     return model
 
 
 @every_task
 @pytest.mark.parametrize("links", ["global", "per_link"])
-def test_a_domain_is_what_the_compiler_would_have_made(task: str, links: str):
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_a_domain_is_what_the_compiler_would_have_made(task: str, links: str, trimmed: bool):
     """Every number of the model, derived ones too, equals that of an edited and compiled MJCF."""
-    robot = Robot(TASKS[task])
+    robot = Robot(TASKS[task], trimmed=trimmed)
     num_links = robot.num_links if links == "per_link" else 1
     domain = sample_domain(np.random.default_rng(1), 1.0, num_links)
     model = robot.new_model()
     robot.apply(domain, model)
-    ours, theirs = numbers(model), numbers(recompiled(TASKS[task].model_file, domain))
+    ours, theirs = numbers(model), numbers(recompiled(TASKS[task].model_file, domain, trimmed))
     assert len(ours) > 300
     for name, value in ours.items():
         np.testing.assert_allclose(value, theirs[name], rtol=1e-12, atol=1e-14, err_msg=name)
@@ -91,7 +94,9 @@ def test_applying_twice_does_not_compound(task: str):
         robot.apply(domain, twice)
     np.testing.assert_equal(numbers(twice), numbers(once))
     robot.apply(Domain(), twice)
-    np.testing.assert_equal(numbers(twice), numbers(load_model(TASKS[task].model_file)))
+    np.testing.assert_equal(
+        numbers(twice), numbers(load_model(TASKS[task].model_file, trimmed=True))
+    )
 
 
 @every_task
@@ -100,7 +105,9 @@ def test_strength_0_leaves_the_model_unchanged(task: str):
     robot = Robot(TASKS[task])
     model = robot.new_model()
     robot.apply(sample_domain(np.random.default_rng(0), 0.0), model)
-    np.testing.assert_equal(numbers(model), numbers(load_model(TASKS[task].model_file)))
+    np.testing.assert_equal(
+        numbers(model), numbers(load_model(TASKS[task].model_file, trimmed=True))
+    )
 
 
 def flying(task: str, domain: Domain) -> tuple[RandomisedEnvs, Any, Any]:

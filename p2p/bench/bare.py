@@ -112,16 +112,22 @@ def _cut(starts: list[tuple[int, Array, Array]], horizon: int) -> tuple[Episode,
 class BareLoop:
     """Plays a script by `mj_step` and nothing else: no observation, reward or check.
 
+    Args:
+        model: to step; None: that of our envs, in the script's domain.
+
     Attributes:
         final: [N, size], each env's physics after the last `run`.
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, model: mujoco.MjModel | None = None) -> None:
         self.script = script
         kind = find_task(script.task)
-        robot = Robot(kind)
-        self.model, self.frame_skip = robot.new_model(), kind.frame_skip
-        robot.apply(script.domain, self.model)
+        self.frame_skip = kind.frame_skip
+        if model is None:
+            robot = Robot(kind)
+            model = robot.new_model()
+            robot.apply(script.domain, model)
+        self.model = model
         self.data = mujoco.MjData(self.model)
         N = script.action.shape[1]
         self.final = np.zeros((N, mujoco.mj_stateSize(self.model, _STATE)))
