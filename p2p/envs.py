@@ -140,7 +140,7 @@ class RandomisedEnvs:
         self._some_retired = not self._ticks.all()
 
     def simulation(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Return what MuJoCo knows of one env, to render it or to look inside."""
+        """Return what MuJoCo knows of one env, to look inside; trimmed, it has no camera."""
         return self._sims.simulation(env)
 
     def simulators(self) -> Simulators:

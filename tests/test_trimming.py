@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,16 +116,19 @@ def test_among_many_geoms_the_broadphase_stays() -> None:
     assert all(Robot(kind).model.npair for task, kind in TASKS.items() if task != "humanoid")
 
 
-def test_friction_loss_that_there_is_stays() -> None:
-    """A joint with dry friction does not slide down."""
-    spec = mujoco.MjSpec.from_string(
-        '<mujoco><worldbody><body><joint type="slide" frictionloss="100"/><geom size="0.1"/>'
-        "</body></worldbody></mujoco>"
-    )
-    model = trim(spec)
-    data = mujoco.MjData(model)
-    mujoco.mj_step(model, data, 100)
-    assert abs(data.qpos[0]) < 1e-2
+@pytest.mark.parametrize("holds", ['frictionloss="100"', 'stiffness="1e4" damping="10"'])
+def test_what_holds_a_joint_stays(holds: str) -> None:
+    """By dry friction or a spring it does not slide down; without, it falls half a metre."""
+    body = '<body><joint type="slide" {}/><geom size="0.1"/></body>'
+    robot = f"<mujoco><worldbody>{body}</worldbody></mujoco>"
+    fallen = []
+    for how in (holds, ""):
+        model = trim(mujoco.MjSpec.from_string(robot.format(how)))
+        data = mujoco.MjData(model)
+        mujoco.mj_step(model, data, 160)
+        fallen.append(-data.qpos[0])
+    assert fallen[0] < 0.02
+    assert fallen[1] > 0.5
 
 
 def test_whoever_edits_a_gymnasium_env_is_heeded() -> None:

@@ -24,6 +24,7 @@ from p2p.config import build_config
 from p2p.errors import P2PError, UsageError
 from p2p.launch import ONE_THREAD
 
+TRIAL = 6  # iterations; two do not tell 32 envs from 64
 NEEDS = {"sb3": "stable_baselines3", "cleanrl": "gymnasium", "envpool": "envpool"}
 PROGRAM = (
     "from p2p.launch import die_with_parent; die_with_parent(); "
@@ -54,14 +55,14 @@ class Setup(NamedTuple):
 def setups(rival: str) -> list[Setup]:
     """Return the setups that may be a trainer's best on this machine."""
     if rival == "sb3":
-        alone = [Setup(envs, 1) for envs in (1, 2, 4, 8, 16)]
-        threaded = [Setup(envs, cores()) for envs in (4, 8)]
+        alone = [Setup(envs, 1) for envs in (1, 2, 4, 8, 16, 32, 64, 128)]
+        threaded = [Setup(envs, cores()) for envs in (8, 32)]
         return [*alone, *threaded, *(Setup(envs, 1, True) for envs in (2, 4, 8))]
     if rival == "envpool":
         return [
             Setup(envs, threads) for threads in sorted({1, cores()}) for envs in (8, 16, 32, 64)
         ]
-    return [Setup(envs, 1) for envs in (1, 4, 8, 16)]
+    return [Setup(envs, 1) for envs in (1, 4, 8, 16, 32, 64)]
 
 
 def check_installed(rivals: tuple[str, ...]) -> None:
@@ -129,7 +130,7 @@ def _measure(rival: str, task: str, setup: Setup, settings: Settings) -> Callabl
 def _best_setup(
     rival: str, task: str, settings: Settings, report: Report
 ) -> tuple[Setup, list[Measurement]]:
-    """Try each setup for two iterations; return the fastest, and all trials.
+    """Try each setup for `TRIAL` iterations; return the fastest, and all trials.
 
     A quick benchmark tries none: it is there to see that all works.
     """
@@ -138,9 +139,9 @@ def _best_setup(
     found = {}
     for setup in setups(rival):
         report(f"against {task}: trying {rival} with {setup}")
-        found[setup] = rate(rival, task, setup, 2)
+        found[setup] = rate(rival, task, setup, TRIAL)
     trials = [
-        Measurement("trials", task, f"{rival}, {setup}", "steps/s", "two iterations", (value,))
+        Measurement("trials", task, f"{rival}, {setup}", "steps/s", f"{TRIAL} iterations", (value,))
         for setup, value in found.items()
     ]
     return max(found, key=lambda setup: found[setup]), trials
