@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from p2p.domains import Domain
 from p2p.errors import BadArtefact, UsageError
 from p2p.physics import Robot
-from p2p.simulations import Simulations, Simulators, domains_of
+from p2p.simulations import Addresses, Simulations, domains_of
 from p2p.tasks import find_task
 
 Floats = NDArray[np.float64]
@@ -143,7 +143,7 @@ class RandomisedEnvs:
         """Return what MuJoCo knows of one env, to look inside; trimmed, it has no camera."""
         return self._sims.simulation(env)
 
-    def simulators(self) -> Simulators:
+    def addresses(self) -> Addresses:
         """Return what compiled code needs to step the envs itself; see `settle`.
 
         It steps all of them: none may be retired.
@@ -151,7 +151,7 @@ class RandomisedEnvs:
         Raises:
             P2PError: MuJoCo's library cannot be found.
         """
-        return self._sims.simulators()
+        return self._sims.addresses()
 
     def settle(self) -> None:
         """Take over from compiled code, and restart what it says has ended with its last step.

@@ -24,7 +24,7 @@ _WARNINGS = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BAD
 _CALM = np.zeros(3, np.intc).data
 
 
-class Simulators(NamedTuple):
+class Addresses(NamedTuple):
     """Addresses that compiled code steps N simulations by, valid as long as their owner."""
 
     mj_step: int
@@ -154,7 +154,7 @@ class Simulations:
         """Return what MuJoCo knows of one."""
         return self._models[env], self._datas[env]
 
-    def simulators(self) -> Simulators:
+    def addresses(self) -> Addresses:
         """Return what compiled code needs to step all of them itself.
 
         Raises:
@@ -162,7 +162,7 @@ class Simulations:
         """
         step, rne = native_functions("mj_step", "mj_rnePostConstraint")
         widths = [column.stop - column.start for column in self.columns.values()]
-        return Simulators(
+        return Addresses(
             step, rne if self._reads_forces else 0, self._frame_skip, self._pointers,
             np.array(widths, np.int64), self.raw,
         )  # fmt: skip

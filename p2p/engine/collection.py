@@ -16,7 +16,7 @@ from p2p.envs import RandomisedEnvs
 from p2p.jit import exact, exact_kernel, specialise
 from p2p.policy import Floats
 from p2p.rollout import Clock, Rollout
-from p2p.simulations import Simulators
+from p2p.simulations import Addresses
 from p2p.tasks import Rules
 
 NANOSECONDS = 1_000_000_000
@@ -35,7 +35,7 @@ class Buffers(NamedTuple):
 class Stage(NamedTuple):
     """What the policy acts in."""
 
-    simulators: Simulators
+    addresses: Addresses
     rules: Rules
     outcome: Outcome
     low: Floats  # [A], bounds of the action
@@ -85,7 +85,7 @@ def play(
         ended = False
         for n in range(N):
             ended |= step_env(
-                stage.simulators, stage.rules, n, stage.clipped[n], stage.forces,
+                stage.addresses, stage.rules, n, stage.clipped[n], stage.forces,
                 stage.max_episode_steps, outcome,
             )  # fmt: skip
             buffers.reward[t, n] = outcome.reward[n]
@@ -114,7 +114,7 @@ class Collector:
         self._play: Callable[..., int] | None = None
         rules = envs.task.rules()
         self._stage = Stage(
-            envs.simulators(), rules,
+            envs.addresses(), rules,
             Outcome(
                 envs.obs, envs.reward, envs.terminated, envs.truncated, envs.unstable,
                 envs.elapsed, envs.episode_return,

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from p2p.jit import exact
-from p2p.simulations import Simulators
+from p2p.simulations import Addresses
 from p2p.tasks import MAX_STATE, Rules
 
 Floats = NDArray[np.float64]
@@ -77,22 +77,22 @@ store_double: Any = intrinsic(_store)
 
 
 @exact
-def simulate(simulators: Simulators, env: int, control: NDArray[np.float32]) -> bool:
+def simulate(addresses: Addresses, env: int, control: NDArray[np.float32]) -> bool:
     """Step env's physics under `control` [A] and read it into `raw`; True unless it diverged."""
-    pointers, raw = simulators.pointers[env], simulators.raw[env]
+    pointers, raw = addresses.pointers[env], addresses.raw[env]
     model, data = pointers[0], pointers[1]
     for a in range(len(control)):
         store_double(pointers[2] + WORD * a, np.float64(control[a]))
-    for _ in range(simulators.frame_skip):
-        call_c(simulators.mj_step, model, data)
-    if simulators.mj_rne_post_constraint:
-        call_c(simulators.mj_rne_post_constraint, model, data)
+    for _ in range(addresses.frame_skip):
+        call_c(addresses.mj_step, model, data)
+    if addresses.mj_rne_post_constraint:
+        call_c(addresses.mj_rne_post_constraint, model, data)
     column = 0
-    for field in range(len(simulators.widths)):
+    for field in range(len(addresses.widths)):
         source = pointers[4 + field]
-        for i in range(simulators.widths[field]):
+        for i in range(addresses.widths[field]):
             raw[column + i] = load_double(source + WORD * i)
-        column += simulators.widths[field]
+        column += addresses.widths[field]
     calm = True
     for i in range(NUM_WARNINGS):
         calm &= load_int(pointers[3] + WORD * i) == 0
@@ -197,13 +197,13 @@ def costs(rules: Rules, raw: Floats, control: NDArray[np.float32], forces: Float
 
 @exact
 def step_env(
-    simulators: Simulators, rules: Rules, env: int, control: NDArray[np.float32],
+    addresses: Addresses, rules: Rules, env: int, control: NDArray[np.float32],
     forces: Floats, max_episode_steps: int, outcome: Outcome,
 ) -> bool:  # fmt: skip
     """Step one env and write its rows of `outcome`; return whether its episode has ended."""
-    raw = simulators.raw[env]
+    raw = addresses.raw[env]
     before = position(rules, raw, env)
-    calm = simulate(simulators, env, control)
+    calm = simulate(addresses, env, control)
     healthy = is_within(raw, rules.low, rules.high) & calm
     unstable = False
     if not healthy:
