@@ -23,7 +23,7 @@ class Robot:
         task: whose model file to compile.
         initial_position: what `Domain.initial_position` shifts: "joints" or "root_x".
         trimmed: whether the model is the cheaper one of `p2p.trimming`, which moves as the
-            file's own but heeds no edit of its geoms.
+            file's own but may ignore edits of contacts, springs and dry friction.
 
     Attributes:
         model: the nominal model; never changed.

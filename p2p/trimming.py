@@ -25,19 +25,31 @@ def trim(spec: mujoco.MjSpec) -> mujoco.MjModel:
     a step. Then contacts take their parameters from the pairs: to change the friction, change
     `pair_friction` too; the geoms' contype and conaffinity are 0.
     """
-    for part in (*spec.cameras, *spec.lights):
-        spec.delete(part)
+    if not spec.sensors:  # one may sit on a camera
+        for part in (*spec.cameras, *spec.lights):
+            spec.delete(part)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a deprecated attribute of half_cheetah.xml
         model = spec.compile()
         touching = find_pairs(model)
         if len(touching) <= FEW_PAIRS and not (model.npair or model.nflex):
             model = _list_pairs(spec, model, touching)
-    if not (model.dof_frictionloss.any() or model.tendon_frictionloss.any()):
-        model.opt.disableflags |= _OFF.mjDSBL_FRICTIONLOSS
-    if not (model.jnt_stiffness.any() or model.tendon_stiffness.any() or model.nflex):
-        model.opt.disableflags |= _OFF.mjDSBL_SPRING
+    model.opt.disableflags |= _idle_stages(model)
     return model
+
+
+def _idle_stages(model: mujoco.MjModel) -> int:
+    """Return the flags of forces that nothing in `model` exerts."""
+    flags = 0
+    if not (model.dof_frictionloss.any() or model.tendon_frictionloss.any()):
+        flags |= _OFF.mjDSBL_FRICTIONLOSS
+    names = [f"{part}_stiffness{poly}" for part in ("jnt", "tendon") for poly in ("", "poly")]
+    springs = any(np.any(getattr(model, name, 0.0)) for name in names)  # old versions: no poly
+    # With both flags MuJoCo leaves out every passive force, that of a fluid too.
+    damped = not model.opt.disableflags & _OFF.mjDSBL_DAMPER
+    if damped and not (springs or model.nflex):
+        flags |= _OFF.mjDSBL_SPRING
+    return int(flags)
 
 
 def find_pairs(model: mujoco.MjModel) -> list[tuple[int, int]]:
@@ -78,7 +90,7 @@ def _list_pairs(
     """Compile `spec` with explicit pairs, which get what MuJoCo would have mixed for each."""
     geoms = sorted(spec.geoms, key=lambda geom: geom.id)
     for geom in geoms:
-        geom.name = geom.name or f"geom {geom.id}"
+        geom.name = geom.name or f"p2p/trimming/geom {geom.id}"
         geom.contype = geom.conaffinity = 0
     for g, h in touching:
         spec.add_pair(geomname1=geoms[g].name, geomname2=geoms[h].name)

@@ -63,9 +63,10 @@ def models(draw: st.DrawFn) -> str:
     obstacle = f'<body name="o" pos="0.3 0 0">{draw(geoms())}</body>'
     others = st.sampled_from(["", "o", "world"])
     out = f'<exclude body1="a" body2="{other}"/>' if (other := draw(others)) else ""
-    parents = draw(st.sampled_from(["enable", "disable"]))
+    switch = st.sampled_from(["enable", "disable"])
+    flags = f'<flag filterparent="{draw(switch)}" midphase="{draw(switch)}"/>'
     return (
-        f'<mujoco><option><flag filterparent="{parents}"/></option><worldbody>{plane}{robots}'
+        f"<mujoco><option>{flags}</option><worldbody>{plane}{robots}"
         f"{obstacle}</worldbody><contact>{out}</contact></mujoco>"
     )
 
@@ -116,7 +117,43 @@ def test_among_many_geoms_the_broadphase_stays() -> None:
     assert all(Robot(kind).model.npair for task, kind in TASKS.items() if task != "humanoid")
 
 
-@pytest.mark.parametrize("holds", ['frictionloss="100"', 'stiffness="1e4" damping="10"'])
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_robot_does_not_need_is_gone(task: str) -> None:
+    """Humanoid and HalfCheetah have springs."""
+    model = Robot(TASKS[task]).model
+    assert model.ncam == model.nlight == 0
+    assert model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS
+    sprung = not model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_SPRING
+    assert sprung == (task in ("humanoid", "halfcheetah"))
+
+
+@pytest.mark.parametrize("extra", ['gravcomp="1"', ""])
+def test_other_passive_forces_stay_where_damping_is_off(extra: str) -> None:
+    """Without both springs and dampers MuJoCo would leave out gravity compensation as well."""
+    xml = (
+        '<mujoco><option><flag damper="disable"/></option><worldbody>'
+        f'<body {extra}><joint type="slide"/><geom size="0.1"/></body></worldbody></mujoco>'
+    )
+    ours, _ = follow(trim(mujoco.MjSpec.from_string(xml)), 50)
+    theirs, _ = follow(mujoco.MjSpec.from_string(xml).compile(), 50)
+    np.testing.assert_array_equal(ours[-2], theirs[-2])
+
+
+def test_a_sensor_keeps_its_camera() -> None:
+    """And a geom may be named as one without a name might be."""
+    spec = mujoco.MjSpec.from_string(
+        '<mujoco><worldbody><camera name="c" resolution="8 8"/><geom size="0.1" name="geom 1"/>'
+        '<body><freejoint/><geom size="0.1"/><site name="s"/></body></worldbody>'
+        '<sensor><camprojection site="s" camera="c"/></sensor></mujoco>'
+    )
+    model = trim(spec)
+    assert (model.ncam, model.npair) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "holds",
+    ['frictionloss="100"', 'stiffness="1e4" damping="10"', 'stiffness="0 1e7" damping="10"'],
+)
 def test_what_holds_a_joint_stays(holds: str) -> None:
     """By dry friction or a spring it does not slide down; without, it falls half a metre."""
     body = '<body><joint type="slide" {}/><geom size="0.1"/></body>'

@@ -113,7 +113,7 @@ class BareLoop:
     """Plays a script by `mj_step` and nothing else: no observation, reward or check.
 
     Args:
-        model: to step; None: that of our envs, in the script's domain.
+        model: to step, as it is; None: that of our envs, in the script's domain.
 
     Attributes:
         final: [N, size], each env's physics after the last `run`.

@@ -104,7 +104,7 @@ def _as_it_comes(script: Script, bare: str, given: str) -> list[Candidate]:
     return [
         Candidate(
             "bare mj_step, as it comes", _rate(script, timed(BareLoop(script, whole).run)),
-            f"the same, of the untrimmed model; {given}", bare,
+            f"the same, of the file's model as compiled; {given}", bare,
         ),
         Candidate(
             "gymnasium.make(...).step", _rate(script, timed(gymnasium_loop(script))),
