@@ -34,11 +34,11 @@ def trim(spec: mujoco.MjSpec) -> mujoco.MjModel:
         touching = find_pairs(model)
         if len(touching) <= FEW_PAIRS and not (model.npair or model.nflex):
             model = _list_pairs(spec, model, touching)
-    model.opt.disableflags |= _idle_stages(model)
+    model.opt.disableflags |= _idle_forces(model)
     return model
 
 
-def _idle_stages(model: mujoco.MjModel) -> int:
+def _idle_forces(model: mujoco.MjModel) -> int:
     """Return the flags of forces that nothing in `model` exerts."""
     flags = 0
     if not (model.dof_frictionloss.any() or model.tendon_frictionloss.any()):
