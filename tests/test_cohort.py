@@ -32,9 +32,12 @@ def small(**settings) -> TrainConfig:
     return TrainConfig(**{**SMALL, **settings})
 
 
-def drain(events, upto: int | None = None) -> list[cohort.Event]:
-    """Follow a run to its end, or close it after the journal's record `upto`."""
-    seen = []
+def drain(events, upto: int | None = None, seen: list | None = None) -> list[cohort.Event]:
+    """Follow a run to its end, or close it after the journal's record `upto`.
+
+    Also adds what it sees to `seen`, which is there if it raises.
+    """
+    seen = [] if seen is None else seen
     for event in events:
         seen.append(event)
         if isinstance(event, cohort.Iterated) and event.record["iteration"] == upto:
@@ -165,16 +168,18 @@ def test_peers_share_one_normaliser_and_start(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_dead_peer_ends_the_run_with_its_name(tmp_path, number):
     """The others wait for it in vain; the message names peer, phase and signal."""
-    events = cohort.train(small(total_steps=10**6), out=tmp_path / "run")
+    events, seen = cohort.train(small(total_steps=10**6), out=tmp_path / "run"), []
     for event in events:
-        if isinstance(event, cohort.Iterated) and event.record["iteration"] == 2:
+        if isinstance(event, cohort.Checkpointed):
+            seen.append(event)
             break
     children = find_peers(os.getpid())
     os.kill(children[1], number)
     with pytest.raises(PeerLost, match=rf"peer \d \(pid {children[1]}\) died.*{number.name}"):
-        drain(events)
+        drain(events, seen=seen)
     assert not any(alive(pid) for pid in children)
-    assert RunFolder.open(tmp_path / "run").load_checkpoint().iteration == 2
+    *_, saved = (event for event in seen if isinstance(event, cohort.Checkpointed))
+    assert RunFolder.open(tmp_path / "run").load_checkpoint().iteration == saved.iteration
 
 
 def test_a_hung_peer_is_named(tmp_path):
