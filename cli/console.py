@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from threading import Lock
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from p2p.events import Checkpointed, Finished, Iterated, Started
+
 from .frame import render
 from .history import History
 from .summary import short_path, summary
-
-if TYPE_CHECKING:
-    from p2p.cohort import Checkpointed, Finished, Iterated, Started
 
 REFRESH = 2  # frames/s: each costs about 2 ms of a core that the peers need
 WIDEST = 120  # numbers further apart than this are hard to follow

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import Any, Self, TextIO
+
+from p2p.events import Checkpointed, Finished, Iterated, Started
 
 from .formats import compact, count, duration
 from .history import History
 from .summary import short_path, summary, what_runs
-
-if TYPE_CHECKING:
-    from p2p.cohort import Checkpointed, Finished, Iterated, Started
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two lines
 STRIDE = 0.01  # share of the run between two lines, so that a log has about a hundred

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from p2p.config import TrainConfig
+from p2p.events import Finished
 
 from .formats import compact, count, counted, duration
 from .history import History
-
-if TYPE_CHECKING:
-    from p2p.cohort import Finished
 
 NEXT = (  # commands that make sense after a run; {run} is its folder, quoted for a shell
     "p2p eval {run} --eps-te 0.5",

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, cast
+from typing import Protocol, Self, cast
 
 import click
 from click.core import ParameterSource
 
 from p2p.errors import Interrupted, NoRoom, P2PError, UsageError
+from p2p.events import Checkpointed, Event, Finished, Iterated, Started
 
 from .formats import counted
 from .options import (
@@ -24,9 +25,6 @@ from .options import (
     setting_options,
 )
 from .terminal import can_redraw
-
-if TYPE_CHECKING:
-    from p2p.cohort import Checkpointed, Event, Finished, Iterated, Started
 
 GOAL = ("total_steps", "total_steps_per_peer")
 ON_RESUME = {"resume", *GOAL, "as_json", "plain"}
@@ -167,14 +165,12 @@ def _unwritable(error: OSError, run: str) -> P2PError:
 
 
 def _dispatch(event: Event, view: View) -> None:
-    from p2p import cohort
-
     match event:
-        case cohort.Started():
+        case Started():
             view.started(event)
-        case cohort.Iterated():
+        case Iterated():
             view.iterated(event)
-        case cohort.Checkpointed():
+        case Checkpointed():
             view.checkpointed(event)
-        case cohort.Finished():
+        case Finished():
             view.finished(event)

@@ -7,6 +7,7 @@ from pathlib import Path
 from p2p import launch
 from p2p.config import TrainConfig
 from p2p.errors import BadArtefact, UsageError
+from p2p.events import Started
 from p2p.policy import Moments, Normaliser, Policy
 from p2p.store import RunFolder
 
@@ -25,7 +26,7 @@ def train(config: TrainConfig, out: str | Path | None = None) -> RunFolder:
     from p2p import cohort  # imports torch, which the fork server is doing meanwhile
 
     for event in cohort.train(config, out=Path(out) if out is not None else None):
-        if isinstance(event, cohort.Started):
+        if isinstance(event, Started):
             run = event.run
     return run
 

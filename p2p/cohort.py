@@ -1,7 +1,7 @@
 """The cohort as its parent sees it: spawn the peers, watch them, stop them, resume.
 
-`train` and `resume` are generators of events, so that whoever shows or stores them
-stays out of the loop. The parent takes no part in learning.
+`train` and `resume` are generators of events, so that whoever shows them stays out of the
+loop. The parent takes no part in learning.
 """
 
 from __future__ import annotations
@@ -11,68 +11,26 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NoReturn
 
 from p2p import launch, process, reports
 from p2p.config import TrainConfig, build_config, override
-from p2p.errors import BadArtefact, Diverged, Interrupted, P2PError, PeerLost, UsageError
+from p2p.errors import Diverged, Interrupted, P2PError, PeerLost, UsageError
+from p2p.events import Event, Started
 from p2p.exchange import Arena, Phase
+from p2p.ledger import Ledger
 from p2p.peer import slot_bytes
-from p2p.signals import StopSignals as StopSignals
+from p2p.signals import StopSignals
 from p2p.store import RunFolder
-from p2p.store.files import write_atomically
 
 CLOSED = object()  # in the inbox: a peer's pipe has closed
 POLL = 0.5  # s, between looks at the peers' signs of life
 GRACE = 5.0  # s, for peers to leave after they were called off
-H5_REST = 100  # times what writing run.h5 took, to pass before the next time
 MAX_PEERS_PER_CORE = 16  # beyond this peers only wait for one another
-
-
-@dataclass(frozen=True)
-class Started:
-    """The run folder stands and the peers are starting."""
-
-    run: RunFolder
-    config: TrainConfig
-    resumed_from: int  # iterations already completed
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Iterated:
-    """All peers completed an iteration; `record` is its line in the journal."""
-
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Checkpointed:
-    """A checkpoint was written."""
-
-    path: Path
-    iteration: int  # iterations completed
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Training reached its last iteration."""
-
-    run: RunFolder
-    scores: list[dict[str, float]]  # by rank; empty if final_episodes is 0
-    seconds: float
-    steps: int
-
-
-Event = Started | Iterated | Checkpointed | Finished
 
 
 def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
@@ -126,7 +84,7 @@ def resume(
         run.truncate_journal(done)
         notes = [*checkpoint.skipped] if checkpoint else ["no checkpoint yet: starting afresh"]
         notes += run.changed_versions()
-        states = split_by_peer(checkpoint.tensors, config.num_peers) if checkpoint else None
+        states = reports.split_by_peer(checkpoint.tensors, config.num_peers) if checkpoint else None
         yield from _run(run, config, states, done, notes)
 
 
@@ -140,34 +98,36 @@ def check_peers(config: TrainConfig) -> None:
         )
 
 
-def join_peers(parts: Sequence[reports.Checkpoint | reports.Milestone]) -> dict[str, NDArray[Any]]:
-    """Put the peers' states together, by rank, as a checkpoint names them."""
-    return {
-        f"peer{rank}.{name}": np.asarray(value)
-        for rank, part in enumerate(parts)
-        for name, value in part.state.items()
-    }
-
-
-def split_by_peer(tensors: dict[str, Any], num_peers: int) -> list[reports.State]:
-    """Undo the `peer<rank>.` prefixes of a checkpoint's names."""
-    states: list[reports.State] = [{} for _ in range(num_peers)]
-    try:
-        for name, value in tensors.items():
-            rank, _, rest = name.removeprefix("peer").partition(".")
-            states[int(rank)][rest] = value
-    except (ValueError, IndexError):
-        raise BadArtefact(f"checkpoint holds {name!r}, which no peer of this run owns") from None
-    return states
-
-
 def _run(
     run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
     with run, StopSignals() as signals, Cohort(config, states) as cohort:
         yield Started(run, config, done, notes)
-        yield from Ledger(run, config, done).follow(cohort, signals)
+        ledger = Ledger(run, config, done)
+        for rank, message in cohort.messages():
+            if signals.received is not None:
+                cohort.arena.ask_stop()
+            if isinstance(message, process.Failed):
+                _fail(rank, message, run)
+            if message is not None and (event := ledger.take_in(rank, message)) is not None:
+                yield event
+        if ledger.stopped:
+            raise Interrupted(
+                f"stopped after iteration {ledger.completed} of {config.num_iterations}; "
+                f"continue with: p2p train --resume {run.path}",
+                signals.received or signal.SIGINT,
+            )
+
+
+def _fail(rank: int, failed: process.Failed, run: RunFolder) -> NoReturn:
+    """Raise what a peer raised."""
+    if isinstance(failed.error, Diverged):
+        where = f"the last sound checkpoint is in {run.path}/checkpoints"
+        raise Diverged(f"{failed.text}; {where}")
+    if isinstance(failed.error, P2PError):
+        raise failed.error
+    raise RuntimeError(f"peer {rank} failed:\n{failed.text}")
 
 
 class Cohort:
@@ -268,105 +228,3 @@ class Cohort:
             if child.is_alive():
                 child.kill()
                 child.join()
-
-
-class Ledger:
-    """Puts the peers' reports together and writes them down."""
-
-    def __init__(self, run: RunFolder, config: TrainConfig, done: int) -> None:
-        self.run, self.config, self.completed = run, config, done
-        self.first = done
-        self.start = self.last = time.perf_counter()
-        self.h5_due = 0.0  # when run.h5 may be written next
-        self.h5_stale = False
-        self.parts: dict[tuple[type, int], dict[int, Any]] = {}
-
-    def follow(self, cohort: Cohort, signals: StopSignals) -> Iterator[Event]:
-        """Yield the run's events until it ends."""
-        stopped = False
-        for rank, message in cohort.messages():
-            if signals.received is not None:
-                cohort.arena.ask_stop()
-            if isinstance(message, process.Failed):
-                self._fail(rank, message)
-            if message is None or isinstance(message, process.Failed):
-                continue
-            key = (type(message), message[0])
-            parts = self.parts.setdefault(key, {})
-            parts[rank] = message
-            if len(parts) == self.config.num_peers:
-                del self.parts[key]
-                if isinstance(message, reports.Stopped):
-                    stopped = True
-                    self._write_h5(last=True)
-                else:
-                    event = self._complete([parts[k] for k in range(self.config.num_peers)])
-                    if event is not None:
-                        yield event
-        if stopped:
-            raise Interrupted(
-                f"stopped after iteration {self.completed} of {self.config.num_iterations}; "
-                f"continue with: p2p train --resume {self.run.path}",
-                signals.received or signal.SIGINT,
-            )
-
-    def _complete(self, parts: list[Any]) -> Event | None:
-        """Write down what all peers have now reported, by rank."""
-        first = parts[0]
-        if isinstance(first, reports.Iteration):
-            record = self._record(first.iteration, [part.metrics for part in parts])
-            self.run.append(record)
-            self.completed = first.iteration + 1
-            return Iterated(record)
-        if isinstance(first, reports.Milestone):
-            self.run.save_milestone(first.iteration, join_peers(parts))
-            return None
-        if isinstance(first, reports.Checkpoint):
-            path = self.run.save_checkpoint(first.iteration, join_peers(parts), {})
-            for rank, part in enumerate(parts):
-                write_atomically(self.run.policy_path(rank), part.policy, "policy")
-            self.h5_stale = True
-            self._write_h5(last=False)
-            return Checkpointed(path, first.iteration)
-        scores = [part.score for part in parts if part.score is not None]
-        seconds = time.perf_counter() - self.start
-        steps = self.completed * self.config.steps_per_iteration
-        self._write_h5(last=True)
-        self.run.save_result({"steps": steps, "seconds": seconds, "scores": scores})
-        return Finished(self.run, scores, seconds, steps)
-
-    def _write_h5(self, *, last: bool) -> None:
-        """Write run.h5, unless it holds all; if not the last time, only now and then.
-
-        It is rebuilt whole, so what it costs grows with the run, and the peers feel what this
-        process takes of their cores: of a thousand HalfCheetah iterations 2 %.
-        """
-        begun = time.perf_counter()
-        if not self.h5_stale or (begun < self.h5_due and not last):
-            return
-        self.run.write_h5()
-        self.h5_stale = False
-        ended = time.perf_counter()
-        self.h5_due = ended + H5_REST * (ended - begun)
-
-    def _record(self, iteration: int, peers: list[dict[str, Any]]) -> dict[str, Any]:
-        now = time.perf_counter()
-        seconds, self.last = now - self.last, now
-        size = self.config.steps_per_iteration
-        return {
-            "iteration": iteration,
-            "steps": (iteration + 1) * size,
-            "seconds": seconds,
-            "elapsed": now - self.start,
-            "steps_per_second": (iteration + 1 - self.first) * size / (now - self.start),
-            "peers": peers,
-        }
-
-    def _fail(self, rank: int, failed: process.Failed) -> None:
-        """Raise what a peer raised."""
-        if isinstance(failed.error, Diverged):
-            where = f"the last sound checkpoint is in {self.run.path}/checkpoints"
-            raise Diverged(f"{failed.text}; {where}")
-        if isinstance(failed.error, P2PError):
-            raise failed.error
-        raise RuntimeError(f"peer {rank} failed:\n{failed.text}")

@@ -1,12 +1,14 @@
-"""What a peer tells the process that trains."""
+"""What a peer tells the parent, and how the parent puts the peers' states together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from p2p.errors import BadArtefact
 
 State = dict[str, NDArray[np.generic]]
 
@@ -47,3 +49,24 @@ class Stopped(NamedTuple):
 
 
 Report = Callable[[Checkpoint | Milestone | Iteration | Ended | Stopped], None]
+
+
+def join_peers(parts: Sequence[Checkpoint | Milestone]) -> dict[str, NDArray[Any]]:
+    """Put the peers' states together, by rank, as a checkpoint names them."""
+    return {
+        f"peer{rank}.{name}": np.asarray(value)
+        for rank, part in enumerate(parts)
+        for name, value in part.state.items()
+    }
+
+
+def split_by_peer(tensors: dict[str, Any], num_peers: int) -> list[State]:
+    """Undo the `peer<rank>.` prefixes of a checkpoint's names."""
+    states: list[State] = [{} for _ in range(num_peers)]
+    try:
+        for name, value in tensors.items():
+            rank, _, rest = name.removeprefix("peer").partition(".")
+            states[int(rank)][rest] = value
+    except (ValueError, IndexError):
+        raise BadArtefact(f"checkpoint holds {name!r}, which no peer of this run owns") from None
+    return states

@@ -16,6 +16,7 @@ from p2p import cohort, losses
 from p2p.config import TrainConfig
 from p2p.domains import sample_domain
 from p2p.envs import RandomisedEnvs
+from p2p.events import Started
 from p2p.policy import (
     Moments,
     Normaliser,
@@ -23,6 +24,7 @@ from p2p.policy import (
     critic_layout,
     init_parameters,
 )
+from p2p.reports import split_by_peer
 from p2p.rng import Purpose, keyed_generator
 from p2p.rollout import gae, reward_scale
 
@@ -30,11 +32,11 @@ from p2p.rollout import gae, reward_scale
 def trained(config: TrainConfig, out: Path) -> list[dict[str, np.ndarray]]:
     """Train with one process a peer; return each peer's final state."""
     for event in cohort.train(config, out=out):
-        if isinstance(event, cohort.Started):
+        if isinstance(event, Started):
             run = event.run
     checkpoint = run.load_checkpoint()
     assert checkpoint is not None
-    return cohort.split_by_peer(checkpoint.tensors, config.num_peers)
+    return split_by_peer(checkpoint.tensors, config.num_peers)
 
 
 class PlainPeer:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from p2p import cohort
 from p2p.config import TrainConfig
 from p2p.domains import Domain
+from p2p.events import Checkpointed, Event, Finished, Iterated, Started
 
 
 class PlayedRun:
@@ -49,12 +49,12 @@ def score(rank: int) -> dict[str, float]:
     return {"peer": rank, "mean": 3000.0 + 10 * rank, "std": 123.4, "length": 990.0, "episodes": 20}
 
 
-def play(config: TrainConfig, past: int = 0) -> Iterator[cohort.Event]:
+def play(config: TrainConfig, past: int = 0) -> Iterator[Event]:
     """Yield the events of a run of which `past` iterations lie in an earlier session."""
     run: Any = PlayedRun(config, past)
-    yield cohort.Started(run, config, past, ["a note"])
+    yield Started(run, config, past, ["a note"])
     for iteration in range(past, config.num_iterations):
-        yield cohort.Iterated(record(config, iteration))
-    yield cohort.Checkpointed(run.path / "checkpoints" / "3", config.num_iterations)
+        yield Iterated(record(config, iteration))
+    yield Checkpointed(run.path / "checkpoints" / "3", config.num_iterations)
     scores = [score(rank) for rank in range(config.num_peers)]
-    yield cohort.Finished(run, scores, 65.0, config.num_iterations * config.steps_per_iteration)
+    yield Finished(run, scores, 65.0, config.num_iterations * config.steps_per_iteration)

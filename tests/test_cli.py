@@ -22,7 +22,9 @@ from p2p.cli import main
 from p2p.cli.plain import PlainLines
 from p2p.cli.train import _show, train
 from p2p.config import TrainConfig, build_config
+from p2p.events import Event, Iterated
 from p2p.method_facts import METHODS
+from p2p.signals import StopSignals
 
 P2P = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
 HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")
@@ -33,11 +35,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Play every run; return what `cohort` was called with."""
     seen: list[dict[str, Any]] = []
 
-    def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[cohort.Event]:
+    def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         seen.append({"config": config, "out": out})
         return play(config)
 
-    def resume(path: Path, **goal: int) -> Iterator[cohort.Event]:
+    def resume(path: Path, **goal: int) -> Iterator[Event]:
         seen.append({"path": path, **goal})
         return play(TrainConfig(total_steps=3 * 4096), past=1)
 
@@ -235,7 +237,7 @@ def test_an_error_ends_with_its_exit_code_and_one_line(
     code: int,
     label: str,
 ) -> None:
-    def fails(config: TrainConfig, *, out: Path | None = None) -> Iterator[cohort.Event]:
+    def fails(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         yield from list(play(config))[:2]
         raise error
 
@@ -254,7 +256,7 @@ def test_an_unforeseen_exception_is_not_dressed_up(
 ) -> None:
     """It leaves as itself, so that Python prints a traceback and ends with 1."""
 
-    def broken(config: TrainConfig, *, out: Path | None = None) -> Iterator[cohort.Event]:
+    def broken(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         yield next(play(config))
         raise ZeroDivisionError
 
@@ -268,9 +270,9 @@ def test_the_run_is_closed_even_if_a_view_fails(
     """The traceback would keep the generator, and with it the peers, alive."""
     closed = []
 
-    def watched(config: TrainConfig, *, out: Path | None = None) -> Iterator[cohort.Event]:
+    def watched(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         try:
-            yield cohort.Iterated({})  # before Started: no view can take this
+            yield Iterated({})  # before Started: no view can take this
         finally:
             closed.append(True)
 
@@ -297,7 +299,7 @@ class Unwritable(PlainLines):
         super().__init__(StringIO())
         self.error = error
 
-    def iterated(self, event: cohort.Iterated) -> None:
+    def iterated(self, event: Iterated) -> None:
         raise self.error
 
 
@@ -317,8 +319,8 @@ def test_a_run_whose_output_fails_is_asked_to_stop_and_not_killed(
 ) -> None:
     """It has the chance to write a checkpoint: it goes on until it says that it stopped."""
 
-    def stoppable() -> Iterator[cohort.Event]:
-        with cohort.StopSignals() as signals:
+    def stoppable() -> Iterator[Event]:
+        with StopSignals() as signals:
             for iteration, event in enumerate(play(TrainConfig())):
                 yield event
                 if signals.received == signal.SIGTERM:

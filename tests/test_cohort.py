@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 import p2p
-from p2p import cohort
+from p2p import cohort, ledger
 from p2p.config import TrainConfig
 from p2p.errors import BadArtefact, Interrupted, PeerLost, UsageError
+from p2p.events import Checkpointed, Event, Iterated
 from p2p.process import cores_for
+from p2p.reports import split_by_peer
 from p2p.store import RunFolder
 
 SMALL = {
@@ -32,7 +34,7 @@ def small(**settings) -> TrainConfig:
     return TrainConfig(**{**SMALL, **settings})
 
 
-def drain(events, upto: int | None = None, seen: list | None = None) -> list[cohort.Event]:
+def drain(events, upto: int | None = None, seen: list | None = None) -> list[Event]:
     """Follow a run to its end, or close it after the journal's record `upto`.
 
     Also adds what it sees to `seen`, which is there if it raises.
@@ -40,7 +42,7 @@ def drain(events, upto: int | None = None, seen: list | None = None) -> list[coh
     seen = [] if seen is None else seen
     for event in events:
         seen.append(event)
-        if isinstance(event, cohort.Iterated) and event.record["iteration"] == upto:
+        if isinstance(event, Iterated) and event.record["iteration"] == upto:
             events.close()
             break
     return seen
@@ -77,14 +79,14 @@ def test_peers_share_cores_evenly_or_are_left_to_the_scheduler():
 @pytest.mark.parametrize("stopped", [False, True])
 def test_run_h5_is_written_now_and_then_and_whole_at_the_end(tmp_path, monkeypatch, stopped):
     """Of all its checkpoints only the first and the last are near enough to a writing."""
-    monkeypatch.setattr(cohort, "H5_REST", 1e9)
+    monkeypatch.setattr(ledger, "H5_REST", 1e9)
     written = []
     write = RunFolder.write_h5
     monkeypatch.setattr(RunFolder, "write_h5", lambda run: written.append(1) or write(run))
     config = small(checkpoint_every=1, total_steps=10**6 if stopped else 512 * 6)
     events = cohort.train(config, out=tmp_path / "run")
     if stopped:  # far from its end: the peers run ahead of what has been reported
-        next(event for event in events if isinstance(event, cohort.Iterated))
+        next(e for e in events if isinstance(e, Checkpointed) and e.iteration == 2)
         os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(Interrupted) if stopped else nullcontext():
         drain(events)
@@ -158,7 +160,7 @@ def test_policies_act_and_peers_have_scores(tmp_path):
 def test_peers_share_one_normaliser_and_start(tmp_path):
     """KL between peers means nothing if each normalises in its own way."""
     drain(cohort.train(small(total_steps=512), out=tmp_path / "run"))
-    one, two = cohort.split_by_peer(final_tensors(tmp_path / "run"), 2)
+    one, two = split_by_peer(final_tensors(tmp_path / "run"), 2)
     for name in ("peer.obs_moments", "peer.return_moments"):
         np.testing.assert_array_equal(one[name], two[name])
     assert one["peer.obs_moments"][0] == 512
@@ -170,7 +172,7 @@ def test_a_dead_peer_ends_the_run_with_its_name(tmp_path, number):
     """The others wait for it in vain; the message names peer, phase and signal."""
     events, seen = cohort.train(small(total_steps=10**6), out=tmp_path / "run"), []
     for event in events:
-        if isinstance(event, cohort.Checkpointed):
+        if isinstance(event, Checkpointed):
             seen.append(event)
             break
     children = find_peers(os.getpid())
@@ -178,7 +180,7 @@ def test_a_dead_peer_ends_the_run_with_its_name(tmp_path, number):
     with pytest.raises(PeerLost, match=rf"peer \d \(pid {children[1]}\) died.*{number.name}"):
         drain(events, seen=seen)
     assert not any(alive(pid) for pid in children)
-    *_, saved = (event for event in seen if isinstance(event, cohort.Checkpointed))
+    *_, saved = (event for event in seen if isinstance(event, Checkpointed))
     assert RunFolder.open(tmp_path / "run").load_checkpoint().iteration == saved.iteration
 
 
@@ -186,7 +188,7 @@ def test_a_hung_peer_is_named(tmp_path):
     """Stopped, it is neither dead nor does it arrive; only its silence tells."""
     events = cohort.train(small(total_steps=10**6, peer_timeout=20), out=tmp_path / "run")
     for event in events:
-        if isinstance(event, cohort.Iterated) and event.record["iteration"] == 1:
+        if isinstance(event, Iterated) and event.record["iteration"] == 1:
             break
     hung = find_peers(os.getpid())[0]
     os.kill(hung, signal.SIGSTOP)
@@ -276,7 +278,7 @@ def test_stopping_raises_interrupted_for_library_users(tmp_path):
     """Peers see the wish at different moments, yet all end after the same iteration."""
     events = cohort.train(small(total_steps=10**6), out=tmp_path / "run")
     for event in events:
-        if isinstance(event, cohort.Iterated):
+        if isinstance(event, Iterated):
             os.kill(os.getpid(), signal.SIGINT)
             break
     with pytest.raises(Interrupted, match="continue with: p2p train --resume"):
@@ -292,7 +294,7 @@ def test_more_peers_than_sense_are_refused():
 
 def test_a_checkpoint_of_other_peers_is_foreign(tmp_path):
     with pytest.raises(BadArtefact, match=r"'peer7\.x', which no peer of this run owns"):
-        cohort.split_by_peer({"peer7.x": np.zeros(1)}, 2)
+        split_by_peer({"peer7.x": np.zeros(1)}, 2)
 
 
 def test_the_final_scores_stay_with_the_run(tmp_path):

@@ -10,7 +10,6 @@ from typing import Any, TextIO
 import pytest
 from played import PlayedRun, play, record, score
 
-from p2p import cohort
 from p2p.cli.console import LiveView
 from p2p.cli.formats import compact, count, duration, fixed
 from p2p.cli.frame import render, sparkline, stacked
@@ -18,11 +17,12 @@ from p2p.cli.history import History
 from p2p.cli.plain import JsonLines, PlainLines
 from p2p.cli.train import View, _dispatch
 from p2p.config import TrainConfig
+from p2p.events import Event, Iterated, Started
 
 SMALL = TrainConfig(num_peers=2, total_steps=3 * 4096)
 
 
-def show(view: View, events: Iterator[cohort.Event]) -> None:
+def show(view: View, events: Iterator[Event]) -> None:
     with view:
         for event in events:
             _dispatch(event, view)
@@ -68,10 +68,10 @@ def test_plain_lines_come_at_most_every_two_seconds_and_about_a_hundred_in_all()
     config, now, stream = TrainConfig(total_steps=1000 * 4096), [0.0], StringIO()
     view = PlainLines(stream, clock=lambda: now[0])
     run: Any = PlayedRun(config)
-    view.started(cohort.Started(run, config, 0))
+    view.started(Started(run, config, 0))
     for iteration in range(1000):
         now[0] += 1.0
-        view.iterated(cohort.Iterated(record(config, iteration)))
+        view.iterated(Iterated(record(config, iteration)))
     rows = [int(line.split("/")[0]) for line in stream.getvalue().splitlines() if "/1000 " in line]
     assert rows == [1, *range(11, 1000, 10), 1000]
 
@@ -80,10 +80,10 @@ def test_plain_lines_come_every_minute_when_the_run_is_slow() -> None:
     config, now, stream = TrainConfig(total_steps=10_000 * 4096), [0.0], StringIO()
     view = PlainLines(stream, clock=lambda: now[0])
     run: Any = PlayedRun(config)
-    view.started(cohort.Started(run, config, 0))
+    view.started(Started(run, config, 0))
     for iteration in range(50):
         now[0] += 30.0
-        view.iterated(cohort.Iterated(record(config, iteration)))
+        view.iterated(Iterated(record(config, iteration)))
     assert stream.getvalue().count("/10000 ") == 25
 
 
@@ -112,7 +112,7 @@ def test_json_has_null_for_what_is_no_number() -> None:
     bad = record(SMALL, 0)
     bad["peers"][0] |= {"value_loss": float("nan"), "entropy": float("-inf")}
     stream = StringIO()
-    JsonLines(stream).iterated(cohort.Iterated(bad))
+    JsonLines(stream).iterated(Iterated(bad))
     (peer, _) = json.loads(stream.getvalue())["peers"]
     assert (peer["value_loss"], peer["entropy"], peer["clip_fraction"]) == (None, None, 0.081)
 

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from p2p import cohort, losses
 from p2p.config import TrainConfig
 from p2p.engine import Adam, Penalty, build_engine
+from p2p.events import Checkpointed
 from p2p.method_facts import METHODS
 from p2p.methods import METHOD_CLASSES
+from p2p.reports import split_by_peer
 from p2p.rollout import Batch, Minibatch
+from p2p.store import RunFolder
 from p2p.store.checkpoint import checkpoint_name, read
 
 SMALL = {
@@ -157,7 +160,7 @@ def test_a_method_equals_its_transcription(tmp_path, method, num_peers, rule, se
     path = tmp_path / "run"
     trained(longer, path)
     tensors = read(path / "checkpoints" / checkpoint_name(2), longer).tensors
-    states = cohort.split_by_peer(tensors, num_peers)
+    states = split_by_peer(tensors, num_peers)
     for state, plain in zip(states, algorithm_1(config, rule), strict=True):
         np.testing.assert_allclose(state["engine.actor"], plain.flat(), atol=1e-4)
     if method == "distral":
@@ -211,7 +214,7 @@ def test_dnc_without_its_pull_is_independent_ppo_between_resets(tmp_path):
     longer = config.model_copy(update={"total_steps": 3 * 768, "checkpoint_every": 2})
     trained(longer, tmp_path / "run")
     path = tmp_path / "run" / "checkpoints" / checkpoint_name(2)
-    states = cohort.split_by_peer(read(path, longer).tensors, 2)
+    states = split_by_peer(read(path, longer).tensors, 2)
     for state, plain in zip(states, algorithm_1(config, alone), strict=True):
         np.testing.assert_allclose(state["engine.actor"], plain.flat(), atol=1e-5)
 
@@ -252,7 +255,7 @@ def test_what_is_reported_and_what_scales_is_the_tasks_reward(tmp_path):
         states += trained(
             small("distral", num_peers=1, total_steps=768, **settings), tmp_path / form
         )
-        (record,) = cohort.RunFolder.open(tmp_path / form).records()
+        (record,) = RunFolder.open(tmp_path / form).records()
         episodes.append([peer["episodes"] for peer in record["peers"]])
     assert episodes[0] == episodes[1]
     np.testing.assert_array_equal(*(s["peer.return_moments"] for s in states))
@@ -350,13 +353,13 @@ def test_every_method_resumes_bit_for_bit(tmp_path, method, settings):
     whole = trained(config, tmp_path / "whole")
     events = cohort.train(config, out=tmp_path / "cut")
     for event in events:
-        if isinstance(event, cohort.Checkpointed):
+        if isinstance(event, Checkpointed):
             events.close()
             break
     for _ in cohort.resume(tmp_path / "cut"):
         pass
-    run = cohort.RunFolder.open(tmp_path / "cut")
-    cut = cohort.split_by_peer(run.load_checkpoint().tensors, config.num_peers)
+    run = RunFolder.open(tmp_path / "cut")
+    cut = split_by_peer(run.load_checkpoint().tensors, config.num_peers)
     for one, other in zip(whole, cut, strict=True):
         for name, value in one.items():
             np.testing.assert_array_equal(value, other[name], err_msg=name)

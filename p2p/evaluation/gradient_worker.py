@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.cohort import split_by_peer
 from p2p.exchange import Exchange, Phase
 from p2p.gradients import GradientVariance
 from p2p.peer import Peer
+from p2p.reports import split_by_peer
 from p2p.store import RunFolder
 
 

@@ -26,6 +26,7 @@ from p2p import launch
 from p2p.config import TrainConfig
 from p2p.errors import P2PError, UsageError
 from p2p.evaluation.config import EvalConfig
+from p2p.events import Iterated, Started
 from p2p.store import RunFolder
 from p2p.store.lock import FolderLock
 from p2p.study.testing import run_tests
@@ -86,9 +87,9 @@ def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
     else:
         events = cohort.train(config, out=folder)
     for event in events:
-        if isinstance(event, cohort.Started):
+        if isinstance(event, Started):
             yield {"steps": event.resumed_from * config.steps_per_iteration, "seconds": None}
-        elif isinstance(event, cohort.Iterated):
+        elif isinstance(event, Iterated):
             yield {key: event.record[key] for key in ("steps", "seconds")}
 
 
