@@ -19,7 +19,6 @@ import numpy as np
 
 from p2p import launch
 from p2p.domains import FACTORS, Domain
-from p2p.envs import RandomisedEnvs
 from p2p.errors import Interrupted, NoRoom, PeerLost, UsageError
 from p2p.evaluation.config import EvalConfig, build_eval_config
 from p2p.evaluation.domain_sets import DomainSet, draw_set, single_set, sweep_set
@@ -32,9 +31,11 @@ from p2p.evaluation.performance import (
 )
 from p2p.evaluation.pool import Report, Ticket, Work, episode_pool, num_cores
 from p2p.evaluation.subjects import Given, Subject, digest, load_subjects
+from p2p.physics import Robot
 from p2p.policy import Policy
 from p2p.signals import StopSignals
 from p2p.store.evals import EvalFile, KeptSet, Key, Outcome
+from p2p.tasks import find_task
 
 MAX_STEPS = 1000  # an episode's time limit
 SAVE_EVERY = 10.0  # s
@@ -132,11 +133,11 @@ class _Trial:
     def __init__(self, subject: Subject, config: EvalConfig, save: bool) -> None:
         self.subject, self.config = subject, config
         position = subject.initial_position
-        envs = RandomisedEnvs(subject.task, 1, initial_position=position)
-        links = envs.num_links if subject.mass_randomisation == "per_link" else 1
-        self.sets = _build_sets(config, links, envs.num_joints)
+        robot = Robot(find_task(subject.task), position)
+        links = robot.num_links if subject.mass_randomisation == "per_link" else 1
+        self.sets = _build_sets(config, links, robot.num_joints)
         for domain in {d for one in self.sets for d in one.domains}:
-            envs.robot.check(domain)
+            robot.check(domain)
         self.condition = _condition(config, position)
         self.digests = [digest(policy) for policy in subject.policies]
         self.file = EvalFile(subject.folder) if save and subject.folder else None
