@@ -3,12 +3,14 @@
     style   sizes and names; each method's colour, dash and marker are in `p2p.looks`
     data    results and training curves, from committed tables or from run folders
     lines   curves with confidence bands
-    plots   a function for each figure
+    panels  rows of panels, one legend for all and a caption
+    plots   a function for each figure: what its panels show
 
 Needs the extra `figures` (matplotlib), which is imported when something is drawn.
 """
 
 from p2p.figures.data import Data, load_data
-from p2p.figures.plots import FIGURES, Drawn, draw
+from p2p.figures.panels import Drawn
+from p2p.figures.plots import FIGURES, draw
 
 __all__ = ["FIGURES", "Data", "Drawn", "draw", "load_data"]

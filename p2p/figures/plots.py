@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from p2p.config import TrainConfig
 from p2p.errors import UsageError
-from p2p.evaluation.figures import picture
 from p2p.figures import lines
 from p2p.figures.data import Data, Row, command
-from p2p.figures.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, PANEL, RC, TASKS
+from p2p.figures.panels import Drawn, Layout, Panel, compose
+from p2p.figures.style import TASKS
 from p2p.looks import METHODS, Look
 from p2p.method_facts import METHODS as FACTS
 from p2p.stats import bootstrap_interval, mean
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MILLION = 1e6
 STEPS = "environment steps (millions)"
@@ -28,30 +24,6 @@ TRAIN = "training return (undiscounted)"
 TEST = "test return (undiscounted)"
 EPS_TE = r"test randomisation strength $\epsilon^{te}$"
 EPS_TR = r"training randomisation strength $\epsilon^{tr}$"
-BANDS = "Mean over seeds, with 95% intervals by the stratified bootstrap over seeds"
-
-
-class Panel(NamedTuple):
-    """One panel: what is drawn on its axes, which returns the number of seeds by label."""
-
-    title: str
-    xlabel: str
-    ylabel: str
-    draw: Callable[[Any], dict[str, int]]
-
-
-class Layout(NamedTuple):
-    """Panels in rows, and what the caption says besides bands and seeds."""
-
-    rows: Sequence[Sequence[Panel]]
-    caption: str
-
-
-class Drawn(NamedTuple):
-    """A figure in each of its formats, by suffix, and its caption."""
-
-    files: dict[str, bytes]
-    caption: str
 
 
 def draw(figure: str, data: Data) -> Drawn:
@@ -60,50 +32,7 @@ def draw(figure: str, data: Data) -> Drawn:
     Raises:
         UsageError: the data holds nothing of what the figure shows, or matplotlib is missing.
     """
-    layout = FIGURES[figure](data)
-    columns = max(map(len, layout.rows))
-    width = PANEL[0] * columns
-    caption = ""
-
-    def paint(figure: Figure) -> None:
-        nonlocal caption
-        from matplotlib import rc_context
-
-        with rc_context(RC):
-            counts = _panels(figure, layout)
-            caption = f"{BANDS}; {lines.seeds_text(counts)}. {layout.caption}"
-            wrapped = textwrap.wrap(caption, int(width * 19))
-            figure.set_figheight(figure.get_figheight() + CAPTION_LINE * len(wrapped))
-            figure.supxlabel("\n".join(wrapped), x=0.01, ha="left", fontsize=7, color="0.35")
-
-    height = LEGEND + PANEL[1] * len(layout.rows)
-    files = {suffix: picture(paint, width, height, suffix) for suffix in ("png", "svg")}
-    return Drawn(files, caption)
-
-
-def _panels(figure: Figure, layout: Layout) -> dict[str, int]:
-    """Draw all panels and one legend for all; return the number of seeds by label."""
-    shape = len(layout.rows), max(map(len, layout.rows))
-    all_axes = figure.subplots(*shape, squeeze=False)
-    counts: dict[str, int] = {}
-    handles: dict[str, Any] = {}
-    for row, panels in zip(all_axes, layout.rows, strict=True):
-        for axes, panel in zip(row, panels, strict=True):
-            for label, number in panel.draw(axes).items():
-                counts[label] = min(number, counts.get(label, number))
-            axes.set(title=panel.title, xlabel=panel.xlabel)
-            if axes is row[0] or panel.ylabel != panels[0].ylabel:
-                axes.set_ylabel(panel.ylabel)
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-    columns = min(len(handles), max(2, int(PANEL[0] * shape[1] / LEGEND_ENTRY)))
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=columns,
-        columnspacing=1.2, handlelength=2.6,
-    )  # fmt: skip
-    extra = LEGEND * (-(-len(handles) // columns) - 1)
-    figure.set_figheight(figure.get_figheight() + extra)
-    return counts
+    return compose(FIGURES[figure](data))
 
 
 def _need(data: Data, found: Iterable[object], what: str) -> None:
