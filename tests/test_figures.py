@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from p2p.config import TASKS, TrainConfig
 from p2p.errors import BadArtefact, UsageError
 from p2p.figures import FIGURES, draw, load_data
 from p2p.figures.lines import band, on_common_steps, seeds_text
-from p2p.figures.plots import cohort_size, sweep
+from p2p.figures.plots import cohort_size, learning_curves, regularised, sweep
 from p2p.figures.style import TASKS as TASK_NAMES
 from p2p.looks import METHODS, group_colours
 from p2p.method_facts import METHODS as FACTS
@@ -171,6 +172,72 @@ def test_a_study_of_which_only_a_part_is_there_is_drawn_and_counted(tmp_path: Pa
     assert f"data     {tmp_path / 'fig4.csv'}, 7 of 40 runs" in result.stdout
     assert "seeds: P2PDRL n = 4, PPO n = 3." in result.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"fig4.png", "fig4.svg"}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("number", [0, 13, 39])
+def test_a_study_of_one_run_so_far_is_drawn_or_refused(
+    tmp_path: Path, name: str, number: int
+) -> None:
+    """Whichever run it is: no figure ends in a traceback."""
+    study = read_study(find_study(name))
+    number = number * len(study.configs) // 40
+    data = load_data(
+        study, write_tables(study, tmp_path, slice(number, number + 1)), None, tmp_path
+    )
+    with suppress(UsageError):
+        assert "n = 1 seed" in draw(name, data).caption
+
+
+def test_a_sweep_with_one_value_so_far_says_what_is_missing(tmp_path: Path) -> None:
+    study = read_study(find_study("a2"))
+    data = load_data(study, write_tables(study, tmp_path, slice(0, 4)), None, tmp_path)
+    with pytest.raises(UsageError, match=r"a2\.csv has no tested runs at two values; make it with"):
+        draw("a2", data)
+
+
+def test_a_task_that_is_not_tested_yet_has_no_row_beside_those_that_are(tmp_path: Path) -> None:
+    study = read_study(find_study("fig4"))
+    rows = write_tables(study, tmp_path) / "fig4.csv"
+    table = list(csv.DictReader(StringIO(rows.read_text())))
+    for row in table:
+        if row["task"] == "walker2d":
+            row.update({name: "" for name in row if name.startswith("eps_te=")})
+    out = StringIO()
+    writer = csv.DictWriter(out, table[0])
+    writer.writeheader()
+    writer.writerows(table)
+    rows.write_text(out.getvalue())
+    layout = regularised(load_data(study, tmp_path, None, tmp_path))
+    assert [[panel.title for panel in row] for row in layout.rows] == [["HalfCheetah"] * 2]
+
+
+def test_settings_are_told_apart_and_never_taken_for_seeds(tmp_path: Path) -> None:
+    """A study of one method at three settings of `sync`, three seeds of each."""
+    study = read_study(find_study("sync"))
+    layout = learning_curves(load_data(study, write_tables(study, tmp_path), None, tmp_path))
+    axes = Figure().subplots()
+    counts = layout.rows[0][0].draw(axes)
+    assert counts == {f"P2PDRL, sync={sync}": 3 for sync in ("minibatch", "epoch", "iteration")}
+    assert len({line.get_color() for line in axes.lines}) == 3
+    assert axes.lines[0].get_color() == METHODS["p2pdrl"].colour
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fig4", "4M steps a run, trained at strength 0.2, each method's own learning rate."),
+        ("sync", "0.5M steps a run, trained at strength 0.2, learning rate 0.0003."),
+        ("a2", "4M steps a run, trained at strength 0.2."),
+    ],
+)
+def test_the_caption_says_what_is_the_same_for_all_runs(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    """P2PDRL's own rate is 1e-4; in `sync` it is another method's."""
+    study = read_study(find_study(name))
+    data = load_data(study, write_tables(study, tmp_path), None, tmp_path)
+    assert learning_curves(data).caption.startswith(words)
 
 
 def test_json_has_stdout_to_itself(tmp_path: Path) -> None:

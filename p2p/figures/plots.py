@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from p2p.figures import lines
 from p2p.figures.data import Data, Row, command
 from p2p.figures.panels import Drawn, Layout, Panel, compose
 from p2p.figures.style import TASKS
-from p2p.looks import METHODS, Look
+from p2p.looks import METHODS, Look, group_colours
 from p2p.method_facts import METHODS as FACTS
 from p2p.stats import bootstrap_interval, mean
 
@@ -62,15 +62,39 @@ def _curve_panel(
     return counts
 
 
-def _by_method(data: Data, task: str) -> list[tuple[Look, list[Row]]]:
+def _groups(data: Data, task: str, *shown: str) -> list[tuple[Look, list[Row]]]:
+    """Return the runs of a task that differ in their seed alone, each group with its look.
+
+    Args:
+        shown: settings that part no runs, since the figure shows them in another way.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for method in data.methods:
+        configs = [config for config in data.study.configs if config.method == method]
+        parting = [
+            name for name in data.study.varying
+            if name not in shown and len({getattr(config, name) for config in configs}) > 1
+        ]  # fmt: skip
+        for row in data.select(lambda r, m=method: r.method == m):  # type: ignore[misc]
+            settings = "".join(f", {name}={_shown(row.cells.get(name))}" for name in parting)
+            groups.setdefault((method, settings), []).append(row)
+    colours = group_colours([method + settings.replace(",", " ") for method, settings in groups])
+    looks = {look.colour: look for look in METHODS.values()}
     return [
-        (METHODS[method], data.select(lambda r, m=method: (r.task, r.method) == (task, m)))  # type: ignore[misc]
-        for method in data.methods
+        (
+            looks[colour]._replace(label=METHODS[method].label + settings),
+            [row for row in rows if row.task == task],
+        )
+        for ((method, settings), rows), colour in zip(groups.items(), colours, strict=True)
     ]
 
 
+def _shown(value: float | str | None) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _learning_panel(data: Data, task: str, quantity: str, ylabel: str) -> Panel:
-    groups = _by_method(data, task)
+    groups = _groups(data, task)
     return Panel(TASKS[task], STEPS, ylabel, partial(
         _curve_panel, data=data, groups=groups, quantity=quantity
     ))  # fmt: skip
@@ -115,7 +139,7 @@ def _strengths(data: Data) -> list[str]:
 
 def _strength_panel(axes: Any, data: Data, task: str) -> dict[str, int]:
     counts = {}
-    for look, rows in _by_method(data, task):
+    for look, rows in _groups(data, task):
         points: lines.Points = {}
         for name in _strengths(data):
             values = [v for row in rows if (v := row.number(name)) is not None]
@@ -127,25 +151,31 @@ def _strength_panel(axes: Any, data: Data, task: str) -> dict[str, int]:
     return counts
 
 
+def _test_panel(data: Data, task: str) -> Panel:
+    return Panel(TASKS[task], EPS_TE, TEST, partial(_strength_panel, data=data, task=task))
+
+
+def _tested(data: Data) -> list[str]:
+    """Return the tasks of which a run is tested."""
+    columns = _strengths(data)
+    _need(data, columns, "test returns")
+    there = {r.task for r in data.rows if any(r.number(name) is not None for name in columns)}
+    return [task for task in data.tasks if task in there]
+
+
 def test_curves(data: Data) -> Layout:
     """Fig. 4: test return over the strength of the test domains, a panel a task."""
-    _need(data, _strengths(data), "test returns")
-    tested = [t for t in data.tasks if any(r.task == t and _is_tested(data, r) for r in data.rows)]
-    panels = [
-        Panel(TASKS[task], EPS_TE, TEST, partial(_strength_panel, data=data, task=task))
-        for task in tested
-    ]
+    panels = [_test_panel(data, task) for task in _tested(data)]
     return Layout([panels], f"{_trained(data)} {_tests(data)}")
-
-
-def _is_tested(data: Data, row: Row) -> bool:
-    return any(row.number(name) is not None for name in _strengths(data))
 
 
 def regularised(data: Data) -> Layout:
     """Fig. 7: learning curves on the left, test return over the strength on the right."""
-    (left,), (right,) = learning_curves(data).rows, test_curves(data).rows
-    rows = [list(pair) for pair in zip(left, right, strict=True)]
+    _need(data, data.curves.get("return", {}), "training curves")
+    rows = [
+        [_learning_panel(data, task, "return", TRAIN), _test_panel(data, task)]
+        for task in _tested(data)
+    ]
     return Layout(rows, f"{_trained(data)} {_tests(data)}")
 
 
@@ -163,7 +193,7 @@ def over_training_strength(data: Data) -> Layout:
 
     def panel(axes: Any, task: str, y: str) -> dict[str, int]:
         counts = {}
-        for look, rows in _by_method(data, task):
+        for look, rows in _groups(data, task, "eps_tr"):
             points = _over(rows, "eps_tr", y)
             lines.band(axes, points, look)
             if points:
@@ -269,12 +299,18 @@ def sweep(data: Data) -> Layout:
         chosen = TrainConfig(method=row.method)
         return all(row.number(n) in (None, getattr(chosen, n)) for n in axes_of if n != swept)
 
+    def swept_groups(task: str, name: str) -> Iterator[tuple[Look, list[Row], lines.Points]]:
+        for look, rows in _groups(data, task, *axes_of):
+            points = _over((r for r in rows if others_chosen(r, name)), name, column)
+            if len(points) > 1:  # swept for this method
+                yield look, rows, points
+
+    each = [(task, name) for task in data.tasks for name in swept]
+    _need(data, (g for pair in each for g in swept_groups(*pair)), "tested runs at two values")
+
     def panel(axes: Any, task: str, name: str) -> dict[str, int]:
         counts = {}
-        for look, rows in _by_method(data, task):
-            points = _over((r for r in rows if others_chosen(r, name)), name, column)
-            if len(points) < 2:  # not swept for this method
-                continue
+        for look, rows, points in swept_groups(task, name):
             lines.band(axes, points, look)
             chosen = float(getattr(TrainConfig(method=rows[0].method), name))
             if chosen in points:
@@ -299,14 +335,17 @@ def _eps(column: str) -> str:
 
 def _trained(data: Data) -> str:
     """Say how the runs were trained, as far as it is the same for all."""
-    steps = {row.number("steps") for row in data.rows}
-    rates = {row.number("learning_rate") for row in data.rows}
-    own = rates <= {facts.learning_rate for facts in FACTS.values()}
+    steps = sorted({f"{(row.number('steps') or 0) / MILLION:.2g}" for row in data.rows}, key=float)
+    parts = [f"{' to '.join(dict.fromkeys((steps[0], steps[-1])))}M steps a run"]
     strength = {config.eps_tr for config in data.study.configs}
-    parts = [f"{max(s or 0 for s in steps) / MILLION:.2g}M steps a run"]
     if len(strength) == 1:
         parts.append(f"trained at strength {strength.pop():g}")
-    return ", ".join(parts) + (", each method's own learning rate." if own else ".")
+    rates = {row.number("learning_rate") for row in data.rows}
+    if all(row.number("learning_rate") == FACTS[row.method].learning_rate for row in data.rows):
+        parts.append("each method's own learning rate")
+    elif len(rates) == 1 and (rate := rates.pop()) is not None:
+        parts.append(f"learning rate {rate:g}")
+    return ", ".join(parts) + "."
 
 
 def _tests(data: Data) -> str:
