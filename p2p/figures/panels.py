@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2p.evaluation.figures import picture
 from p2p.figures import lines
-from p2p.figures.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, PANEL, RC
+from p2p.figures.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,8 @@ def _panels(figure: Figure, layout: Layout) -> dict[str, int]:
                 axes.set_ylabel(panel.ylabel)
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
-    columns = min(len(handles), max(2, int(PANEL[0] * shape[1] / LEGEND_ENTRY)))
+    entry = LEGEND_ENTRY * max(1.0, max(map(len, handles)) / LETTERS)
+    columns = min(len(handles), max(1, int(PANEL[0] * shape[1] / entry)))
     figure.legend(
         handles.values(), handles.keys(), loc="outside upper center", ncols=columns,
         columnspacing=1.2, handlelength=2.6,

@@ -13,7 +13,8 @@ TASKS = {
 }
 PANEL = (3.1, 2.5)  # inches
 LEGEND = 0.3  # inches, a line of it above the panels
-LEGEND_ENTRY = 1.2  # inches, the longest but one
+LEGEND_ENTRY = 1.2  # inches, of a label
+LETTERS = 15  # of a label that fits in there; the longest name of a method
 CAPTION_LINE = 0.14  # inches
 BAND = 0.18  # opacity
 RC: dict[Any, Any] = {
