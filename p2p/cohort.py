@@ -46,7 +46,7 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         UsageError: settings or folder that cannot be.
         PeerLost: a peer died or hangs.
         Diverged: a peer's gradients became non-finite twice.
-        Interrupted: SIGINT or SIGTERM, after a checkpoint.
+        Interrupted: SIGINT, SIGTERM or SIGHUP, after a checkpoint.
         NoRoom: disk or shared memory full.
     """
     check_peers(config)

@@ -1,7 +1,7 @@
 """Domains: what is randomised, and how strongly (appendix A.1, Table 1).
 
 A `Domain` is a value: it can be printed, saved, compared and applied. This module
-knows nothing of MuJoCo; `p2p.envs` applies a domain to a model.
+knows nothing of MuJoCo; `p2p.physics.Robot` applies a domain to a model.
 """
 
 from __future__ import annotations

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from p2p import methods
+from p2p import looks, methods
 from p2p.algorithm import run_peer
 from p2p.config import TrainConfig
 from p2p.exchange import Arena, Exchange
-from p2p.method_facts import MANY, METHODS, MethodFacts
+from p2p.method_facts import METHODS, MethodFacts
 from p2p.peer import slot_bytes
 from p2p.reports import Checkpoint
 
@@ -26,21 +27,16 @@ SMALL = {
 
 @pytest.fixture
 def mean_peer(monkeypatch):
-    """The page's method, registered as the page says, until the test ends."""
+    """The page's method, each piece of code run in the module it is for, until the test ends."""
     monkeypatch.setattr(methods, "METHOD_CLASSES", dict(methods.METHOD_CLASSES))
     monkeypatch.setattr("p2p.peer.METHOD_CLASSES", methods.METHOD_CLASSES)
-    before = dict(METHODS)
-    names = {
-        "METHOD_CLASSES": methods.METHOD_CLASSES,
-        "METHODS": METHODS,
-        "MethodFacts": MethodFacts,
-        "MANY": MANY,
-    }
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        exec(block, names)
-    yield
-    METHODS.clear()
-    METHODS.update(before)
+    for table in (METHODS, looks.METHODS):
+        monkeypatch.setitem(table, "mean-peer", None)  # is taken out again in the end
+    made = {}
+    piece = r"`p2p/([\w/]+)\.py`(?:(?!```).)*```python\n(.*?)```"
+    for file, code in re.findall(piece, PAGE.read_text(), re.DOTALL):
+        module = sys.modules.get(f"p2p.{file.replace('/', '.')}".removesuffix(".__init__"))
+        exec(code, vars(module) | made if module else made)
 
 
 def train_in_threads(config: TrainConfig) -> list[np.ndarray]:
@@ -61,6 +57,15 @@ def train_in_threads(config: TrainConfig) -> list[np.ndarray]:
     for thread in threads:
         thread.join()
     return [actors[k] for k in range(config.num_peers)]
+
+
+@pytest.mark.usefixtures("mean_peer")
+def test_the_page_leaves_out_no_table():
+    """Whatever has a row for each method has one for the page's, unlike any other."""
+    assert METHODS.keys() == methods.METHOD_CLASSES.keys() == looks.METHODS.keys()
+    assert isinstance(METHODS["mean-peer"], MethodFacts)
+    for part in zip(*looks.METHODS.values(), strict=True):
+        assert len(set(part)) == len(METHODS)
 
 
 @pytest.mark.usefixtures("mean_peer")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def command(name: str) -> str:
     """Return the command that stands below a marker in the README."""
-    text = (ROOT / "README.md").read_text()
-    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)\n```", text, re.DOTALL)
+    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)\n```", README, re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -29,5 +31,15 @@ def test_the_first_policys_options_are_real():
     train.make_context("train", words)
 
 
+def test_the_gymnasium_example_runs_as_printed():
+    """In a process of its own, where nobody else has imported p2p."""
+    (example,) = re.findall(r"```python\n(import gymnasium\n.*?)```", README, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", example], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "wind=3" in done.stdout
+
+
 def test_no_placeholder_is_left():
-    assert "@@" not in (ROOT / "README.md").read_text()
+    assert "@@" not in README

@@ -176,7 +176,7 @@ def measure_surface(
         UsageError: a setting is wrong, or the run has no such peer.
         BadArtefact: there is no run there, it has not ended, lacks milestones, or is damaged.
         NoRoom: the results cannot be written.
-        Interrupted: SIGINT or SIGTERM; what was found is kept.
+        Interrupted: SIGINT, SIGTERM or SIGHUP; what was found is kept.
         PeerLost: an evaluation process died.
     """
     config = build_surface_config(**settings)

@@ -1,8 +1,8 @@
 """The methods: what each peer shows the others, and what that adds to its loss.
 
 A method is a small strategy object; the training loop (`p2p.algorithm`) is the same for all.
-Adding one is a file with a subclass of `Method`, and a row in `METHOD_CLASSES` and in
-`p2p.method_facts.METHODS`.
+Adding one is a file with a subclass of `Method`, and a row in `METHOD_CLASSES`, in
+`p2p.method_facts.METHODS` and in `p2p.looks.METHODS`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
     run.h5            the journal as columns, rebuilt at checkpoints and at the end
     eval.h5           episodes of `p2p eval` and its like, if there were any (`p2p.store.evals`)
     grad-variance.h5  of `p2p grad-variance`, if it was measured (`p2p.store.gradients`)
+    eval-by-factor.png, eval-<factor>-<factor>.png   what `p2p eval` drew
     surface-peer-<k>.h5, .png, .svg   a return surface, if one was measured (`p2p.store.surfaces`)
     grad-variance.png of the same
     evaluation.json   what a study's tests came to (`p2p.study.testing`)

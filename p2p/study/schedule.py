@@ -71,7 +71,7 @@ def run_study(plan: Plan, jobs: int | None = None) -> Iterator[PlannedRun]:
     Raises:
         UsageError: another process runs this study there, or a run has too many peers.
         NoRoom: the folder cannot be written.
-        Interrupted: SIGINT or SIGTERM, once all running ones have left a checkpoint.
+        Interrupted: SIGINT, SIGTERM or SIGHUP, once all running ones have left a checkpoint.
     """
     _check_peers(plan)
     with disk_errors("study folder", plan.out):

@@ -33,7 +33,7 @@ def run_tests(
         report: told how far it is.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM; the episodes so far are kept.
+        Interrupted: SIGINT, SIGTERM or SIGHUP; the episodes so far are kept.
         P2PError: see `p2p.evaluate`.
     """
     from p2p.evaluation.evaluate import evaluate
