@@ -48,7 +48,8 @@ def summary(event: Finished, history: History) -> list[str]:
     if event.scores:
         lines += ["", *_scores(event.scores)]
     twice = 2 * history.config.total_steps
-    commands = [text.format(run=shlex.quote(run), twice=twice) for text in NEXT]
+    following = NEXT[:1] if history.config.why_its_end_counts else NEXT
+    commands = [text.format(run=shlex.quote(run), twice=twice) for text in following]
     labels = ["next", *[""] * (len(commands) - 1)]
     lines += ["", f"run    {run}"]
     return [*lines, *(f"{label:<6} {line}" for label, line in zip(labels, commands, strict=True))]

@@ -72,6 +72,10 @@ def resume(
     goal = {"total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer}
     goal = {name: steps for name, steps in goal.items() if steps is not None}
     config = build_config(**override(config.model_dump(), goal))
+    if run.config.why_its_end_counts and config != run.config:
+        raise UsageError(
+            f"{path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
+        )
     check_peers(config)
     with run:
         checkpoint = run.load_checkpoint()

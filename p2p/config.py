@@ -18,8 +18,9 @@ from p2p.method_facts import METHODS
 
 TASKS = ("walker2d", "ant", "humanoid", "hopper", "halfcheetah")
 
-# A run may be continued with other values of these; all others, also those that a later
-# version adds, are part of a run's identity.
+# A run may be continued with other values of these (of its goal, unless its end counts: see
+# `TrainConfig.why_its_end_counts`); all others, also those that a later version adds, are part
+# of a run's identity.
 CHANGES_NO_NUMBER = frozenset({
     "total_steps", "total_steps_per_peer",
     "engine", "checkpoint_every", "milestones", "peer_timeout", "final_episodes",
@@ -155,7 +156,9 @@ class TrainConfig(BaseModel):
     max_grad_norm: Positive = Field(0.5, description="Gradient-norm clip, actor and critic apart.")
     normalise_advantage: bool = Field(True, description="Normalise advantages per minibatch.")
     value_clip: bool = Field(False, description="Clip the value loss as the policy's is.")
-    anneal_learning_rate: bool = Field(False, description="Anneal the learning rate to 0.")
+    anneal_learning_rate: bool = Field(
+        False, description="Anneal the learning rate to 0 at the goal, which then is for good."
+    )
     target_kl: Positive | None = Field(
         None, description="Stop a peer's epochs when KL(pi_old || pi) passes 1.5 times this."
     )
@@ -250,6 +253,34 @@ class TrainConfig(BaseModel):
                 f"advantage to normalise; raise {name} or lower num_minibatches"
             )
         return self
+
+    @property
+    def why_its_end_counts(self) -> str:
+        """Say why the run's numbers depend on where it is to end; empty if they do not."""
+        if self.anneal_learning_rate:
+            return "its learning rate is annealed to its end"
+        return METHODS[self.method].end_counts
+
+    @property
+    def changes_no_number(self) -> frozenset[str]:
+        """Return the settings of which the run may be continued with other values."""
+        goal = {"total_steps"} if self.why_its_end_counts else set()
+        return CHANGES_NO_NUMBER - goal
+
+    def identity(self, steps: int | None = None) -> dict[str, Any]:
+        """Return all that tells a run from others of its task and method, but the seed.
+
+        Args:
+            steps: that were trained, not those aimed at; None if all of the run is meant.
+        """
+        left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
+        found = {k: v for k, v in self.model_dump(mode="json").items() if k not in left_out}
+        if steps is not None:
+            found["steps"] = steps
+        whole = self.num_iterations * self.steps_per_iteration
+        if self.why_its_end_counts and (steps is None or steps < whole):
+            found["goal"] = self.total_steps
+        return found
 
     @property
     def num_iterations(self) -> int:

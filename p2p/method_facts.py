@@ -18,6 +18,7 @@ class MethodFacts(NamedTuple):
     objective: str  # what is minimised
     source: str  # where it comes from
     settings: tuple[tuple[str, str], ...] = ()  # those of its own, and where the default is from
+    end_counts: str = ""  # why its numbers depend on where the run is to end
 
 
 MANY = 1024
@@ -53,6 +54,7 @@ METHODS = {
             ("learning_rate", A2), ("distill_coef", A2), ("distil_every", GHOSH),
             ("distil_epochs", GHOSH), ("distil_loss", GHOSH), ("distil_learning_rate", "ours"),
         ),
+        "DnC distils once more at its end",
     ),
     "self-kl": MethodFacts(
         3e-4, 1, (1, 1), "nothing", "L_PPO + alpha KL(pi, pi_old)", "section 4.4, Fig. 7",

@@ -285,9 +285,10 @@ class Peer:
 
     def policy(self) -> Policy:
         """Return this peer's policy as an artefact."""
+        steps = self.iteration * self.config.steps_per_iteration
         meta = {
             "method": self.config.method, "seed": self.config.seed, "peer": self.rank,
-            "iterations": self.iteration,
+            "iterations": self.iteration, "settings": self.config.identity(steps),
         }  # fmt: skip
         bounds = self.envs.action_low, self.envs.action_high
         actor = self.method.final_actor().copy()

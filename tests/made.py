@@ -29,6 +29,7 @@ def make_run(path: Path, **settings: Any) -> Path:
     with RunFolder.create(config, path) as run:
         for rank in range(config.num_peers):
             meta = {"method": config.method, "seed": config.seed, "peer": rank, "iterations": 10}
+            meta["settings"] = config.identity(10 * config.steps_per_iteration)
             policy = make_policy(config.task, 100 * config.seed + rank, **meta)
             write_atomically(run.policy_path(rank), policy.to_bytes())
     return path

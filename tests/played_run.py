@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from p2p.evaluation.config import simulated_by
+
 
 def main() -> int:
     """Play one run."""
@@ -61,7 +63,7 @@ def play_tests(folder: Path, steps: int, peers: range, tests: dict[str, list[flo
         }
         for eps in tests["eps_te"]
     ]
-    kept = {"steps": steps, "config": tests, "tests": sets}
+    kept = {"steps": steps, "config": tests, "versions": simulated_by(), "tests": sets}
     (folder / "evaluation.json").write_text(json.dumps(kept))
 
 

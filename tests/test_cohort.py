@@ -141,6 +141,21 @@ def test_a_longer_goal_continues_the_same_run(tmp_path, goal):
     assert_same_end(tmp_path / "whole", tmp_path / "grown")
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"anneal_learning_rate": True}, "its learning rate is annealed to its end"),
+        ({"method": "dnc"}, "DnC distils once more at its end"),
+    ],
+)
+def test_a_run_whose_end_counts_keeps_its_goal(tmp_path, settings, why):
+    """With a later one its numbers would not be those of a run that had it from the start."""
+    RunFolder.create(small(**settings), tmp_path / "run").unlock()
+    with pytest.raises(UsageError, match=f"cannot have another goal: {why}; start a new run"):
+        drain(cohort.resume(tmp_path / "run", total_steps=512 * 12))
+    assert RunFolder.open(tmp_path / "run").config == small(**settings)
+
+
 def test_a_complete_run_says_so(tmp_path):
     drain(cohort.train(small(total_steps=512), out=tmp_path / "run"))
     with pytest.raises(UsageError, match=r"is complete.*--total-steps"):
@@ -153,6 +168,7 @@ def test_policies_act_and_peers_have_scores(tmp_path):
         policy = p2p.load_policy(run.path, rank)
         assert policy.act(np.zeros((4, 11))).shape == (4, 3)
         assert policy.meta["peer"] == rank
+        assert policy.meta["settings"] == run.config.identity(1024)
     with pytest.raises(UsageError, match=r"peers 0\.\.1, not 2"):
         p2p.load_policy(run.path, 2)
 

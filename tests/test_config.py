@@ -107,3 +107,15 @@ def test_wrong_settings_are_refused_in_one_line(settings, words):
         build_config(**settings)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{"anneal_learning_rate": True}, {"method": "dnc"}])
+def test_a_goal_is_part_of_what_a_run_is_while_its_end_counts(settings):
+    """Of a run that was stopped before: one that has reached its goal is told by its steps."""
+    longer = TrainConfig(total_steps=8_192_000, **settings)
+    shorter = TrainConfig(total_steps=4_096_000, **settings)
+    assert longer.identity(4_096_000) != shorter.identity(4_096_000)
+    assert longer.identity() != shorter.identity()
+    assert "goal" not in shorter.identity(4_096_000)
+    plain = (TrainConfig(total_steps=steps) for steps in (4_096_000, 8_192_000))
+    assert len({str(config.identity(4_096_000)) for config in plain}) == 1

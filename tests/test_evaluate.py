@@ -236,6 +236,29 @@ def test_a_run_is_tested_in_its_own_kind_of_domains(tmp_path):
     assert (len(domain.mass), len(domain.initial_position)) == (4, 1)
 
 
+def test_a_policys_file_is_tested_as_its_run_is(tmp_path):
+    """In the same kind of domains, and as a seed of the same group."""
+    kind = {"mass_randomisation": "per_link", "initial_position": "root_x"}
+    run = make_run(tmp_path / "run", num_peers=1, **kind)
+    whole, file = (
+        p2p.evaluate(given, domains=2) for given in (run, run / "policies" / "peer-0.safetensors")
+    )
+    assert whole.runs[0].settings == file.runs[0].settings
+    assert whole.methods == file.methods
+
+
+def test_policies_files_with_other_settings_are_not_pooled(tmp_path):
+    """Nor those that do not say how they were trained, as other programs' and older ones."""
+    runs = [make_run(tmp_path / str(n), seed=n, num_peers=1, eps_tr=n / 10) for n in (0, 1)]
+    files = [run / "policies" / "peer-0.safetensors" for run in runs]
+    labels = [score.label for score in p2p.evaluate(files, domains=1).methods]
+    assert labels == ["p2pdrl eps_tr 0", "p2pdrl eps_tr 0.1"]
+    for seed, file in enumerate(files):
+        file.write_bytes(make_policy(method="ppo", seed=seed, iterations=10).to_bytes())
+    scores = p2p.evaluate(files, domains=1).methods
+    assert [score.seeds for score in scores] == [(0,), (1,)]
+
+
 @pytest.mark.parametrize(
     ("text", "strengths"),
     [("0.5", [0.5]), ("0:1:0.25", [0, 0.25, 0.5, 0.75, 1]), ("0:0.5:0.2", [0, 0.2, 0.4])],

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p.config import TrainConfig
+from p2p.config import CHANGES_NO_NUMBER, TrainConfig
 from p2p.errors import BadArtefact, NoRoom, UsageError
 from p2p.store import RunFolder, checkpoint, lock
 
@@ -535,8 +535,8 @@ def test_a_checkpoint_of_another_run_is_foreign_and_the_message_says_in_what(run
 
 def test_every_setting_that_is_said_to_change_no_number_exists():
     """A renamed one would silently become part of a checkpoint's identity."""
-    assert TrainConfig.model_fields.keys() >= checkpoint.CHANGES_NO_NUMBER
-    assert not {"seed", "task", "discount"} & checkpoint.CHANGES_NO_NUMBER
+    assert TrainConfig.model_fields.keys() >= CHANGES_NO_NUMBER
+    assert not {"seed", "task", "discount"} & CHANGES_NO_NUMBER
 
 
 def test_settings_that_change_no_number_make_no_checkpoint_foreign(run):

@@ -309,6 +309,58 @@ def test_more_steps_continue_a_run_and_fewer_are_refused(tmp_path: Path, played:
         plan(tmp_path, "", head=TINY.replace("1024", "512"))
 
 
+def test_a_run_that_was_trained_on_is_refused_whatever_its_result_says(
+    tmp_path: Path, played: None
+) -> None:
+    """Its result is that of the goal it had reached; policies and journal are of later."""
+    (run,) = plan(tmp_path, "").runs
+    for _ in run_study(plan(tmp_path, ""), 1):
+        pass
+    with RunFolder.open(run.path) as folder:
+        folder.append({"iteration": len(folder.records())})
+    with pytest.raises(UsageError, match="trained for 1536 steps, the study asks for 1024"):
+        plan(tmp_path, "")
+
+
+@pytest.mark.parametrize("setting", ["final_episodes = 3", "grad_variance_every = 1"])
+def test_a_run_that_lacks_what_the_study_measures_is_refused(
+    tmp_path: Path, setting: str, played: None
+) -> None:
+    """It would leave gaps in the tables that nobody fills."""
+    for _ in run_study(plan(tmp_path, ""), 1):
+        pass
+    name, _, value = setting.split()
+    with pytest.raises(UsageError, match=rf"with {name}=\d+, the study asks for {value}; choose"):
+        plan(tmp_path, setting)
+
+
+def test_tests_of_other_versions_are_shown_and_done_again(tmp_path: Path, played: None) -> None:
+    """Else seeds tested before and after an upgrade would share a mean."""
+    head = TINY + "[evaluate]\neps_te = 0.5\n"
+    for _ in run_study(plan(tmp_path, "", head=head), 1):
+        pass
+    (run,) = plan(tmp_path, "", head=head).runs
+    assert run.state is State.COMPLETE
+    file = run.path / "evaluation.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "versions": {**kept["versions"], "mujoco": "2.0"}}))
+    again = plan(tmp_path, "", head=head)
+    assert again.runs[0].state is State.WAITING
+    (row,) = collect_results(again).runs
+    assert "eps_te=0.5" in row.measures
+
+
+@pytest.mark.parametrize("setting", ["anneal_learning_rate = true", 'method = "dnc"'])
+def test_a_run_whose_end_counts_is_found_by_its_goal_too(
+    tmp_path: Path, setting: str, played: None
+) -> None:
+    """Continued, it would not be the run that had the later end from the start."""
+    for _ in run_study(plan(tmp_path, setting), 1):
+        pass
+    (longer,) = plan(tmp_path, setting, head=TINY.replace("1024", "2048")).runs
+    assert (longer.state, longer.steps, longer.name[-3:]) == (State.WAITING, 0, "-v2")
+
+
 # Training
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from p2p.errors import UsageError
 from p2p.evaluation.evaluate import Progress, evaluate
-from p2p.evaluation.subjects import run_settings
 from p2p.store import RunFolder
 from p2p.study.results import measures
 
@@ -129,7 +128,7 @@ def _final(run: RunFolder) -> ScoredRun:
             f"{run.config.final_episodes}); give --eps-te to evaluate it"
         )
     config = run.config
-    settings = run_settings(config, result["steps"])
+    settings = config.identity(result["steps"])
     return ScoredRun(
         str(run.path), config.task, config.method, config.seed, settings, fmean(scores)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import metadata
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -132,6 +133,11 @@ def build_grad_variance_config(**settings: Any) -> GradVarianceConfig:
         UsageError: in one line, what is wrong with the settings.
     """
     return validated(GradVarianceConfig, settings)
+
+
+def simulated_by() -> dict[str, str]:
+    """Return the versions that what an episode yields may depend on."""
+    return {name: metadata.version(name) for name in ("p2p", "mujoco")}
 
 
 def build_eval_config(**settings: Any) -> EvalConfig:

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from p2p import launch
 from p2p.domains import FACTORS, Domain
 from p2p.errors import Interrupted, NoRoom, PeerLost, UsageError
-from p2p.evaluation.config import EvalConfig, build_eval_config
+from p2p.evaluation.config import EvalConfig, build_eval_config, simulated_by
 from p2p.evaluation.domain_sets import DomainSet, draw_set, single_set, sweep_set
 from p2p.evaluation.performance import (
     EvaluatedRun,
@@ -215,8 +214,7 @@ def _kept(one: DomainSet, config: EvalConfig) -> KeptSet:
 
 def _condition(config: EvalConfig, initial_position: str) -> str:
     """Return all that an episode depends on besides policy, domain and start noise."""
-    versions = {name: metadata.version(name) for name in ("p2p", "mujoco")}
-    known = {"seed": config.domain_seed, "sampled": config.sampled, **versions}
+    known = {"seed": config.domain_seed, "sampled": config.sampled, **simulated_by()}
     return json.dumps({**known, "initial_position": initial_position}, sort_keys=True)
 
 

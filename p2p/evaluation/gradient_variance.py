@@ -27,7 +27,6 @@ from p2p.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError
 from p2p.evaluation.config import GradVarianceConfig, build_grad_variance_config
 from p2p.evaluation.gradient_curves import GradVariance, MeasuredRun
 from p2p.evaluation.pool import Pool, Report, num_cores
-from p2p.evaluation.subjects import settings_of
 from p2p.policy import actor_layout
 from p2p.signals import StopSignals
 from p2p.store import RunFolder
@@ -163,7 +162,7 @@ class _Trial:
         table = [[rows[key] for key in self.keys(one)] for one in self.checkpoints]
         values = [[[getattr(row, q) for q in QUANTITIES] for row in peers] for peers in table]
         return MeasuredRun(
-            str(self.run.path), config.task, config.method, config.seed, settings_of(config),
+            str(self.run.path), config.task, config.method, config.seed, config.identity(),
             self.parameters, tuple(peers[0].iteration for peers in table),
             tuple(peers[0].steps for peers in table), np.array(values, np.float64),
         )  # fmt: skip

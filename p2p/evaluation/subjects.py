@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from p2p.api import load_policy
-from p2p.config import CHANGES_NO_NUMBER, TrainConfig
 from p2p.errors import UsageError
 from p2p.policy import Policy
 from p2p.store import RunFolder
@@ -84,33 +83,27 @@ def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
     """Return `policies` as a subject that is tested as the run's own are, and kept beside it."""
     path, config = run.path, run.config
     iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
-    settings = run_settings(config, iterations * config.steps_per_iteration)
+    settings = config.identity(iterations * config.steps_per_iteration)
     return Subject(
         str(path), path, policies, config.method, config.seed, settings,
         config.initial_position, config.mass_randomisation,
     )  # fmt: skip
 
 
-def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """Return all that tells a run from others of its task and method, but seed and length."""
-    left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
-    return {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
-
-
-def run_settings(config: TrainConfig, steps: int) -> dict[str, Any]:
-    """Return all that tells a run from others of its task and method, but the seed.
-
-    Args:
-        steps: that were trained, not those aimed at: the run may have been stopped.
-    """
-    return {**settings_of(config), "steps": steps}
-
-
 def _loose(policy: Policy, path: str) -> Subject:
+    """Return a policy as a subject that is tested, and grouped, as its run is.
+
+    A file that does not say how it was trained is a group of its own.
+    """
     meta = policy.meta
-    settings = {"iterations": meta.get("iterations")}
     method, seed = str(meta.get("method", "unknown")), int(meta.get("seed", 0))
-    return Subject(path, None, (policy,), method, seed, settings)
+    settings = meta.get("settings")
+    if settings is None:
+        return Subject(path, None, (policy,), method, seed, {"file": path})
+    return Subject(
+        path, None, (policy,), method, seed, settings,
+        settings["initial_position"], settings["mass_randomisation"],
+    )  # fmt: skip
 
 
 def digest(policy: Policy) -> str:

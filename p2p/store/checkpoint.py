@@ -25,7 +25,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from p2p.config import CHANGES_NO_NUMBER, TrainConfig
+from p2p.config import TrainConfig
 from p2p.errors import BadArtefact
 from p2p.store.files import write_atomically
 
@@ -129,7 +129,7 @@ def settings_that_differ(one: TrainConfig, other: TrainConfig) -> list[str]:
     return [
         name
         for name in TrainConfig.model_fields
-        if name not in CHANGES_NO_NUMBER and getattr(one, name) != getattr(other, name)
+        if name not in one.changes_no_number and getattr(one, name) != getattr(other, name)
     ]
 
 

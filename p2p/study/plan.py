@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from p2p.config import CHANGES_NO_NUMBER, TrainConfig
+from p2p.config import TrainConfig
 from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig
 from p2p.store import RunFolder
@@ -17,6 +17,7 @@ from p2p.study.grid import Study
 from p2p.study.testing import MAX_STEPS, read_tests
 
 SHORT = {"num_peers": "K", "learning_rate": "lr"}
+MEASURED = ("final_episodes", "grad_variance_every")  # what else a run leaves for the tables
 RECENT = 10  # iterations that the speed is averaged over
 
 
@@ -93,20 +94,29 @@ class PlannedRun:
 
         Raises:
             BadArtefact: the folder is damaged.
-            UsageError: it has been trained for longer than the study asks for.
+            UsageError: it has been trained for longer than the study asks for, or does not
+                measure what the study does.
         """
         if not (self.path / "config.json").exists():
             return
         run = RunFolder.open(self.path)
-        result = run.result()
-        if result is None or result["steps"] < self.total_steps:
-            self.steps = min(len(run.records()) * run.config.steps_per_iteration, self.total_steps)
-            return
-        if result["steps"] > self.total_steps:
+        done = len(run.records()) * run.config.steps_per_iteration
+        if done > self.total_steps:
             raise UsageError(
-                f"{self.path} has been trained for {result['steps']} steps, the study asks for "
+                f"{self.path} has been trained for {done} steps, the study asks for "
                 f"{self.total_steps}; choose another folder with --out"
             )
+        for name in MEASURED:
+            had, asked = getattr(run.config, name), getattr(self.config, name)
+            if had != asked:
+                raise UsageError(
+                    f"{self.path} was started with {name}={had}, the study asks for {asked}; "
+                    "choose another folder with --out"
+                )
+        result = run.result()  # perhaps of a lower goal that the run had before
+        if result is None or result["steps"] < self.total_steps:
+            self.steps = done
+            return
         self.trained, self.steps = True, self.total_steps
         if self.evaluate is None or read_tests(self.path, self.evaluate, self.steps) is not None:
             self.state, self.tested = State.COMPLETE, 1.0
@@ -167,7 +177,7 @@ def _find(
     says so; else the folder with the most equal settings is taken.
     """
     settings = config.model_dump()
-    same = {name for name in settings if name not in CHANGES_NO_NUMBER}
+    same = {name for name in settings if name not in config.changes_no_number}
     same.update(varying)
     equal = {
         path: {name for name, value in other.model_dump().items() if value == settings[name]}

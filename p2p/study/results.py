@@ -174,7 +174,8 @@ def config_hash(config: TrainConfig) -> str:
 
 def _result(planned: PlannedRun, study: Study) -> RunResult:
     run = RunFolder.open(planned.path)
-    tests = read_tests(run.path, study.evaluate, planned.steps) if study.evaluate else None
+    one = study.evaluate
+    tests = read_tests(run.path, one, planned.steps, any_version=True) if one else None
     names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.varying))
     return RunResult(
         run=planned.name,

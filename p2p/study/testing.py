@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.evaluation.config import EvalConfig
+from p2p.evaluation.config import EvalConfig, simulated_by
 from p2p.store.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -43,13 +43,17 @@ def run_tests(
     (run,) = found.runs
     sets = run.to_dict()["sets"]
     tests = [{key: one[key] for key in ("eps_te", "hash", "score", "peers")} for one in sets]
-    write_json(
-        path / NAME, {"steps": steps, "config": config.model_dump(mode="json"), "tests": tests}
-    )
+    asked = {"steps": steps, "config": config.model_dump(mode="json")}
+    write_json(path / NAME, {**asked, "versions": simulated_by(), "tests": tests})
 
 
-def read_tests(path: Path, config: EvalConfig, steps: int) -> Tests | None:
+def read_tests(
+    path: Path, config: EvalConfig, steps: int, *, any_version: bool = False
+) -> Tests | None:
     """Return the scores at each strength; None unless this is what the run was last tested in.
+
+    Args:
+        any_version: take what other versions of p2p or MuJoCo have found as well.
 
     Raises:
         BadArtefact: the file is damaged.
@@ -59,6 +63,8 @@ def read_tests(path: Path, config: EvalConfig, steps: int) -> Tests | None:
         return None
     kept = read_json(file)
     if (kept.get("steps"), kept.get("config")) != (steps, config.model_dump(mode="json")):
+        return None
+    if not any_version and kept.get("versions") != simulated_by():
         return None
     tests: Tests = kept["tests"]
     return tests
