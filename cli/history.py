@@ -19,7 +19,7 @@ class PeerRow(NamedTuple):
     Attributes:
         factors: its domain, one number a factor (`Domain.summary`).
         episode_return, length: means over its last 20 episodes.
-        kl: mean KL(own || peer), nats.
+        kl: mean KL(own || peer), nats; of `dnc` both ways, of `distral` KL(own || centre).
         entropy: of its policy, nats.
         clip_fraction: share of samples whose ratio was clipped, 0..1.
         value_loss: the critic's.

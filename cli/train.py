@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from p2p.errors import Interrupted, NoRoom, P2PError, UsageError
 from p2p.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.signals import wish_to_stop
 
 from .formats import counted
 from .options import (
@@ -147,7 +148,7 @@ def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:
                         _dispatch(event, view)
                 except OSError as error:
                     if unwritten is None:
-                        signal.raise_signal(signal.SIGTERM)
+                        wish_to_stop()
                     unwritten = error
         except Interrupted as stopped:
             if unwritten is None:

@@ -29,6 +29,7 @@ from p2p.store import RunFolder
 
 CLOSED = object()  # in the inbox: a peer's pipe has closed
 POLL = 0.5  # s, between looks at the peers' signs of life
+STANDSTILL = 4 * POLL  # s, between two looks, after which they tell nothing
 GRACE = 5.0  # s, for peers to leave after they were called off
 MAX_PEERS_PER_CORE = 16  # beyond this peers only wait for one another
 
@@ -80,7 +81,9 @@ def resume(
     with run:
         checkpoint = run.load_checkpoint()
         done = checkpoint.iteration if checkpoint else 0
-        if done >= config.num_iterations and run.result() is not None:
+        result = run.result()  # perhaps of a lower goal that the run had before
+        whole = config.num_iterations * config.steps_per_iteration
+        if done >= config.num_iterations and result is not None and result["steps"] >= whole:
             raise UsageError(
                 f"{path} is complete ({done} iterations); give --total-steps to train on"
             )
@@ -159,7 +162,7 @@ class Cohort:
                 self.processes.append(child)
                 self.pipes.append(ours)
                 threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
-        self.started = time.monotonic_ns()
+        self.since = self.looked = time.monotonic_ns()
         return self
 
     def messages(self) -> Iterator[tuple[int, Any]]:
@@ -209,10 +212,16 @@ class Cohort:
         raise PeerLost(f"peer {rank} (pid {child.pid}) died while {self._phase(rank)}: {how}")
 
     def _check_life(self, ended: set[int]) -> None:
-        """Raise PeerLost if a peer has shown no life for `peer_timeout` seconds."""
+        """Raise PeerLost if a peer has shown no life for `peer_timeout` seconds.
+
+        Where this process stood still itself, as when all of them were suspended, they begin anew.
+        """
         now, timeout = time.monotonic_ns(), self.config.peer_timeout
+        if now - self.looked > STANDSTILL * 1e9:
+            self.since = now
+        self.looked = now
         for rank in set(range(len(self.processes))) - ended:
-            silent = (now - max(int(self.arena.life[rank, 0]), self.started)) / 1e9
+            silent = (now - max(int(self.arena.life[rank, 0]), self.since)) / 1e9
             if silent > timeout:
                 pid = self.processes[rank].pid
                 raise PeerLost(

@@ -45,11 +45,12 @@ class Domain:
     initial_position: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
-        """Take a single number where several may stand: `Domain(mass=0.8)`."""
+        """Take numpy's numbers, and a single one where several may stand: `Domain(mass=0.8)`."""
+        for name in ("wind", "gravity", "friction"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("mass", "initial_position"):
-            value = getattr(self, name)
-            numbers = (value,) if isinstance(value, int | float) else tuple(map(float, value))
-            object.__setattr__(self, name, numbers)
+            numbers = np.atleast_1d(np.asarray(getattr(self, name), np.float64))
+            object.__setattr__(self, name, tuple(numbers.tolist()))
 
     def __str__(self) -> str:
         """Return the form that `parse` reads back exactly: `wind=3.0,mass=0.8/1.1,...`."""

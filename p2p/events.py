@@ -42,7 +42,7 @@ class Finished:
 
     run: RunFolder
     scores: list[dict[str, float]]  # by rank; empty if final_episodes is 0
-    seconds: float
+    seconds: float  # of all sessions
     steps: int
 
 

@@ -26,6 +26,7 @@ class Ledger:
         self.run, self.config, self.completed = run, config, done
         self.stopped = False
         self.first = done
+        self.before = sum(record["seconds"] for record in run.records())  # s, of earlier sessions
         self.start = self.last = time.perf_counter()
         self.h5_due = 0.0  # when run.h5 may be written next
         self.h5_stale = False
@@ -63,7 +64,7 @@ class Ledger:
             self._write_h5(last=True)
             return None
         scores = [part.score for part in parts if part.score is not None]
-        seconds = time.perf_counter() - self.start
+        seconds = self.before + time.perf_counter() - self.start
         steps = self.completed * self.config.steps_per_iteration
         self._write_h5(last=True)
         self.run.save_result({"steps": steps, "seconds": seconds, "scores": scores})

@@ -190,8 +190,9 @@ class Peer:
     def _stop_early(self, epoch: NDArray[np.float64]) -> None:
         """Sit out the remaining epochs once the policy has moved too far (`target_kl`)."""
         limit, stats = self.config.target_kl, dict(zip(STATS, epoch, strict=True))
-        if limit is not None and stats["approx_kl"] > 1.5 * limit * max(stats["steps"], 1.0):
-            self.method.sits_out = True
+        if limit is not None:
+            moved = stats["approx_kl"] / max(stats["steps"], 1.0)
+            self.method.sits_out |= self.method.distance(moved) > 1.5 * limit
 
     def update(self, minibatch: Minibatch) -> None:
         """Take the method's step; if it is not finite, roll back and sit out.
@@ -213,7 +214,11 @@ class Peer:
 
     def end_iteration(self) -> None:
         """Let the method act, and let the new observation moments count."""
+        start, waited = time.perf_counter(), self.exchange.waited
         self.method.end_iteration(self.iteration)
+        waiting = self.exchange.waited - waited
+        self.clock.seconds["update"] += time.perf_counter() - start - waiting
+        self.clock.seconds["waiting"] += waiting
         self._set_normaliser()
         self.iteration += 1
 
@@ -306,7 +311,8 @@ class Peer:
             return None
         self.exchange.show_life(Phase.EVALUATING)
         rng = self.streams.generator(Purpose.EVALUATE)
-        ran = run_episodes(self.policy(), [Domain()] * episodes, rng)
+        alive = self.exchange.show_life
+        ran = run_episodes(self.policy(), [Domain()] * episodes, rng, after_step=alive)
         return {"peer": self.rank, **summarise(ran)._asdict()}
 
     def state(self) -> State:

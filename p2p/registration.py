@@ -44,21 +44,31 @@ def register_with_gymnasium() -> None:
 
 
 class _OnImport:
-    """Finds Gymnasium where it would be found anyway, and has it followed by the ids."""
+    """Finds Gymnasium where it would be found anyway, and has it followed by the ids.
+
+    It stays until Gymnasium is imported: who only asks where it lies throws the spec away.
+    """
+
+    def __init__(self) -> None:
+        self._asking = False
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != "gymnasium":
+        if name != "gymnasium" or self._asking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self._asking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._asking = False
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
             execute(module)
+            sys.meta_path.remove(self)
             register_envs()
 
         spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]

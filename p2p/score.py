@@ -135,6 +135,7 @@ def run_episodes(
     *,
     deterministic: bool = True,
     initial_position: str = "joints",
+    after_step: Callable[[], None] = lambda: None,
 ) -> list[Episode]:
     """Run one episode in each domain, all at once, and return them in that order.
 
@@ -142,6 +143,7 @@ def run_episodes(
         policy: acts in its own task.
         domains: one an episode.
         rng: a stream for each episode is spawned from it.
+        after_step: called after each step of all of them.
     """
     streams = rng.spawn(len(domains))
     jobs = [Job(policy, domain, r) for domain, r in zip(domains, streams, strict=True)]
@@ -152,6 +154,7 @@ def run_episodes(
         deterministic=deterministic, initial_position=initial_position,
     ):  # fmt: skip
         episodes.update({id(job): episode for job, episode in ended})
+        after_step()
     return [episodes[id(job)] for job in jobs]
 
 

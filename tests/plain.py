@@ -195,7 +195,11 @@ def alone(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
 
 
 def algorithm_1(config: TrainConfig, rule: Rule = p2pdrl) -> list[PlainPeer]:
-    """The paper's listing, peers in turn in one process."""
+    """The paper's listing, peers in turn in one process.
+
+    In one thread, as the peers: sums over more of them have other bits.
+    """
+    torch.set_num_threads(1)
     peers = [PlainPeer(config, i) for i in range(config.num_peers)]  # 1-3
     for peer in peers:
         peer.shape = getattr(rule, "shape", peer.shape)

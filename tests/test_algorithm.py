@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from plain import algorithm_1, alone, trained
 from torch import nn
 
@@ -19,7 +18,6 @@ SMALL = {
 @pytest.mark.parametrize("num_peers", [1, 2, 3])
 def test_k_processes_equal_the_transcription_bit_for_bit(tmp_path, num_peers):
     """Exchange, barrier, streams and flat storage change no bit of Algorithm 1."""
-    torch.set_num_threads(1)
     config = TrainConfig(num_peers=num_peers, **SMALL)
     states = trained(config, tmp_path / "run")
     for state, plain in zip(states, algorithm_1(config), strict=True):

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -329,6 +330,24 @@ def test_a_run_whose_output_fails_is_asked_to_stop_and_not_killed(
     with pytest.raises(raised) as stopped:
         _show(stoppable, [Unwritable(error)])
     assert str(stopped.value) == message
+
+
+def test_an_output_that_fails_after_ctrl_c_is_no_second_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in `p2p train | tee log`, where Ctrl-C ends `tee` too: the checkpoint is still written."""
+    monkeypatch.setattr("p2p.signals.ECHO", 0.0)
+    monkeypatch.setattr("os._exit", lambda code: pytest.fail(f"left at once, with {code}"))
+
+    def stoppable() -> Iterator[Event]:
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.01)
+            yield from play(TrainConfig())
+            raise errors.Interrupted("a checkpoint was written", signals.received or 0)
+
+    with pytest.raises(errors.Interrupted, match="a checkpoint was written"):
+        _show(stoppable, [Unwritable(BrokenPipeError(errno.EPIPE, "Broken pipe"))])
 
 
 # What needs a process of its own

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -156,6 +157,27 @@ def test_a_run_whose_end_counts_keeps_its_goal(tmp_path, settings, why):
     assert RunFolder.open(tmp_path / "run").config == small(**settings)
 
 
+def test_a_run_with_a_new_goal_gets_its_score_whatever_the_result_of_the_old_one(tmp_path):
+    """Killed before its score, it still has the result of the goal that it had before."""
+    drain(cohort.train(small(total_steps=512), out=tmp_path / "run"))
+    old = (tmp_path / "run" / "result.json").read_bytes()
+    (*_, whole) = drain(cohort.resume(tmp_path / "run", total_steps=1024))
+    (tmp_path / "run" / "result.json").write_bytes(old)
+    (*_, again) = drain(cohort.resume(tmp_path / "run"))
+    assert again.scores == whole.scores
+    assert RunFolder.open(tmp_path / "run").result()["steps"] == 1024
+
+
+def test_the_result_has_the_seconds_of_all_sessions(tmp_path):
+    drain(cohort.train(small(total_steps=512 * 4), out=tmp_path / "run"))
+    first = RunFolder.open(tmp_path / "run").result()["seconds"]
+    drain(cohort.resume(tmp_path / "run", total_steps=512 * 5))
+    run = RunFolder.open(tmp_path / "run")
+    spent = [record["seconds"] for record in run.records()]
+    assert run.result()["seconds"] >= sum(spent)
+    assert first >= sum(spent[:4])
+
+
 def test_a_complete_run_says_so(tmp_path):
     drain(cohort.train(small(total_steps=512), out=tmp_path / "run"))
     with pytest.raises(UsageError, match=r"is complete.*--total-steps"):
@@ -211,6 +233,27 @@ def test_a_hung_peer_is_named(tmp_path):
     with pytest.raises(PeerLost, match=rf"pid {hung}\) hangs while"):
         drain(events)
     assert not alive(hung)
+
+
+def test_peers_that_were_suspended_with_their_parent_are_not_taken_for_hung(monkeypatch):
+    """After Ctrl-Z and `fg` their last signs of life are old, but nobody has waited for them."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: int(now[0] * 1e9))
+    watched = cohort.Cohort(small(peer_timeout=20), None)
+    watched.arena = SimpleNamespace(life=np.zeros((1, 2), np.int64))
+    watched.processes = [SimpleNamespace(pid=1)]
+    watched.since = watched.looked = 0
+
+    def wait(seconds: float) -> None:
+        for _ in range(int(seconds / cohort.POLL)):
+            now[0] += cohort.POLL
+            watched._check_life(set())
+
+    wait(19)
+    now[0] += 3600  # suspended
+    wait(20)
+    with pytest.raises(PeerLost, match=r"hangs while starting: no sign of life for 2[01] s"):
+        wait(1)
 
 
 def find_peers(parent: int) -> list[int]:

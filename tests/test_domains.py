@@ -41,6 +41,14 @@ def test_the_vector_form_reads_back_exactly(domain: Domain):
     assert Domain.from_vector(domain.to_vector()) == domain
 
 
+def test_numpys_numbers_are_taken_as_numbers():
+    """Else their repr would stand in what is saved and parsed."""
+    wind, mass = np.linspace(-5, 5, 3)[0], np.float32(0.5)
+    domain = Domain(wind=wind, gravity=np.float64(1), mass=mass, initial_position=np.zeros(2))
+    assert domain == Domain(wind=-5.0, mass=(0.5,), initial_position=(0.0, 0.0))
+    assert Domain.parse(str(domain)) == domain
+
+
 def test_factors_left_out_are_nominal():
     """A person names only what differs; spaces do no harm."""
     assert Domain.parse(" wind=3, mass = 0.8/1.1 ") == Domain(wind=3.0, mass=(0.8, 1.1))

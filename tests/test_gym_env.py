@@ -281,7 +281,14 @@ def test_a_copy_is_a_fresh_env_with_the_same_settings():
         assert drawn(copied, 3, seed=0) == drawn(env, 3, seed=0)
 
 
-@pytest.mark.parametrize("order", ["import p2p, gymnasium", "import gymnasium, p2p"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        "import p2p, gymnasium",
+        "import gymnasium, p2p",
+        "import p2p, importlib.util; importlib.util.find_spec('gymnasium'); import gymnasium",
+    ],
+)
 def test_importing_p2p_registers_the_ids_whichever_comes_first(order):
     """And without importing Gymnasium itself, for which `p2p --help` has no time."""
     check = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,10 @@ from p2p import cohort, losses
 from p2p.config import TrainConfig
 from p2p.engine import Adam, Penalty, build_engine
 from p2p.events import Checkpointed
+from p2p.exchange import Arena, Exchange
 from p2p.method_facts import METHODS
 from p2p.methods import METHOD_CLASSES
+from p2p.peer import Peer, slot_bytes
 from p2p.reports import split_by_peer
 from p2p.rollout import Batch, Minibatch
 from p2p.store import RunFolder
@@ -153,7 +157,6 @@ class SelfKL:
 )
 def test_a_method_equals_its_transcription(tmp_path, method, num_peers, rule, settings):
     """Other orders of the same sums round otherwise: equal to 1e-4 after two iterations."""
-    torch.set_num_threads(1)
     config = small(method, num_peers=num_peers, **settings)
     # One iteration further than is compared: the last one's end is where DnC resets.
     longer = config.model_copy(update={"total_steps": 3 * 768, "checkpoint_every": 2})
@@ -363,3 +366,37 @@ def test_every_method_resumes_bit_for_bit(tmp_path, method, settings):
     for one, other in zip(whole, cut, strict=True):
         for name, value in one.items():
             np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def test_dppos_replicas_stop_early_together(tmp_path):
+    """By the mean of their KLs: if one stopped by its own, they would be two policies."""
+    config = small("dppo", num_peers=2, learning_rate=3e-3, num_epochs=6, eps_tr=1.0)
+    free = trained(config, tmp_path / "free")
+    one, other = trained(config.model_copy(update={"target_kl": 1e-3}), tmp_path / "stopped")
+    np.testing.assert_array_equal(one["engine.actor"], other["engine.actor"])
+    assert one["engine.actor_step"] < free[0]["engine.actor_step"]
+
+
+def test_what_a_method_does_at_an_iterations_end_counts_as_update():
+    """Its wait for others apart; else the shares of time leave most of DnC's out."""
+    config = small("ppo", num_peers=1)
+    peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0))
+
+    def act(iteration: int) -> None:
+        time.sleep(0.05)
+        peer.exchange.waited += 0.02
+
+    peer.method.end_iteration = act
+    peer.end_iteration()
+    assert peer.clock.seconds["update"] >= 0.03
+    assert peer.clock.seconds["waiting"] == pytest.approx(0.02)
+
+
+def test_a_peer_shows_life_throughout_its_final_score(monkeypatch):
+    """An evaluation may take longer than `peer_timeout`."""
+    config = small("ppo", num_peers=1, final_episodes=2)
+    peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0))
+    shown = []
+    monkeypatch.setattr(peer.exchange, "show_life", lambda phase=None: shown.append(phase))
+    score = peer.final_score()
+    assert len(shown) > score["length"]

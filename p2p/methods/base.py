@@ -51,6 +51,14 @@ class Method(ABC):
     def begin_epoch(self) -> None:
         """Act before the first minibatch of each epoch."""
 
+    def distance(self, moved: float) -> float:
+        """Return how far the policy has moved in an epoch, KL(pi_old || pi) in nats.
+
+        Args:
+            moved: by this peer's samples, nats.
+        """
+        return moved
+
     @abstractmethod
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Return what is added to the PPO loss of `minibatch`; it may exchange for that.

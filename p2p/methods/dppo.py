@@ -23,6 +23,10 @@ class DPPO(Method):
         """Both gradients travel together."""
         return 4 * (num_actor + num_critic)
 
+    def distance(self, moved: float) -> float:
+        """Return the mean over peers: all replicas stop (`target_kl`), or none does."""
+        return float(self.exchange(np.array([moved])).mean())
+
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Add nothing."""
         return NOTHING
