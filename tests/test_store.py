@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from p2p.config import CHANGES_NO_NUMBER, TrainConfig
 from p2p.errors import BadArtefact, NoRoom, UsageError
-from p2p.store import RunFolder, checkpoint, lock
+from p2p.store import RunFolder, checkpoint, lock, replacing
 
 CONFIG = TrainConfig(task="hopper", method="p2pdrl", num_peers=2)
 
@@ -405,12 +405,37 @@ def test_the_last_two_are_kept(run):
 
 def test_what_a_killed_writer_left_half_written_goes_at_the_next_save(run):
     """Else each kill would cost the disk another checkpoint's size."""
-    for name in (".run.h5.tmp", "checkpoints/.iteration-00000005.safetensors.tmp"):
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        killed.wait()
+    earlier_version = ".run.h5.tmp"
+    for name in (earlier_version, f"checkpoints/.iteration-00000005.safetensors.{killed.pid}.tmp"):
         (run.path / name).write_bytes(b"half")
     assert run.load_checkpoint() is None
     run.unlock()
     RunFolder.open(run.path).save_checkpoint(6, tensors_at(6), {})
     assert not list(run.path.rglob("*.tmp"))
+
+
+def test_what_a_live_writer_has_half_written_is_left_to_it(run):
+    """Whoever evaluates a run does not hold its lock; training goes on beside it."""
+    run.unlock()
+    with replacing(run.path / "eval.h5") as tmp:
+        tmp.write_bytes(b"whole")
+        RunFolder.open(run.path).save_checkpoint(6, tensors_at(6), {})
+    assert (run.path / "eval.h5").read_bytes() == b"whole"
+
+
+def test_of_two_processes_that_write_one_file_both_succeed(tmp_path):
+    """The one that ends last has the last word."""
+    path = tmp_path / "results.csv"
+    other = "import sys; from p2p.store import *; from pathlib import Path\n"
+    other += "write_atomically(Path(sys.argv[1]), b'theirs')"
+    with replacing(path) as tmp:
+        tmp.write_bytes(b"ours")
+        subprocess.run([sys.executable, "-P", "-c", other, str(path)], check=True)
+        assert path.read_bytes() == b"theirs"
+    assert path.read_bytes() == b"ours"
+    assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
 
 
 def test_saving_the_same_iteration_again_does_not_cost_the_one_before(run):

@@ -301,7 +301,7 @@ def test_a_checkpoint_is_on_the_disk_before_its_name_is_and_the_journal_before_b
         patch.setattr(os, "fsync", traced_fsync)
         patch.setattr(os, "replace", traced_replace)
         run.save_checkpoint(30, tensors_at(30), {})
-    tmp = ".iteration-00000030.safetensors.tmp"
+    tmp = f".iteration-00000030.safetensors.{os.getpid()}.tmp"
     assert order == ["journal.jsonl", tmp, "rename", "checkpoints"]
 
 

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ ADVICE = {
     errno.ENAMETOOLONG: _ELSEWHERE,
     errno.ELOOP: _ELSEWHERE,
 }
+WRITER = re.compile(r"\.(\d+)\.tmp$")  # of a temporary file; earlier versions named none
 
 
 @contextmanager
@@ -59,12 +61,13 @@ def replacing(path: Path, what: str = "file") -> Iterator[Path]:
 
     After a crash at any point, or an exception, `path` is the old file or the new one,
     whole. The temporary name starts with a dot and ends in `.tmp`, so no glob that looks
-    for results meets it; `sweep` removes what a crash left.
+    for results meets it, and has the process id, so that two writers of one file do not
+    meet; `sweep` removes what a crash left.
 
     Raises:
         NoRoom: the disk is full or cannot be written; `path` is as it was.
     """
-    tmp = path.with_name(f".{path.name}.tmp")
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(what, path):
         try:
             yield tmp
@@ -108,9 +111,24 @@ def sync(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a killed writer left; the caller is the only writer."""
+    """Remove the temporary files of writers that are gone.
+
+    Others stay: eval.h5 and its like are written beside a run by who does not hold its lock.
+    """
     for tmp in folder.glob(".*.tmp"):
-        tmp.unlink(missing_ok=True)
+        writer = WRITER.search(tmp.name)
+        if writer is None or not _is_alive(int(writer[1])):
+            tmp.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # it is another user's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 @contextmanager
