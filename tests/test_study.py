@@ -195,6 +195,21 @@ def test_studies_that_share_runs_have_a_table_each(tmp_path: Path) -> None:
     assert sharing.table == tmp_path / "out" / "results-tiny.csv"
 
 
+def test_studies_that_an_option_puts_into_one_folder_have_a_table_each(
+    tmp_path: Path, played: None
+) -> None:
+    """The first one keeps the plain name, however often either is run again."""
+    out, seeds = tmp_path / "out", {"tiny": 1, "other": 2}
+    for name in ("tiny", "other", "tiny", "other"):
+        file = study_file(tmp_path, f"seed = {seeds[name]}", head=TINY.replace("tiny", name))
+        assert p2p("study", file, "--out", out).exit_code == 0
+    tables = {path.name: path.read_text() for path in out.glob("results*.csv")}
+    assert tables.keys() == {"results.csv", "results-other.csv"}
+    assert "hopper-p2pdrl-seed=1" in tables["results.csv"]
+    assert "hopper-p2pdrl-seed=2" in tables["results-other.csv"]
+    assert json.loads((out / "results-other.json").read_text())["study"] == "other"
+
+
 def test_runs_of_another_budget_lie_apart(tmp_path: Path) -> None:
     """Else those of the small one would be trained on, and its results be gone."""
     file = study_file(tmp_path, "", head="folder = 'shared'\n" + TINY + BUDGETS)

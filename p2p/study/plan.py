@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from p2p.config import TrainConfig
-from p2p.errors import UsageError
+from p2p.errors import BadArtefact, UsageError
 from p2p.evaluation.config import EvalConfig
 from p2p.store import RunFolder
+from p2p.store.files import read_json
 from p2p.study.grid import Study
 from p2p.study.testing import MAX_STEPS, read_tests
 
@@ -135,8 +137,9 @@ class Plan:
     @property
     def table(self) -> Path:
         """Where the table of results goes; studies that share a folder have one each."""
-        shared = self.study.folder not in ("", self.study.name)
-        return self.out / (f"results-{self.study.name}.csv" if shared else "results.csv")
+        name = self.study.name
+        shared = self.study.folder not in ("", name) or _study_of(self.out) not in (None, name)
+        return self.out / (f"results-{name}.csv" if shared else "results.csv")
 
     def count(self, state: State) -> int:
         """Return how many runs are in a state."""
@@ -166,6 +169,14 @@ def plan_study(study: Study, out: Path) -> Plan:
         run.refresh()
         runs.append(run)
     return Plan(study, out, runs)
+
+
+def _study_of(out: Path) -> str | None:
+    """Return the study whose results lie in `out` under the plain name, if it can be told."""
+    with suppress(BadArtefact):
+        study = read_json(out / "results.json").get("study")
+        return study if isinstance(study, str) else None
+    return None
 
 
 def _find(
