@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from p2p.errors import NoRoom, UsageError
+from p2p.errors import NoRoom, P2PError, UsageError
 
 from .formats import count, counted, duration
 from .terminal import can_redraw
@@ -34,11 +34,15 @@ def output_options(command: Command) -> Command:
 
 def work_options(command: Command) -> Command:
     """Add --workers and --no-save."""
-    command = click.option(
-        "--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing."
-    )(command)
     return click.option(
         "--workers", type=click.IntRange(min=1), help="Processes [default: one a core]."
+    )(no_save_option(command))
+
+
+def no_save_option(command: Command) -> Command:
+    """Add --no-save."""
+    return click.option(
+        "--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing."
     )(command)
 
 
@@ -138,33 +142,48 @@ def print_lines(lines: list[Text], *, styled: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def write_figure(path: Path, draw: Callable[[], bytes], *, asked: bool) -> bool:
-    """Write a picture; say on stderr why not if it cannot be drawn and was not `asked` for.
+class Files:
+    """The files that go with what is shown; one that cannot be written withholds nothing."""
 
-    Raises:
-        UsageError: it was asked for, and matplotlib is not installed.
-        NoRoom: it cannot be written.
-    """
-    from p2p.store import write_atomically
+    def __init__(self) -> None:
+        self._failed: P2PError | None = None
+        self._noted: set[str] = set()
 
-    try:
-        write_atomically(path, draw(), "figure")
-    except UsageError as missing:
-        if asked:
-            raise
-        click.echo(f"note: {missing}", err=True)
-        return False
-    return True
+    @contextmanager
+    def writing(self, advice: str, *, asked: bool) -> Iterator[None]:
+        """Go on after the block if it fails for want of room, leave or matplotlib.
 
+        Args:
+            advice: what to do then.
+            asked: the file was asked for, so `raise_failed` fails; else a note on stderr is all.
+        """
+        from p2p.store.files import advising
 
-@contextmanager
-def naming(option: str) -> Iterator[None]:
-    """Let a file that cannot be written be one to name another for, with this option."""
-    try:
-        yield
-    except NoRoom as error:
-        reason = str(error).partition(";")[0]
-        raise NoRoom(f"{reason}; name another with --{option}") from None
+        try:
+            with advising(advice):
+                yield
+        except (NoRoom, UsageError) as error:
+            if asked:
+                self._failed = self._failed or error
+            elif str(error) not in self._noted:
+                self._noted.add(str(error))
+                print(f"note: {error}", file=sys.stderr, flush=True)
+
+    def write(
+        self, path: Path, encode: Callable[[], bytes], kind: str, advice: str, *, asked: bool
+    ) -> str | None:
+        """Write a file, and return its path; None if that failed, as `writing` has it."""
+        from p2p.store import write_atomically
+
+        with self.writing(advice, asked=asked):
+            write_atomically(path, encode(), kind)
+            return str(path)
+        return None
+
+    def raise_failed(self) -> None:
+        """Raise what the first file failed of that was asked for, now that all is shown."""
+        if self._failed is not None:
+            raise self._failed
 
 
 def how_far(now: Any) -> str:

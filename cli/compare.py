@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .analysis import how_far, naming, output_options, progress, show
+from .analysis import Files, how_far, no_save_option, output_options, progress, show
 from .options import FILE, setting_option, with_flags
 from .terminal import columns
 
@@ -47,6 +48,7 @@ def _options() -> list[click.Parameter]:
 )
 @click.option("--figure", type=FILE, metavar="FILE.png", help="Draw scores and profiles.")
 @click.option("--out", type=FILE, metavar="FILE.h5", help="Keep all of it in this HDF5 file.")
+@no_save_option
 @output_options
 @click.pass_context
 def compare(
@@ -57,6 +59,7 @@ def compare(
     against: str | None,
     figure: Path | None,
     out: Path | None,
+    no_save: bool,
     as_json: bool,
     plain: bool,
     **settings: Any,
@@ -74,13 +77,17 @@ def compare(
             found = compare_runs(runs, against=against)
         else:
             with progress("evaluating", how_far, plain=plain) as report:
-                found = compare_runs(runs, strength, against=against, report=report, **settings)
+                found = compare_runs(
+                    runs, strength, against=against, save=not no_save, report=report, **settings
+                )
     except UsageError as error:
         raise UsageError(with_flags(str(error), EvalConfig)) from None
-    written = _write(found, figure, out)
+    files = Files()
+    written = _write(found, figure, out, files)
     from .compare_tables import report as tables
 
     show(found, lambda: tables(found, columns()), written, as_json=as_json, plain=plain)
+    files.raise_failed()
 
 
 def _strength(ctx: click.Context, eps_te: str | None) -> float | None:
@@ -94,30 +101,24 @@ def _strength(ctx: click.Context, eps_te: str | None) -> float | None:
         if len(strengths) != 1:
             raise UsageError(f"--eps-te {eps_te}: runs are compared at one strength at a time")
         return strengths[0]
-    for name in OF_EVALUATION:
+    for name in (*OF_EVALUATION, "no_save"):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"--{name.replace('_', '-')} is of test domains; give --eps-te too")
     return None
 
 
-def _write(found: Comparison, figure: Path | None, out: Path | None) -> dict[str, str]:
-    """Write what is asked for, and return where it lies.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-        NoRoom: a file cannot be written.
-    """
+def _write(
+    found: Comparison, figure: Path | None, out: Path | None, files: Files
+) -> dict[str, str | None]:
+    """Write what is asked for, and return where it lies."""
     from p2p.comparison import figures, hdf5
-    from p2p.store import write_atomically
 
     written = {}
     for kind, path, encode in (
         ("figure", figure, figures.scores_and_profiles),
         ("out", out, hdf5.encode),
     ):
-        if path is None:
-            continue
-        with naming(kind):
-            write_atomically(path, encode(found), kind)
-        written[kind] = str(path)
+        if path is not None:
+            advice = f"name another with --{kind}"
+            written[kind] = files.write(path, partial(encode, found), kind, advice, asked=True)
     return written

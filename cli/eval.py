@@ -12,15 +12,7 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .analysis import (
-    how_far,
-    naming,
-    output_options,
-    progress,
-    show,
-    work_options,
-    write_figure,
-)
+from .analysis import Files, how_far, output_options, progress, show, work_options
 from .options import FILE, setting_option, with_flags
 from .terminal import columns
 
@@ -100,13 +92,15 @@ def eval(
             )  # fmt: skip
     except UsageError as error:
         raise UsageError(with_flags(str(error), EvalConfig)) from None
-    pictures = _draw(found, figure, save=not no_save)
+    files = Files()
+    pictures = _draw(found, figure, files, save=not no_save)
     from .eval_tables import report as tables
 
     show(
         found, lambda: tables(found, columns()), {"figures": pictures},
         as_json=as_json, plain=plain,
     )  # fmt: skip
+    files.raise_failed()
 
 
 def _check(
@@ -121,13 +115,8 @@ def _check(
         raise UsageError(f"--figure names one picture, and there are {len(runs)} runs")
 
 
-def _draw(found: Evaluation, figure: Path | None, *, save: bool) -> list[str]:
-    """Draw what can be drawn, and return the pictures' paths.
-
-    Raises:
-        UsageError: a picture was asked for, and matplotlib is not installed.
-        NoRoom: it cannot be written.
-    """
+def _draw(found: Evaluation, figure: Path | None, files: Files, *, save: bool) -> list[str]:
+    """Draw what can be drawn, and return the pictures' paths."""
     if not (found.config.grid or found.config.by_factor) or not (figure or save):
         return []
     from p2p.evaluation import figures
@@ -136,13 +125,13 @@ def _draw(found: Evaluation, figure: Path | None, *, save: bool) -> list[str]:
     draw: Callable[[EvaluatedRun], bytes] = (
         figures.heat_map if found.config.grid else figures.factor_curves
     )
+    advice = "name another with --figure" if len(found.runs) == 1 else "it is left out"
     pictures = []
     for run in found.runs:
         path = figure or Path(run.path) / f"eval-{name}.png"
         if figure is None and not Path(run.path).is_dir():
             continue
-        with naming("figure"):
-            if not write_figure(path, partial(draw, run), asked=figure is not None):
-                break
-        pictures.append(str(path))
-    return pictures
+        pictures.append(
+            files.write(path, partial(draw, run), "figure", advice, asked=figure is not None)
+        )
+    return [picture for picture in pictures if picture]

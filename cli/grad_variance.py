@@ -11,14 +11,7 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import GradVarianceConfig
 
-from .analysis import (
-    naming,
-    output_options,
-    progress,
-    show,
-    work_options,
-    write_figure,
-)
+from .analysis import Files, output_options, progress, show, work_options
 from .formats import counted
 from .options import FILE, setting_option, with_flags
 from .terminal import can_redraw, columns
@@ -78,7 +71,8 @@ def grad_variance(
             found = measure(folders, save=not no_save, workers=workers, report=report, **settings)
     except UsageError as error:
         raise UsageError(with_flags(str(error), GradVarianceConfig)) from None
-    picture = _draw(found, figure, save=not no_save)
+    files = Files()
+    picture = _draw(found, figure, files, save=not no_save)
     from .grad_variance_tables import report as tables
 
     braille = can_redraw(sys.stdout) and not plain
@@ -86,24 +80,21 @@ def grad_variance(
         found, lambda: tables(found, columns(UNSEEN), braille=braille), {"figure": picture},
         as_json=as_json, plain=plain,
     )  # fmt: skip
+    files.raise_failed()
 
 
 def _at(now: Progress) -> str:
     return f"{now.done} of {counted(now.total, 'checkpoint')}"
 
 
-def _draw(found: GradVariance, figure: Path | None, *, save: bool) -> str | None:
-    """Draw the curves, and return the picture's path.
-
-    Raises:
-        UsageError: a picture was asked for, and matplotlib is not installed.
-        NoRoom: it cannot be written.
-    """
+def _draw(found: GradVariance, figure: Path | None, files: Files, *, save: bool) -> str | None:
+    """Draw the curves, and return the picture's path."""
     from p2p.evaluation.gradient_figure import gradient_curves
 
     if figure is None and (not save or len(found.runs) > 1):
         return None
     path = figure or Path(found.runs[0].path) / "grad-variance.png"
-    with naming("figure"):
-        drawn = write_figure(path, lambda: gradient_curves(found), asked=figure is not None)
-    return str(path) if drawn else None
+    return files.write(
+        path, lambda: gradient_curves(found), "figure", "name another with --figure",
+        asked=figure is not None,
+    )  # fmt: skip

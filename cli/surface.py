@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import SurfaceConfig
 
-from .analysis import how_far, output_options, progress, show, work_options, write_figure
+from .analysis import Files, how_far, output_options, progress, show, work_options
 from .options import setting_option, with_flags
 from .terminal import columns
 
@@ -52,18 +51,18 @@ def surface(
     from p2p import launch
 
     launch.start_server("p2p.evaluation.pool")  # it imports while we do
-    from p2p.evaluation.surface import measure_surface
+    from p2p.evaluation.surface import find_surface
     from p2p.store import RunFolder
 
     folder = RunFolder.open(run) if run else RunFolder.latest()
     try:
         with progress("evaluating", how_far, plain=plain) as report:
-            found = measure_surface(
+            found = find_surface(
                 folder, save=not no_save, workers=workers, report=report, **settings
             )
     except UsageError as error:
         raise UsageError(with_flags(str(error), SurfaceConfig)) from None
-    pictures = [] if no_save else _draw(found)
+    pictures = [] if no_save else _keep(found)
     from .surface_tables import report as tables
 
     show(
@@ -72,19 +71,17 @@ def surface(
     )  # fmt: skip
 
 
-def _draw(found: Surface) -> list[str]:
-    """Draw the surface beside the run, and return the pictures' paths.
-
-    Raises:
-        NoRoom: it cannot be written.
-    """
+def _keep(found: Surface) -> list[str]:
+    """Write the surface beside the run and draw it, as far as that works; return the pictures."""
     from p2p.evaluation.surface import surface_path
     from p2p.evaluation.surface_figure import surface_figure
+    from p2p.store import write_atomically
 
     pictures = []
-    for suffix in PICTURES:
-        path = surface_path(found.path, found.config.peer, suffix)
-        if not write_figure(path, partial(surface_figure, found, suffix), asked=False):
-            break
-        pictures.append(str(path))
+    with Files().writing("it is shown, not kept", asked=False):
+        found.write()
+        for suffix in PICTURES:
+            path = surface_path(found.path, found.config.peer, suffix)
+            write_atomically(path, surface_figure(found, suffix), "figure")
+            pictures.append(str(path))
     return pictures

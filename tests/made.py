@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from p2p.config import TrainConfig
 from p2p.envs import RandomisedEnvs
@@ -57,3 +60,15 @@ def make_finished(path: Path, iterations: tuple[int, ...] = (0, 5, 10), **settin
                 write_atomically(run.policy_path(rank), last.to_bytes())
             run.save_milestone(n, tensors)
     return path
+
+
+def forbid_writing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let no file below `folder` be opened for writing any more, by root either."""
+    real = os.open
+
+    def opened(path: str | Path, flags: int, *args: Any, **kwargs: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR) and Path(path).is_relative_to(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", opened)

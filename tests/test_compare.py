@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from made import make_run
+from made import forbid_writing, make_run
 
 from p2p import stats
 from p2p.cli import main
@@ -285,7 +285,22 @@ def test_test_domains_are_evals_own_and_run_once(tmp_path: Path) -> None:
     assert sum("is not finished" in warning for warning in found.warnings) == 2
 
 
+def test_runs_that_may_only_be_read_are_compared_without_keeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the option that does it."""
+    run = make_run(tmp_path / "run")
+    forbid_writing(monkeypatch, run)
+    args = ("compare", run, "--eps-te", "0.5", "--domains", 2)
+    refused = p2p(*args)
+    assert (refused.exit_code, refused.stdout) == (6, "")
+    assert "; --no-save (save=False) evaluates without keeping" in refused.stderr
+    assert p2p(*args, "--no-save").exit_code == 0
+    assert not (run / "eval.h5").exists()
+
+
 def test_settings_of_test_domains_need_test_domains(tmp_path: Path) -> None:
+    assert "--no-save is of test" in p2p("compare", made(tmp_path / "b"), "--no-save").stderr
     result = p2p("compare", made(tmp_path / "a"), "--domains", 3)
     assert result.exit_code == 2
     assert "give --eps-te too" in result.stderr
@@ -357,3 +372,4 @@ def test_a_file_that_cannot_be_written_is_no_room(runs: list[Path], tmp_path: Pa
     result = p2p("compare", *runs, "--out", tmp_path / "nowhere" / "a.h5")
     assert result.exit_code == 6
     assert "name another with --out" in result.stderr
+    assert result.stdout == p2p("compare", *runs).stdout  # what was found is shown first

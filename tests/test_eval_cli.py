@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from made import make_run
+from made import forbid_writing, make_run
 
 from p2p.cli import main
 from p2p.cli.eval import eval
@@ -143,6 +143,38 @@ def test_what_is_no_run_ends_with_exit_5(tmp_path: Path) -> None:
     result = p2p("eval", tmp_path)
     assert result.exit_code == 5
     assert "is no run folder" in result.stderr
+
+
+def test_of_a_run_that_may_only_be_read_all_is_shown_but_the_picture(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asked for a picture in its folder; one that was asked for is an error, told last."""
+    pytest.importorskip("matplotlib")
+    args = ("eval", run, "--grid", "wind,mass", "--points", 3)
+    *before, _, figure = p2p(*args).stdout.splitlines()
+    forbid_writing(monkeypatch, run)
+    now = p2p(*args)
+    assert now.exit_code == 0
+    assert now.stdout.splitlines()[:-1] == before
+    assert now.stderr == (
+        f"note: cannot write {figure.replace(':', '')}: permission denied; "
+        "name another with --figure\n"
+    )
+    asked = p2p(*args, "--figure", run / "map.png", "--json")
+    assert (asked.exit_code, json.loads(asked.stdout)["figures"]) == (6, [])
+    assert asked.stderr.startswith(f"error: cannot write figure {run / 'map.png'}: permission")
+
+
+def test_of_a_run_that_may_only_be_read_known_episodes_make_up_any_set(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three domains are the first of four; which of them they are is all that is not kept."""
+    p2p("eval", run, "--domains", 4)
+    forbid_writing(monkeypatch, run)
+    assert json.loads(p2p("eval", run, "--domains", 3, "--json").stdout)["episodes"] == 0
+    result = p2p("eval", run, "--domains", 5)
+    assert (result.exit_code, result.stdout) == (6, "")
+    assert "--no-save (save=False) evaluates without keeping" in result.stderr
 
 
 def test_settings_are_named_as_flags() -> None:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from made import make_run
+from made import forbid_writing, make_run
 from plain import trained
 
 import p2p
@@ -175,6 +175,22 @@ def test_without_matplotlib_the_numbers_are_shown_all_the_same(run, monkeypatch)
     assert (asked.exit_code, asked.stderr.splitlines()) == (
         2, ["error: figures need matplotlib; install it with: pip install 'p2p[figures]'"],
     )  # fmt: skip
+
+
+def test_of_a_run_that_may_only_be_read_all_is_shown_but_the_picture(run, monkeypatch):
+    """One that was asked for is an error, told last."""
+    pytest.importorskip("matplotlib")
+    p2p.grad_variance(run, **QUICK)
+    forbid_writing(monkeypatch, run)
+    result = command(run, *FLAGS)
+    assert (result.exit_code, len(result.stdout.splitlines()) > 9) == (0, True)
+    assert result.stderr == (
+        f"note: cannot write figure {run / 'grad-variance.png'}: permission denied; "
+        "name another with --figure\n"
+    )
+    asked = command(run, *FLAGS, "--figure", run / "f.png")
+    assert (asked.exit_code, asked.stdout) == (6, result.stdout)
+    assert asked.stderr.startswith(f"error: cannot write figure {run / 'f.png'}: permission denied")
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from made import make_finished, make_run
+from made import forbid_writing, make_finished, make_run
 from rich.text import Text
 from test_eval_cli import HEAVY
 
 from p2p.cli import main
 from p2p.cli.surface import surface
 from p2p.cli.surface_tables import report
+from p2p.errors import NoRoom
 from p2p.evaluation.config import SurfaceConfig
 from p2p.evaluation.surface import Surface, measure_surface
 
@@ -129,6 +130,23 @@ def test_without_matplotlib_the_rest_is_there(run: Path, monkeypatch: pytest.Mon
         "note: figures need matplotlib; install it with: pip install 'p2p[figures]'\n"
     )
     assert "best train" in result.stdout
+
+
+def test_of_a_run_that_may_only_be_read_the_surface_is_shown(
+    run: Path, found: Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its episodes are kept already."""
+    forbid_writing(monkeypatch, run)
+    result = p2p("surface", run, *SMALL)
+    assert result.exit_code == 0
+    assert "best train" in result.stdout
+    assert "figure:" not in result.stdout
+    assert result.stderr == (
+        f"note: cannot write surface {run / 'surface-peer-0.h5'}: permission denied; "
+        "it is shown, not kept\n"
+    )
+    with pytest.raises(NoRoom, match=r"surface-peer-0.h5: permission denied; --no-save \(save=Fal"):
+        measure_surface(run, grid=5, domains=1)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def compare(
     *,
     against: str | None = None,
     resamples: int = stats.RESAMPLES,
+    save: bool = True,
     report: Callable[[Progress], None] | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -51,6 +52,7 @@ def compare(
             None: the final scores that the runs ended with.
         against: compare only with this group, its label or its method; None: every pair.
         resamples: of the bootstrap, whose seed is fixed.
+        save: keep what is evaluated beside the runs, and use what is there.
         report: told how far the evaluation is.
         settings: of the evaluation, fields of `EvalConfig`.
 
@@ -64,7 +66,7 @@ def compare(
         raise UsageError("nothing to compare: name run folders")
     if eps_te is None:
         return compare_scores(final_scores(paths), FINAL, against=against, resamples=resamples)
-    scored, measure, warnings = evaluated_scores(paths, eps_te, report, **settings)
+    scored, measure, warnings = evaluated_scores(paths, eps_te, report, save=save, **settings)
     return compare_scores(scored, measure, warnings, against=against, resamples=resamples)
 
 

@@ -34,6 +34,7 @@ from p2p.physics import Robot
 from p2p.policy import Policy
 from p2p.signals import StopSignals
 from p2p.store.evals import EvalFile, KeptSet, Key, Outcome
+from p2p.store.files import advising
 from p2p.tasks import find_task
 
 MAX_STEPS = 1000  # an episode's time limit
@@ -169,11 +170,13 @@ class _Trial:
         sets = {one.hash: _kept(one, self.config) for one in self.sets}
         if sets.keys() <= self.file.sets.keys() and own.keys() <= self.file.rows.keys():
             return
+        complete = all(key in self.file.rows for key, _, _ in self.needs())
         try:
-            self.file.keep(own, sets)
-        except NoRoom as error:
-            reason = str(error).partition(";")[0]
-            raise NoRoom(f"{reason}; --no-save (save=False) evaluates without keeping") from None
+            with advising("--no-save (save=False) evaluates without keeping"):
+                self.file.keep(own, sets)
+        except NoRoom:
+            if not complete:  # else all that is lost is which of its episodes make up a set
+                raise
 
     def result(self, rows: Mapping[Key, Outcome]) -> EvaluatedRun:
         """Return the table of everything found."""

@@ -23,7 +23,7 @@ import numpy as np
 from p2p import launch
 from p2p.config import TrainConfig
 from p2p.envs import RandomisedEnvs
-from p2p.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError
+from p2p.errors import BadArtefact, Interrupted, PeerLost, UsageError
 from p2p.evaluation.config import GradVarianceConfig, build_grad_variance_config
 from p2p.evaluation.gradient_curves import GradVariance, MeasuredRun
 from p2p.evaluation.pool import Pool, Report, num_cores
@@ -31,6 +31,7 @@ from p2p.policy import actor_layout
 from p2p.signals import StopSignals
 from p2p.store import RunFolder
 from p2p.store.checkpoint import iteration_of
+from p2p.store.files import advising
 from p2p.store.gradients import QUANTITIES, GradientFile, Key, Row
 
 SAVE_EVERY = 10.0  # s
@@ -150,11 +151,8 @@ class _Trial:
         own = {k: rows[k] for one in self.checkpoints for k in self.keys(one) if k in rows}
         if self.file is None or own.keys() <= self.file.rows.keys():
             return
-        try:
+        with advising("--no-save (save=False) measures without keeping"):
             self.file.keep(own)
-        except NoRoom as error:
-            reason = str(error).partition(";")[0]
-            raise NoRoom(f"{reason}; --no-save (save=False) measures without keeping") from None
 
     def result(self, rows: Mapping[Key, Row]) -> MeasuredRun:
         """Return the table of everything found."""

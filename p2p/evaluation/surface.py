@@ -22,6 +22,7 @@ from p2p.evaluation.plane import Plane, Reference, load_references
 from p2p.evaluation.subjects import digest, of_run
 from p2p.policy import Policy
 from p2p.store import RunFolder, write_atomically
+from p2p.store.files import advising
 from p2p.store.surfaces import encode_surface
 
 SCENARIOS = ("train", "test")
@@ -135,6 +136,16 @@ class Surface:
             "best": self.best(one)._asdict(),
         }
 
+    def write(self) -> None:
+        """Write surface-peer-<k>.h5 beside the run.
+
+        Raises:
+            NoRoom: it cannot be written.
+        """
+        with advising("--no-save (save=False) measures without keeping"):
+            path = surface_path(self.path, self.config.peer, "h5")
+            write_atomically(path, self.to_bytes(), "surface")
+
     def to_bytes(self) -> bytes:
         """Return surface-peer-<k>.h5."""
         described = self.to_dict()
@@ -179,6 +190,21 @@ def measure_surface(
         Interrupted: SIGINT, SIGTERM or SIGHUP; what was found is kept.
         PeerLost: an evaluation process died.
     """
+    surface = find_surface(run, save=save, workers=workers, report=report, **settings)
+    if save:
+        surface.write()
+    return surface
+
+
+def find_surface(
+    run: str | Path | RunFolder,
+    *,
+    save: bool = True,
+    workers: int | None = None,
+    report: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> Surface:
+    """Measure as `measure_surface` does, but leave writing `surface-peer-<k>.h5` to the caller."""
     config = build_surface_config(**settings)
     folder = run if isinstance(run, RunFolder) else RunFolder.open(Path(run))
     references = load_references(folder, config.peer)
@@ -200,15 +226,11 @@ def measure_surface(
         for name, one, values in zip(SCENARIOS, both, returns, strict=True)
     )
     at = np.array([values[len(on_grid) :].mean(axis=1).reshape(2, 3) for values in returns])
-    surface = Surface(
+    return Surface(
         config, folder.path, folder.config.task, folder.config.method, folder.config.seed, eps[0],
         x, y, (train, test), _marks(references, plane, at),
         np.array([digest(policy) for policy in on_grid]).reshape(shape), found,
     )  # fmt: skip
-    if save:
-        path = surface_path(folder.path, config.peer, "h5")
-        write_atomically(path, surface.to_bytes(), "surface")
-    return surface
 
 
 def _grid_policies(

@@ -56,6 +56,16 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def advising(what_to_do: str) -> Iterator[None]:
+    """Let a file that cannot be written have this advice rather than that of `disk_errors`."""
+    try:
+        yield
+    except NoRoom as error:
+        reason = str(error).partition(";")[0]
+        raise NoRoom(f"{reason}; {what_to_do}") from None
+
+
+@contextmanager
 def replacing(path: Path, what: str = "file") -> Iterator[Path]:
     """Yield a temporary path whose content becomes `path` when the block ends.
 
