@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from p2p.errors import Interrupted, P2PError, UsageError
 
+from .analysis import Files
 from .options import FOLDER
 from .terminal import can_redraw
 
@@ -94,14 +95,16 @@ def study(
     described = read_study(find_study(study), budget)
     plan = plan_study(described, out or STUDIES / described.folder)
     views = _views(plan, jobs, as_json=as_json, plain=plain, markdown=markdown)
+    files = Files()
     failed: list[PlannedRun] = []
     if not results_only:
         try:
-            failed = _train(plan, jobs, views)
+            failed = _train(plan, jobs, views, files)
         except Interrupted as stopped:
             again = shlex.join(["p2p", *sys.argv[1:]])
             raise Interrupted(f"{stopped}; continue with: {again}", stopped.signum) from None
-    _tabulate(plan, views, save)
+    _tabulate(plan, views, save, files, trained=not results_only)
+    files.raise_failed()
     if failed:
         first = failed[0]
         error = P2PError(
@@ -111,7 +114,7 @@ def study(
         raise error
 
 
-def _train(plan: Plan, jobs: int | None, views: list[StudyView]) -> list[PlannedRun]:
+def _train(plan: Plan, jobs: int | None, views: list[StudyView], files: Files) -> list[PlannedRun]:
     """Train the plan's runs; return those that failed, the first to fail first."""
     from p2p.study import State, collect_results, run_study
 
@@ -129,26 +132,45 @@ def _train(plan: Plan, jobs: int | None, views: list[StudyView]) -> list[Planned
             if run.state is State.COMPLETE:  # now, so that a kill takes no table away
                 known = {r.run: r for r in results.runs if r.run not in results.untested}
                 results = collect_results(plan, known)
-                results.write(plan)
+                with files.writing("it is tried again when the next run ends", asked=False):
+                    results.write(plan)
     return failed
 
 
-def _tabulate(plan: Plan, views: list[StudyView], save: Path | None) -> None:
-    """Write and show the results of what is complete."""
-    from p2p.store import write_atomically
-    from p2p.store.files import disk_errors
-    from p2p.study import collect_results, curves_csv
+def _tabulate(
+    plan: Plan, views: list[StudyView], save: Path | None, files: Files, *, trained: bool
+) -> None:
+    """Write and show the results of what is complete.
+
+    Args:
+        trained: the table in the study's folder is asked for; else it is kept if it can be.
+    """
+    from p2p.study import collect_results
 
     results: Results = collect_results(plan)
+    table = None
     if results.runs:
-        results.write(plan)
+        advice = "mend that, then --results-only writes it" if trained else "it is shown, not kept"
+        with files.writing(advice, asked=trained):
+            results.write(plan)
+            table = plan.table
     if save and results.runs:
-        with disk_errors("results", save):
-            save.mkdir(parents=True, exist_ok=True)
-        write_atomically(save / f"{results.study}.csv", results.csv().encode(), "results")
-        write_atomically(save / f"{results.study}-curves.csv", curves_csv(plan).encode(), "curves")
+        with files.writing("name another with --save", asked=True):
+            _save(plan, results, save)
     for view in views:
-        view.finished(results)
+        view.finished(results, table)
+
+
+def _save(plan: Plan, results: Results, folder: Path) -> None:
+    """Write the tables of results and curves into `folder`."""
+    from p2p.store import write_atomically
+    from p2p.store.files import disk_errors
+    from p2p.study import curves_csv
+
+    with disk_errors("results", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{results.study}.csv", results.csv().encode(), "results")
+    write_atomically(folder / f"{results.study}-curves.csv", curves_csv(plan).encode(), "curves")
 
 
 def _views(

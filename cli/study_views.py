@@ -16,6 +16,8 @@ from .study_tables import markdown_table, progress_table, results_table
 from .summary import short_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Group
 
 LONGEST = 60.0  # s between two lines about progress
@@ -28,7 +30,7 @@ class StudyView(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
     def changed(self, run: PlannedRun) -> None: ...  # noqa: D102
-    def finished(self, results: Results) -> None: ...  # noqa: D102
+    def finished(self, results: Results, table: Path | None) -> None: ...  # noqa: D102
 
 
 class PlainLines:
@@ -56,9 +58,9 @@ class PlainLines:
             self._last = time.monotonic()
             self._print(overall(self._plan, self._jobs).removesuffix(HINT))
 
-    def finished(self, results: Results) -> None:
+    def finished(self, results: Results, table: Path | None) -> None:
         """Write the results."""
-        for line in closing(self._plan, results):
+        for line in closing(self._plan, results, table):
             self._print(line)
 
     def _print(self, line: str) -> None:
@@ -92,9 +94,9 @@ class LiveTable:
     def changed(self, run: PlannedRun) -> None:
         """Do nothing: the next frame shows it."""
 
-    def finished(self, results: Results) -> None:
+    def finished(self, results: Results, table: Path | None) -> None:
         """Print the results below the table."""
-        for line in closing(self._plan, results):
+        for line in closing(self._plan, results, table):
             self._print(line)
 
     def _print(self, line: str) -> None:
@@ -140,7 +142,7 @@ class JsonLines:
             error=run.error or None,
         )
 
-    def finished(self, results: Results) -> None:
+    def finished(self, results: Results, table: Path | None) -> None:
         """Write the results."""
         self._print("results", **asdict(results))
 
@@ -164,7 +166,7 @@ class Markdown:
     def changed(self, run: PlannedRun) -> None:
         """Say nothing."""
 
-    def finished(self, results: Results) -> None:
+    def finished(self, results: Results, table: Path | None) -> None:
         """Write the table."""
         if results.summary:
             print("\n".join(markdown_table(results.summary)), file=self._stream, flush=True)
@@ -182,14 +184,15 @@ def opening(plan: Plan, jobs: int | None) -> list[str]:
     ]
 
 
-def closing(plan: Plan, results: Results) -> list[str]:
-    """Return the results, and where they lie."""
+def closing(plan: Plan, results: Results, table: Path | None) -> list[str]:
+    """Return the results, and where they lie, if anywhere."""
     lines = [f"failed   {r.name}: {r.error}" for r in plan.runs if r.state is State.FAILED]
     if not results.runs:
         return [*lines, "no run of this study is complete yet"]
     if results.summary:
         lines = ["", *results_table(results.summary), "", *lines]
-    lines.append(f"results  {short_path(plan.table)}")
+    if table is not None:
+        lines.append(f"results  {short_path(table)}")
     for word, names in (("missing", results.missing), ("untested", results.untested)):
         if names:
             first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

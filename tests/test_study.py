@@ -16,14 +16,15 @@ from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner, Result
+from made import forbid_writing
 
 from p2p import api
 from p2p.cli import main
 from p2p.cli.study_tables import progress_table
 from p2p.config import TrainConfig
-from p2p.errors import Interrupted, UsageError
+from p2p.errors import Interrupted, NoRoom, UsageError
 from p2p.evaluation.evaluate import evaluate
-from p2p.store import RunFolder
+from p2p.store import RunFolder, write_atomically
 from p2p.store.evals import EvalFile
 from p2p.study import (
     Plan,
@@ -594,6 +595,53 @@ def test_results_only_tabulates_what_is_complete_and_names_what_is_not(trained: 
     saved = (folder / "saved" / "tiny.csv").read_bytes()
     assert saved == (trained.out / "results.csv").read_bytes()
     assert len(order(folder)) == 8
+
+
+def test_results_of_a_study_that_may_only_be_read_are_shown(
+    trained: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And saved where it was asked for; if that fails, they are shown first."""
+    folder = trained.out.parent
+    args = ("study", study_file(folder, "seed = [1, 2]"), "--out", trained.out, "--results-only")
+    *before, where = p2p(*args).stdout.splitlines()
+    forbid_writing(monkeypatch, trained.out)
+    result = p2p(*args, "--save", folder / "saved")
+    assert (result.exit_code, result.stdout.splitlines()) == (0, before)
+    path = where.split()[1]
+    assert result.stderr == (
+        f"note: cannot write results {path}: permission denied; it is shown, not kept\n"
+    )
+    assert (folder / "saved" / "tiny.csv").read_bytes() == Path(path).read_bytes()
+    result = p2p(*args, "--save", trained.out)
+    assert (result.exit_code, result.stdout.splitlines()) == (6, before)
+    assert result.stderr.endswith("/tiny.csv: permission denied; name another with --save\n")
+
+
+@pytest.mark.parametrize(("failures", "code"), [(1, 0), (99, 6)])
+def test_a_table_that_cannot_be_written_stops_no_run(
+    tmp_path: Path, played: None, monkeypatch: pytest.MonkeyPatch, failures: int, code: int
+) -> None:
+    """It is tried again at each run's end; what counts is the last time, after the results."""
+    fails = iter(range(failures))
+
+    def full(path: Path, data: bytes, what: str) -> None:
+        if next(fails, None) is not None:
+            raise NoRoom(f"cannot write {what} {path}: no space left on device; make room there")
+        write_atomically(path, data, what)
+
+    monkeypatch.setattr("p2p.study.results.write_atomically", full)
+    file = study_file(tmp_path, "seed = [1, 2, 3]")
+    result = p2p("study", file, "--out", tmp_path / "out", "--jobs", "1")
+    assert result.exit_code == code
+    assert sum(line.startswith("end") for line in order(tmp_path)) == 3
+    assert "hopper  p2pdrl      2         0.0001      3" in result.stdout
+    note, *error = result.stderr.splitlines()
+    assert note.startswith("note: cannot write results ")
+    assert note.endswith("no space left on device; it is tried again when the next run ends")
+    assert [line.split("; ")[1] for line in error] == (
+        ["mend that, then --results-only writes it"] if code else []
+    )
+    assert (tmp_path / "out" / "results.csv").exists() is (code == 0)
 
 
 TESTED = TINY + '[evaluate]\neps_te = "0:1:0.25"\n'
