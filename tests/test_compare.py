@@ -98,6 +98,16 @@ def test_other_steps_are_other_groups_and_said() -> None:
     assert found.notes == ("hopper: runs differ in steps 4096 (2), 8192 (2)",)
 
 
+def test_settings_that_agree_to_six_digits_are_two_groups_with_a_name_each() -> None:
+    """Pooled they would be four seeds of one; a rate that is like no other stays short."""
+    rates = (0.31622776, 0.316228, 1e-5)
+    found = compared(*(scored([1.0, 2.0], learning_rate=rate) for rate in rates))
+    assert [(group.label, group.seeds) for group in found.groups] == [
+        (f"ppo learning_rate {rate}", {"hopper": (0, 1)})
+        for rate in ("0.31622776", "0.316228", "1e-05")
+    ]
+
+
 def test_a_clear_difference_is_shown() -> None:
     found = compared(*APART)
     (test,) = found.tests

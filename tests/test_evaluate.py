@@ -493,6 +493,12 @@ def test_runs_with_other_settings_are_not_pooled_and_are_told_apart():
     ]  # fmt: skip
 
 
+def test_settings_that_agree_to_six_digits_are_told_apart():
+    rates = (0.31622776, 0.316228)
+    scores = score_methods(run_of([[[1.0]]], learning_rate=rate) for rate in rates)
+    assert [s.label for s in scores] == [f"ppo learning_rate {rate}" for rate in rates]
+
+
 def test_a_run_that_was_stopped_is_no_seed_of_one_that_was_not(tmp_path):
     runs = [make_run(tmp_path / str(seed), seed=seed, num_peers=1) for seed in (0, 1)]
     meta = {"method": "p2pdrl", "seed": 1, "peer": 0, "iterations": 3}

@@ -219,6 +219,7 @@ def label_runs(runs: Sequence[Described]) -> list[str]:
     """Name each run by its method, and by what tells it from others of that method and task.
 
     What differs on one task is in the names on all, so that a group has one name everywhere.
+    Runs of other settings never share a name: six digits are shown, or as many as it takes.
     """
     differing: dict[str, dict[str, None]] = {}
     first: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -228,11 +229,24 @@ def label_runs(runs: Sequence[Described]) -> list[str]:
         names |= dict.fromkeys(
             name for name in {**other, **run.settings} if other.get(name) != run.settings.get(name)
         )
-    return [" ".join([run.method, _values(run, differing[run.method])]).strip() for run in runs]
+    return [
+        " ".join([run.method, _values(run, differing[run.method], runs)]).strip() for run in runs
+    ]
 
 
-def _values(run: Described, names: Iterable[str]) -> str:
-    values = {name: run.settings[name] for name in run.settings if name in names}
+def _values(run: Described, names: Iterable[str], runs: Sequence[Described]) -> str:
+    rivals = [other.settings for other in runs if other.method == run.method]
     return ", ".join(
-        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
+        f"{name} {_text(value, [settings.get(name) for settings in rivals])}"
+        for name, value in run.settings.items()
+        if name in names
     )
+
+
+def _text(value: Any, others: Iterable[Any]) -> str:
+    """Return a value in six digits, or in full where they are another's too."""
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    alike = (v for v in others if isinstance(v, float) and f"{v:g}" == short)
+    return short if all(v == value for v in alike) else repr(value)
