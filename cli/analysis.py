@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -44,6 +44,29 @@ def no_save_option(command: Command) -> Command:
     return click.option(
         "--no-save", is_flag=True, help="Keep nothing beside the run, and look for nothing."
     )(command)
+
+
+def leave_out_folders(
+    ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """Return what is named as RUNs without the folders that are none, which a pattern meets too.
+
+    If nothing would be left they all stay: the command says what is wrong with the first.
+    """
+    others = [path for path in paths if _has_no_run(path)]
+    if not others or len(others) == len(paths):
+        return paths
+    if not ctx.resilient_parsing:  # shell completion
+        listed = ", ".join(map(str, others))
+        click.echo(f"note: left out, no run folder (no config.json): {listed}", err=True)
+    return tuple(path for path in paths if path not in others)
+
+
+def _has_no_run(path: Path) -> bool:
+    """Tell whether it is a folder without a run; one that is closed may have one."""
+    with suppress(OSError):
+        return path.is_dir() and not (path / "config.json").exists()
+    return False
 
 
 class Progress(Protocol):

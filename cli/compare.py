@@ -11,7 +11,15 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .analysis import Files, how_far, no_save_option, output_options, progress, show
+from .analysis import (
+    Files,
+    how_far,
+    leave_out_folders,
+    no_save_option,
+    output_options,
+    progress,
+    show,
+)
 from .options import FILE, setting_option, with_flags
 from .terminal import columns
 
@@ -42,7 +50,10 @@ def _options() -> list[click.Parameter]:
 
 
 @click.command(params=_options(), epilog=EXAMPLES)
-@click.argument("runs", nargs=-1, required=True, metavar="RUNS...", type=click.Path(path_type=Path))
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="RUNS...", type=click.Path(path_type=Path),
+    callback=leave_out_folders,
+)  # fmt: skip
 @click.option(
     "--against", metavar="GROUP", help="Compare only with this group [default: each pair]."
 )

@@ -12,7 +12,15 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, parse_strengths
 
-from .analysis import Files, how_far, output_options, progress, show, work_options
+from .analysis import (
+    Files,
+    how_far,
+    leave_out_folders,
+    output_options,
+    progress,
+    show,
+    work_options,
+)
 from .options import FILE, setting_option, with_flags
 from .terminal import columns
 
@@ -49,7 +57,10 @@ def _options() -> list[click.Parameter]:
 
 
 @click.command(params=_options(), epilog=EXAMPLES)
-@click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
+@click.argument(
+    "runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path),
+    callback=leave_out_folders,
+)  # fmt: skip
 @work_options
 @click.option(
     "--figure",

@@ -11,7 +11,7 @@ import click
 from p2p.errors import UsageError
 from p2p.evaluation.config import GradVarianceConfig
 
-from .analysis import Files, output_options, progress, show, work_options
+from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
 from .formats import counted
 from .options import FILE, setting_option, with_flags
 from .terminal import can_redraw, columns
@@ -35,7 +35,10 @@ Examples:
     params=[setting_option(name, one) for name, one in GradVarianceConfig.model_fields.items()],
     epilog=EXAMPLES,
 )
-@click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
+@click.argument(
+    "runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path),
+    callback=leave_out_folders,
+)  # fmt: skip
 @work_options
 @click.option(
     "--figure",

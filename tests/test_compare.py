@@ -283,6 +283,13 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in result.stderr
 
 
+def test_a_studys_folder_of_logs_is_left_out_and_noted(runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    result = p2p("compare", *runs, tmp_path / "logs", "--json")
+    assert len(json.loads(result.stdout)["runs"]) == len(runs)
+    assert result.stderr.endswith(f"(no config.json): {tmp_path / 'logs'}\n")
+
+
 def test_test_domains_are_evals_own_and_run_once(tmp_path: Path) -> None:
     """The scores are those of `evaluate`; what it has kept is not run again."""
     runs = [make_run(tmp_path / str(s), seed=s, method="ppo") for s in range(2)]

@@ -177,6 +177,30 @@ def test_of_a_run_that_may_only_be_read_known_episodes_make_up_any_set(
     assert "--no-save (save=False) evaluates without keeping" in result.stderr
 
 
+def test_among_several_a_folder_that_is_no_run_is_left_out_and_noted(
+    run: Path, tmp_path: Path
+) -> None:
+    """`p2p eval runs/*` meets runs/studies too; what is not there at all is no such folder."""
+    (tmp_path / "studies").mkdir()
+    result = p2p("eval", *sorted(tmp_path.iterdir()), "--domains", 2, "--json")
+    assert result.exit_code == 0
+    assert [one["path"] for one in json.loads(result.stdout)["runs"]] == [str(run)]
+    note = f"note: left out, no run folder (no config.json): {tmp_path / 'studies'}\n"
+    assert result.stderr == note
+    assert p2p("eval", run, tmp_path / "stu").exit_code == 5
+
+
+@pytest.mark.parametrize("command", ["eval", "compare", "grad-variance"])
+def test_without_any_run_the_first_folder_is_the_error(command: str, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+    result = p2p(command, *folders)
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 5
+    assert line.startswith(f"error: {folders[0]} is no run folder")
+
+
 def test_settings_are_named_as_flags() -> None:
     assert with_flags("by_factor= and domain='x', domains=3", EvalConfig) == (
         "--by-factor= and --domain='x', --domains=3"
