@@ -10,6 +10,7 @@ from p2p.errors import BadArtefact, UsageError
 from p2p.events import Started
 from p2p.policy import Moments, Normaliser, Policy
 from p2p.store import RunFolder
+from p2p.store.files import reachable
 
 
 def train(config: TrainConfig, out: str | Path | None = None) -> RunFolder:
@@ -39,10 +40,10 @@ def load_policy(run_or_file: str | Path, peer: int = 0) -> Policy:
         peer: which peer's policy, if a run folder is given.
 
     Raises:
-        BadArtefact: there is no policy there, or it is damaged.
+        BadArtefact: there is no policy there, it is damaged, or out of reach.
         UsageError: the run has no such peer.
     """
-    path = Path(run_or_file)
+    path = reachable(Path(run_or_file))
     if path.is_dir():
         run = RunFolder.open(path)
         if not 0 <= peer < run.config.num_peers:

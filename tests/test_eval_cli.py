@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -175,6 +176,27 @@ def test_of_a_run_that_may_only_be_read_known_episodes_make_up_any_set(
     result = p2p("eval", run, "--domains", 5)
     assert (result.exit_code, result.stdout) == (6, "")
     assert "--no-save (save=False) evaluates without keeping" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["eval", "compare"])
+@pytest.mark.parametrize("name", ["loop", "x" * 300, "closed/peer-0.safetensors"])
+def test_a_path_out_of_reach_is_one_line(
+    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system knows no such name, goes in a circle, or may not look."""
+    (tmp_path / "loop").symlink_to("loop")
+    look = Path.stat
+
+    def stat(path: Path, **extra: Any) -> Any:  # root may look everywhere
+        if path.parent.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, **extra)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    result = p2p(command, tmp_path / name)
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 5
+    assert line.startswith(f"error: cannot reach {tmp_path / name}: ")
 
 
 def test_among_several_a_folder_that_is_no_run_is_left_out_and_noted(

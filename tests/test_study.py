@@ -820,3 +820,16 @@ def test_a_folder_of_a_studys_name_hides_no_study(tmp_path, monkeypatch):
     (tmp_path / "learning").mkdir()
     monkeypatch.chdir(tmp_path)
     assert find_study("learning") == shipped_studies()["learning"]
+
+
+@pytest.mark.parametrize("name", ["loop", "x" * 300])
+@pytest.mark.parametrize(
+    "args",
+    ["study", "study sync --results-only --out", "figures fig4 --runs", "figures fig4 --tables"],
+)
+def test_a_path_out_of_reach_is_one_line(tmp_path, args, name):
+    (tmp_path / "loop").symlink_to("loop")
+    result = p2p(*args.split(), tmp_path / name)
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 2
+    assert line.startswith(f"error: cannot reach {tmp_path / name}")

@@ -13,6 +13,7 @@ from typing import Any
 from p2p.errors import UsageError
 from p2p.evaluation.evaluate import Progress, evaluate
 from p2p.store import RunFolder
+from p2p.store.files import reachable
 from p2p.study.results import measures
 
 FINAL = "final score: mean action, nominal domain, undiscounted return, mean over peers"
@@ -81,7 +82,7 @@ def evaluated_scores(
 
 def unique(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield each thing once, however often it is named."""
-    return iter({path.resolve(): path for path in paths}.values())
+    return iter({reachable(path).resolve(): path for path in paths}.values())
 
 
 def check_seeds(runs: Sequence[ScoredRun], labels: Sequence[str]) -> None:

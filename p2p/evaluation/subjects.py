@@ -14,6 +14,7 @@ from p2p.api import load_policy
 from p2p.errors import UsageError
 from p2p.policy import Policy
 from p2p.store import RunFolder
+from p2p.store.files import reachable
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def load_subjects(given: Iterable[Given]) -> list[Subject]:
 
     Raises:
         UsageError: nothing is given.
-        BadArtefact: there is no run or policy there, or it is damaged.
+        BadArtefact: there is no run or policy there, it is damaged, or out of reach.
     """
     subjects: dict[Any, Subject] = {}
     for item in given:
@@ -65,7 +66,7 @@ def load_subjects(given: Iterable[Given]) -> list[Subject]:
         if isinstance(item, Policy):
             subjects[id(item)] = _loose(item, "policy")
             continue
-        path = item.path if isinstance(item, RunFolder) else Path(item)
+        path = reachable(item.path if isinstance(item, RunFolder) else Path(item))
         if path.resolve() not in subjects:
             one = _loose(load_policy(path), str(path)) if path.is_file() else _whole(path)
             subjects[path.resolve()] = one

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 from p2p.errors import BadArtefact, UsageError
+from p2p.store.files import reachable
 from p2p.study import Study, collect_results, curves_csv, plan_study
 
 Curve = list[tuple[int, float]]  # (steps, value)
@@ -77,16 +78,16 @@ def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path)
         default_runs: the same, for where there are no tables.
 
     Raises:
-        UsageError: there is nothing to draw.
+        UsageError: there is nothing to draw, or a folder is out of reach.
         BadArtefact: a table or run folder is damaged.
     """
     table = tables / f"{study.name}.csv"
-    if runs is None and table.exists():
+    if runs is None and reachable(table, UsageError).exists():
         curves = tables / f"{study.name}-curves.csv"
         text = _read(curves) if curves.exists() else ""
         return Data(study, str(table), _rows(_read(table), table), _curves(text, curves))
     folder = runs or default_runs
-    if folder.is_dir():
+    if reachable(folder, UsageError).is_dir():
         plan = plan_study(study, folder)
         if any(run.trained for run in plan.runs):
             rows = _rows(collect_results(plan).csv(), folder)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from p2p.errors import BadArtefact, NoRoom
+from p2p.errors import BadArtefact, NoRoom, P2PError
 
 _MAKE_ROOM = "make room there, then run it again (--resume continues a run)"
 _MAKE_WRITABLE = "make it writable, or choose another folder with --out"
@@ -106,6 +106,23 @@ def write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def reachable(path: Path, error: type[P2PError] = BadArtefact) -> Path:
+    """Return `path` if it can be asked what is there; there need be nothing.
+
+    Raises:
+        BadArtefact, or `error`: a name is too long, links lead in a circle, or a folder on the
+            way is closed.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as refusal:
+        reason = os.strerror(refusal.errno or 0).lower()
+        raise error(f"cannot reach {path}: {reason}; name another path") from None
+    return path
 
 
 def sync(path: Path) -> None:

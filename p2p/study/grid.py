@@ -31,6 +31,7 @@ from typing import Any, get_origin
 from p2p.config import PER_PEER, TrainConfig, build_config, override
 from p2p.errors import UsageError
 from p2p.evaluation.config import EvalConfig, build_eval_config, parse_strengths
+from p2p.store.files import reachable
 
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
 TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled")  # what [evaluate] can say
@@ -85,10 +86,10 @@ def find_study(name: str) -> Path:
     """Return the file of a study: a path to one, or the name of one that is shipped.
 
     Raises:
-        UsageError: neither.
+        UsageError: neither, or the path is out of reach.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or reachable(path, UsageError).is_file():
         return path
     shipped = shipped_studies()
     if name in shipped:

@@ -14,7 +14,7 @@ from p2p.config import TrainConfig
 from p2p.errors import BadArtefact, UsageError
 from p2p.evaluation.config import EvalConfig
 from p2p.store import RunFolder
-from p2p.store.files import read_json
+from p2p.store.files import reachable, read_json
 from p2p.study.grid import Study
 from p2p.study.testing import MAX_STEPS, read_tests
 
@@ -154,9 +154,9 @@ def plan_study(study: Study, out: Path) -> Plan:
 
     Raises:
         BadArtefact: a folder of one of its runs is damaged.
-        UsageError: a run has been trained for too long.
+        UsageError: a run has been trained for too long, or `out` is out of reach.
     """
-    folders = [file.parent for file in sorted(out.glob("*/config.json"))]
+    folders = [file.parent for file in sorted(reachable(out, UsageError).glob("*/config.json"))]
     there = {folder: RunFolder.open(folder).config for folder in folders}
     taken = {path.name for path in there}
     runs = []
