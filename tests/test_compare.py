@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from p2p.cli import main
 from p2p.cli.compare_tables import report
 from p2p.cli.terminal import UNLIMITED
 from p2p.comparison.compare import compare, compare_scores
+from p2p.comparison.hdf5 import encode
 from p2p.comparison.results import Comparison
 from p2p.comparison.runs import ScoredRun
 from p2p.errors import UsageError
@@ -373,6 +376,14 @@ def test_json_and_h5_hold_the_same(runs: list[Path], tmp_path: Path) -> None:
         assert list(file["summaries/group"].asstr()[:]) == ["ppo", "self-kl"]
         assert file["profiles/share"][1].tolist() == found["profiles"][1]["share"]
         assert json.loads(file.attrs["verdicts"]) == found["verdicts"]
+
+
+def test_a_path_that_is_no_text_is_written_with_its_bytes_escaped(tmp_path: Path) -> None:
+    run = scored([1.0])[0]
+    found = compare_scores([replace(run, path=os.fsdecode(b"run-\xff"))], "a score")
+    (tmp_path / "a.h5").write_bytes(encode(found))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert list(file["runs/path"].asstr()[:]) == ["run-\\udcff"]
 
 
 def test_equal_runs_give_equal_bytes(runs: list[Path]) -> None:

@@ -151,6 +151,15 @@ def test_no_run_folder_is_told_apart_from_a_damaged_one(tmp_path):
         RunFolder.open(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text", ["{}", '{"steps": 4096}', '{"steps": 4096, "scores": [{}]}', '{"scores": []}']
+)
+def test_a_result_that_lacks_what_is_read_of_it_is_damaged(run, text):
+    (run.path / "result.json").write_text(text)
+    with pytest.raises(BadArtefact, match=r"result.json is damaged: .*; restore it from a copy"):
+        run.result()
+
+
 def test_settings_of_another_version_are_named(run):
     """A config that this version cannot honour is never half-honoured."""
     (run.path / "config.json").write_text('{"task": "hopper", "curiosity": 1}')

@@ -61,13 +61,18 @@ def _write_table(group: h5py.Group, rows: Sequence[Mapping[str, Any]]) -> None:
     for name in dict.fromkeys(name for row in flat for name in row):
         cells = [row.get(name) for row in flat]
         if any(isinstance(cell, str) for cell in cells):
-            texts = ["" if cell is None else cell for cell in cells]
-            group.create_dataset(name, data=texts, dtype=h5py.string_dtype())
+            _write_texts(group, name, ["" if cell is None else cell for cell in cells])
         elif name == "task":  # of all tasks
-            group.create_dataset(name, data=[""] * len(cells), dtype=h5py.string_dtype())
+            _write_texts(group, name, [""] * len(cells))
         else:
             column = np.array([math.nan if cell is None else cell for cell in cells])
             group.create_dataset(name, data=column)
+
+
+def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    """Write a column of texts as UTF-8; bytes of a path that are none are written as escapes."""
+    data = [text.encode("utf-8", "backslashreplace") for text in texts]
+    group.create_dataset(name, data=data, dtype=h5py.string_dtype())
 
 
 def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -84,8 +89,7 @@ def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _write_profiles(group: h5py.Group, profiles: Sequence[Mapping[str, Any]]) -> None:
     if not profiles:
         return
-    names = [profile["group"] for profile in profiles]
-    group.create_dataset("group", data=names, dtype=h5py.string_dtype())
+    _write_texts(group, "group", [profile["group"] for profile in profiles])
     group["thresholds"] = np.array(profiles[0]["thresholds"])
     for name in ("share", "low", "high"):
         group[name] = np.array([profile[name] for profile in profiles])

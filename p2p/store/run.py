@@ -193,9 +193,20 @@ class RunFolder:
         self.config = config
 
     def result(self) -> dict[str, Any] | None:
-        """Return what `save_result` wrote when training reached its end, or None."""
+        """Return what `save_result` wrote when training reached its end, or None.
+
+        Raises:
+            BadArtefact: it is damaged.
+        """
         path = self.path / "result.json"
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        result = read_json(path)
+        if not _is_result(result):
+            raise BadArtefact(
+                f"{path} is damaged: it lacks steps or scores; restore it from a copy"
+            )
+        return result
 
     def save_result(self, result: Mapping[str, Any]) -> None:
         """Write how the run ended: result.json."""
@@ -345,6 +356,16 @@ class RunFolder:
 def _age(checkpoint: Path) -> tuple[int, str]:
     """Return what sorts checkpoints by iteration, also past 8 digits."""
     return len(checkpoint.name), checkpoint.name
+
+
+def _is_result(value: Mapping[str, Any]) -> bool:
+    """Tell whether it says how many steps there were, and what each peer's mean score is."""
+    steps, scores = value.get("steps"), value.get("scores")
+    return (
+        isinstance(steps, int)
+        and isinstance(scores, list)
+        and all(isinstance(p, dict) and isinstance(p.get("mean"), int | float) for p in scores)
+    )
 
 
 def _last_written(run: Path) -> float:
