@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from threading import Lock
@@ -55,7 +56,8 @@ class LiveView:
         """Draw the last frame without its status, which no longer holds."""
         with self._lock:
             self._phase = ""
-        self._live.stop()
+        with contextlib.suppress(OSError):  # the terminal is gone: why the run ends matters more
+            self._live.stop()
 
     def started(self, event: Started) -> None:
         """Show what runs, and where; notes stay above the frame."""

@@ -130,7 +130,7 @@ def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:
     """Print one line on stderr, in colour on a terminal, and return the exit code."""
     label, colour = ("interrupted", "yellow") if interrupted else ("error", "red")
     line = f"{label}: {'; '.join(message.splitlines())}"
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):  # stderr is gone as well: the exit code has to do
         click.secho(line, fg=colour, err=True, color=False if "NO_COLOR" in os.environ else None)
     return exit_code
 

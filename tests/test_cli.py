@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -370,6 +372,39 @@ def test_a_run_whose_reader_leaves_ends_resumable(tmp_path: Path) -> None:
     assert words.startswith("interrupted: stopped after iteration ")
     assert words.count("\n") == 1, words
     assert list((tmp_path / "run" / "checkpoints").glob("*.safetensors"))
+
+
+def test_a_run_whose_terminal_hangs_up_ends_resumable(tmp_path: Path) -> None:
+    """The live view cannot draw its last frame; that is not why the run ends."""
+    master, slave = pty.openpty()
+    quick = ["--engine", "autograd", "--num-epochs", "1"]  # nothing to compile first
+    hears = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # whoever started us
+    code = [*P2P[:-1], f"{hears}; {P2P[-1]}", "train", "--out", str(tmp_path / "run"), *quick]
+    env = {**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    words = tmp_path / "stderr"
+    with (
+        words.open("w") as stderr,
+        subprocess.Popen(code, stdin=slave, stdout=slave, stderr=stderr, env=env) as process,
+    ):
+        os.close(slave)
+        journal = tmp_path / "run" / "journal.jsonl"
+        while not (journal.exists() and journal.stat().st_size):
+            os.read(master, 65536)  # raises if the program ends before
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+    (line,) = words.read_text().splitlines()
+    assert line.startswith("interrupted: stopped after iteration ")
+    assert process.returncode == 129
+    assert list((tmp_path / "run" / "checkpoints").glob("*.safetensors"))
+
+
+def test_a_terminal_that_is_gone_leaves_the_exit_code() -> None:
+    """Nobody can be told what was wrong."""
+    master, slave = pty.openpty()
+    os.close(master)
+    done = subprocess.run([*P2P, "trian"], stdout=slave, stderr=slave, check=False)
+    os.close(slave)
+    assert done.returncode == 2
 
 
 @pytest.mark.parametrize("args", [[], ["--help"], ["train", "--help"], ["--version"]])
