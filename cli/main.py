@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import select
 import sys
@@ -20,6 +21,8 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from p2p.errors import Interrupted, P2PError
+
+from .terminal import unwritable
 
 COMMANDS = {  # name: one line of help; the module named alike (`-` is `_`) holds the command
     "train": "Train a cohort of peers, or continue a run.",
@@ -36,6 +39,7 @@ COMMANDS = {  # name: one line of help; the module named alike (`-` is `_`) hold
 
 LAYOUT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + signal, as a shell counts
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # full, over quota, a terminal that is gone
 
 
 class Program(click.Group):
@@ -70,7 +74,7 @@ class Program(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         exit_code = _run(self, sys.argv[1:] if args is None else list(args))
         for stream in (sys.stdout, sys.stderr):
-            if _reader_is_gone(stream):  # Python would complain when it flushes it at exit
+            if _cannot_flush(stream):  # Python would complain when it tries at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(exit_code)
 
@@ -123,6 +127,11 @@ def _run(program: Program, args: list[str]) -> int:
         if not (_reader_is_gone(sys.stdout) or _reader_is_gone(sys.stderr)):
             raise
         return SIGPIPE_EXIT
+    except OSError as error:
+        if error.errno not in UNWRITABLE or error.filename:  # that of a file, not of a stream
+            raise
+        cannot_write = unwritable(error)
+        return _fail(str(cannot_write), cannot_write.exit_code)
     return 0
 
 
@@ -139,6 +148,15 @@ def _fail_usage(error: click.ClickException) -> int:
     ctx = getattr(error, "ctx", None)
     where = f" (see {ctx.command_path} --help)" if ctx else ""
     return _fail(error.format_message().rstrip(".") + where, error.exit_code)
+
+
+def _cannot_flush(stream: TextIO) -> bool:
+    """Tell whether what is yet to be written to the stream has no place to go."""
+    try:
+        stream.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _reader_is_gone(stream: TextIO) -> bool:

@@ -1,4 +1,4 @@
-"""What the stream written to can show."""
+"""What the stream written to can show, and what ends a command that cannot write to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 from typing import TextIO
+
+from p2p.errors import NoRoom
 
 UNLIMITED = 10_000  # columns of a file or pipe
 
@@ -19,3 +21,8 @@ def can_redraw(stream: TextIO) -> bool:
 def columns(otherwise: int = UNLIMITED) -> int:
     """Return how many columns stdout has, or `otherwise` if it is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else otherwise
+
+
+def unwritable(error: OSError, *said: str) -> NoRoom:
+    """Return what ends a command whose output cannot be written, and what else is to be said."""
+    return NoRoom("; ".join([f"cannot write the output: {error.strerror}", *said]))

@@ -12,7 +12,7 @@ from typing import Protocol, Self, cast
 import click
 from click.core import ParameterSource
 
-from p2p.errors import Interrupted, NoRoom, P2PError, UsageError
+from p2p.errors import Interrupted, P2PError, UsageError
 from p2p.events import Checkpointed, Event, Finished, Iterated, Started
 from p2p.signals import wish_to_stop
 
@@ -25,7 +25,7 @@ from .options import (
     given_on_command_line,
     setting_options,
 )
-from .terminal import can_redraw
+from .terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
 ON_RESUME = {"resume", *GOAL, "as_json", "plain"}
@@ -162,7 +162,7 @@ def _unwritable(error: OSError, run: str) -> P2PError:
     """Return what ends a run whose output cannot be written."""
     if isinstance(error, BrokenPipeError):
         return Interrupted(run, signal.SIGPIPE)
-    return NoRoom(f"cannot write the output: {error.strerror}; {run}")
+    return unwritable(error, run)
 
 
 def _dispatch(event: Event, view: View) -> None:

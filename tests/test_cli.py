@@ -431,6 +431,16 @@ def test_a_closed_stdout_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "args", [["methods"], ["--help"], ["train", "--help"], ["completion", "bash"]]
+)
+def test_a_full_disk_behind_stdout_is_one_line_and_exit_6(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*P2P, *args], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.stderr == b"error: cannot write the output: No space left on device\n"
+    assert done.returncode == 6
+
+
 # Completion and help
 
 
