@@ -90,15 +90,20 @@ def bench(
         results = load_results(source)
     else:
         _check_writable(save, plot)
-        results = _measure(_settings(only, tasks, rounds, iterations, against, runs, quick))
+        settings = _settings(only, tasks, rounds, iterations, against, runs, quick)
+        if plot:
+            from p2p.bench.figures import check_drawable
+
+            check_drawable(settings.parts)
+        results = _measure(settings)
     if save:
         results.save(save)
+    _show(results, as_json=as_json, as_markdown=as_markdown)
     if plot:
         from p2p.bench.figures import draw
         from p2p.store import write_atomically
 
         write_atomically(plot, draw(results), "figure")
-    _show(results, as_json=as_json, as_markdown=as_markdown)
 
 
 def _check_writable(*files: Path | None) -> None:

@@ -481,3 +481,24 @@ def test_a_short_round_may_time_more_iterations(monkeypatch):
 def test_options_that_contradict_are_refused(options):
     with pytest.raises(UsageError):
         CliRunner().invoke(bench, options, catch_exceptions=False, standalone_mode=False)
+
+
+def test_a_plot_that_cannot_be_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    """A benchmark takes an hour."""
+    monkeypatch.setattr("p2p.bench.run_bench", lambda *_: pytest.fail("measured first"))
+    options = ["--plot", str(tmp_path / "bench.png")]
+    extra = {"catch_exceptions": False, "standalone_mode": False}
+    with pytest.raises(UsageError, match=r"--plot draws parts train, .*; measure one of them"):
+        CliRunner().invoke(bench, [*options, "--only", "exchange"], **extra)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match="figures need matplotlib"):
+        CliRunner().invoke(bench, options, **extra)
+
+
+def test_what_was_measured_is_shown_before_it_is_drawn(tmp_path, monkeypatch):
+    """What goes wrong in drawing must not take the table with it."""
+    file = tmp_path / "bench.json"
+    results(measured("ours", 1.0)).save(file)  # of which nothing can be drawn: it has no ratio
+    done = CliRunner().invoke(bench, ["--from", str(file), "--plot", str(tmp_path / "bench.png")])
+    assert isinstance(done.exception, UsageError)
+    assert "ours" in done.stdout

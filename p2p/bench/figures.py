@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,24 @@ from p2p.bench.measure import Measurement
 from p2p.bench.results import Results
 from p2p.envs import RandomisedEnvs
 from p2p.errors import UsageError
-from p2p.evaluation.figures import picture
+from p2p.evaluation.figures import check_matplotlib, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+PARTS = ("train", "scaling", "envs", "engine")
+
+
+def check_drawable(parts: Iterable[str]) -> None:
+    """Raise UsageError if none of `parts` can be drawn, or matplotlib is not installed."""
+    if not set(parts) & set(PARTS):
+        raise UsageError(f"--plot draws parts {', '.join(PARTS)}; measure one of them")
+    check_matplotlib()
+
+
 def draw(results: Results) -> bytes:
-    """Return a PNG of parts train, scaling, envs and engine: what was measured of them.
+    """Return a PNG of `PARTS`: what was measured of them.
 
     Raises:
         UsageError: none was measured, or matplotlib is not installed.
@@ -31,8 +41,7 @@ def draw(results: Results) -> bytes:
         (results.part("engine"), _engine_lines),
     ]
     panels = [panel for panel in panels if panel[0]]
-    if not panels:
-        raise UsageError("--plot draws parts train, scaling, envs and engine; none was measured")
+    check_drawable(m.part for panel in panels for m in panel[0])
 
     def paint(figure: Figure) -> None:
         all_axes = np.atleast_1d(figure.subplots(-(-len(panels) // 2), min(2, len(panels))))

@@ -96,13 +96,10 @@ def picture(
     Raises:
         UsageError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(
-            "figures need matplotlib; install it with: pip install 'p2p[figures]'"
-        ) from None
+    check_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     out = BytesIO()
     with rc_context({"svg.hashsalt": "p2p"}):  # else the names in an SVG are drawn at random
         figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: no global state
@@ -110,6 +107,16 @@ def picture(
         dated = {"Date": None} if suffix == "svg" else None
         figure.savefig(out, format=suffix, dpi=DPI, metadata=dated)
     return out.getvalue()
+
+
+def check_matplotlib() -> None:
+    """Raise UsageError if matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "figures need matplotlib; install it with: pip install 'p2p[figures]'"
+        ) from None
 
 
 def _nominal(axis: Axis) -> list[float]:
