@@ -61,6 +61,7 @@ def _choose(name: str, known: tuple[str, ...], what: str) -> str:
 
 
 Count = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -151,7 +152,7 @@ class TrainConfig(BaseModel):
     hidden_sizes: tuple[Count, Count] = Field(
         (64, 64), description="Units in the hidden layers of actor and critic (Table 2)."
     )
-    init_log_std: float = Field(-0.75, description="Initial log standard deviation of actions.")
+    init_log_std: Finite = Field(-0.75, description="Initial log standard deviation of actions.")
     adam_eps: Positive = Field(1e-5, description="Adam's epsilon.")
     max_grad_norm: Positive = Field(0.5, description="Gradient-norm clip, actor and critic apart.")
     normalise_advantage: bool = Field(True, description="Normalise advantages per minibatch.")

@@ -83,6 +83,8 @@ def test_a_later_setting_replaces_its_twin():
         ({"num_peers": 3}, "the nearest that does is 4128"),
         ({"eps_tr": 1.5}, "eps_tr=1.5"),
         ({"eps_tr": float("nan")}, "eps_tr=nan"),
+        ({"init_log_std": float("nan")}, "init_log_std=nan"),
+        ({"init_log_std": float("-inf")}, "init_log_std=-inf"),
         (
             {"method": "ppo", "num_peers": 2},
             "does not suit method 'ppo', which takes 1; choose num_peers=1, or one of p2pdrl, dppo",
