@@ -70,10 +70,12 @@ def train(
     """Train a cohort of peers, one process each, and show how they do."""
     from p2p import launch
 
+    given = given_on_command_line(ctx)
     if resume is not None:
         _check_resumable(ctx)
-    given = given_on_command_line(ctx)
-    config = configure(given, file)  # on resume only the judge of --total-steps
+        for name in given:  # each alone: whether they agree depends on the run's K
+            configure({name: given[name]})
+    config = configure({} if resume else given, file)
     say_if_compiling(config.engine)
     launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
 

@@ -211,6 +211,16 @@ def test_resume_passes_the_folder_and_the_new_goal_on(
     assert calls == [{"path": Path("runs/a"), goal: 99}]
 
 
+def test_on_resume_only_the_run_can_tell_whether_two_goals_agree(
+    calls: list[dict[str, Any]],
+) -> None:
+    """4 peers of 4096 steps make 16384; the default would be 2."""
+    goals = {"total_steps": 16384, "total_steps_per_peer": 4096}
+    args = [f"--{name.replace('_', '-')}={steps}" for name, steps in goals.items()]
+    assert p2p("train", "--resume", "runs/a", *args).exit_code == 0
+    assert calls == [{"path": Path("runs/a"), **goals}]
+
+
 def test_json_has_stdout_to_itself_and_words_go_to_stderr(calls: list[dict[str, Any]]) -> None:
     result = p2p("train", "--total-steps", "4096", "--json")
     names = [json.loads(line)["event"] for line in result.stdout.splitlines()]
