@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
@@ -82,6 +83,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
             self.envs.set_domains([self._fixed])
         self._num_masses = self.envs.num_links if mass_randomisation == "per_link" else 1
         self._domain_rng: np.random.Generator | None = None
+        self._info: dict[str, Any] | None = None  # of the episode; None before the first
         self.observation_space = Box(-np.inf, np.inf, (self.envs.obs_dim,), np.float64)
         self.action_space = Box(self.envs.action_low, self.envs.action_high, dtype=np.float32)
         self.render_mode = render_mode
@@ -124,7 +126,13 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """Step once; the time limit is Gymnasium's wrapper's business."""
+        """Step once; the time limit is Gymnasium's wrapper's business.
+
+        Raises:
+            ResetNeeded: there was no reset yet.
+        """
+        if self._info is None:
+            raise ResetNeeded("cannot step before the first reset; call env.reset()")
         envs = self.envs
         envs.advance(np.asarray(action)[None])
         if self.render_mode == "human":

@@ -222,6 +222,13 @@ def test_diverged_physics_terminates_and_is_told():
     assert not env.step(np.zeros(3, np.float32))[-1]["unstable"]
 
 
+def test_a_step_before_the_first_reset_is_refused_as_gymnasium_does():
+    """Also without its wrapper that keeps the order."""
+    env = make().unwrapped
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"call env\.reset\(\)"):
+        env.step(np.zeros(3, np.float32))
+
+
 def test_one_env_equals_a_batch_of_one():
     """Both interfaces step the same physics in the same domain."""
     domain = Domain(1.0, 1.1, 0.9, (1.2,), (0.1, 0.2, -0.1))
