@@ -11,13 +11,22 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 from typing import Any
 
+from p2p.errors import UsageError
+
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+OF_PROCESSES = {  # what their environment holds, whatever ours does
+    **dict.fromkeys(ONE_THREAD, "1"),
+    "PYTHONSAFEPATH": "1",  # a file in the working directory is not taken for Python's own
+    "NUMBA_DISABLE_JIT": "0",  # kernels that are not compiled cannot be called
+}
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -32,11 +41,26 @@ def start_server(*modules: str) -> ForkServerContext:
 
     Args:
         modules: what it imports, once for all processes that it starts.
+
+    Raises:
+        UsageError: the working directory is gone, or TMPDIR too long a path for a socket.
     """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory is gone; change to one that exists") from None
     context = get_context("forkserver")
     context.set_forkserver_preload(["p2p.server", *modules])
-    with one_thread_each(), without_main():
-        forkserver.ensure_running()
+    try:
+        with one_thread_each(), without_main():
+            forkserver.ensure_running()
+    except OSError as error:
+        if error.errno is not None:  # the system's; without it Python's own, of an AF_UNIX path
+            raise
+        folder = tempfile.gettempdir()
+        raise UsageError(
+            f"{folder} is too long a path for a socket; set TMPDIR to another"
+        ) from None
     return context
 
 
@@ -44,12 +68,10 @@ def start_server(*modules: str) -> ForkServerContext:
 def one_thread_each() -> Iterator[None]:
     """Let processes started within use one thread each, whatever library they load.
 
-    They also look for modules in no working directory: a file there named like one of
-    Python's own must not be taken for it.
+    What else their environment holds is in `OF_PROCESSES`.
     """
-    names = (*ONE_THREAD, "PYTHONSAFEPATH")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    before = {name: os.environ.get(name) for name in OF_PROCESSES}
+    os.environ.update(OF_PROCESSES)
     try:
         yield
     finally:

@@ -441,6 +441,28 @@ def test_a_closed_stdout_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_temporary_folder_too_deep_for_a_socket_is_named(tmp_path: Path) -> None:
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    env = {**os.environ, "TMPDIR": str(deep)}
+    done = subprocess.run([*P2P, "train"], env=env, capture_output=True, text=True, check=False)
+    *_, line = done.stderr.splitlines()  # there may be one before it about compiling
+    assert line == f"error: {deep} is too long a path for a socket; set TMPDIR to another"
+    assert done.returncode == 2
+
+
+def test_a_working_directory_that_is_gone_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    leave = ["sh", "-c", 'rmdir "$0" && exec "$@"', str(here)]
+    done = subprocess.run(
+        [*leave, *P2P, "train", "--engine", "autograd"],
+        cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == "error: the working directory is gone; change to one that exists\n"
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize(
     "args", [["methods"], ["--help"], ["train", "--help"], ["completion", "bash"]]
 )

@@ -394,3 +394,14 @@ def test_a_file_named_like_a_module_of_pythons_is_left_alone(tmp_path):
     done = subprocess.run(args, cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "Finished"
+
+
+def test_peers_compile_whatever_numba_is_told(tmp_path):
+    """NUMBA_DISABLE_JIT, left over from debugging, killed the fork server without a word."""
+    args = [sys.executable, "-P", "-c", SCRIPT, small(total_steps=512).model_dump_json()]
+    done = subprocess.run(
+        [*args, str(tmp_path / "run")], env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Finished"
