@@ -153,7 +153,7 @@ def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:
                         wish_to_stop()
                     unwritten = error
         except Interrupted as stopped:
-            if unwritten is None:
+            if unwritten is None or stopped.signum != signal.SIGTERM:  # not for the output
                 raise
             raise _unwritable(unwritten, str(stopped)) from None
     if unwritten is not None:
