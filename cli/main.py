@@ -11,11 +11,13 @@ import difflib
 import errno
 import os
 import select
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import click
@@ -94,8 +96,25 @@ def p2p(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+class Sigint:
+    """Python's own handler, with a memory: numpy, when interrupted, raises what it likes."""
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
+        """Raise KeyboardInterrupt."""
+        self.received = True
+        raise KeyboardInterrupt
+
+
+sigint = Sigint()
+
+
 def main() -> NoReturn:
     """Enter from the console script."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
+        signal.signal(signal.SIGINT, sigint)
     p2p.main()
 
 
@@ -127,9 +146,11 @@ def _run(program: Program, args: list[str]) -> int:
         if not (_reader_is_gone(sys.stdout) or _reader_is_gone(sys.stderr)):
             raise
         return SIGPIPE_EXIT
-    except OSError as error:
-        if error.errno not in UNWRITABLE or error.filename:  # that of a file, not of a stream
-            raise
+    except Exception as error:
+        if sigint.received:
+            return _fail("interrupted", SIGINT_EXIT)
+        if not isinstance(error, OSError) or error.errno not in UNWRITABLE or error.filename:
+            raise  # a filename: that of a file, not of a stream
         cannot_write = unwritable(error)
         return _fail(str(cannot_write), cannot_write.exit_code)
     return 0

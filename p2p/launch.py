@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -52,7 +52,7 @@ def start_server(*modules: str) -> ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(["p2p.server", *modules])
     try:
-        with one_thread_each(), without_main():
+        with one_thread_each(), without_main(), deaf():
             forkserver.ensure_running()
     except OSError as error:
         if error.errno is not None:  # the system's; without it Python's own, of an AF_UNIX path
@@ -80,6 +80,19 @@ def one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Let a process started within be deaf from the start, not only once `p2p.server` is loaded."""
+    resource_tracker.ensure_running()  # to start it would unblock what is blocked here
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -441,6 +441,20 @@ def test_a_closed_stdout_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_ctrl_c_that_an_import_turns_into_another_error_is_still_one_line() -> None:
+    """Interrupted in the midst of its import, numpy ends with an AttributeError."""
+    code = (
+        "import signal; from p2p.cli import main\n"
+        "def load(name):\n"
+        "    try: signal.raise_signal(signal.SIGINT)\n"
+        "    except KeyboardInterrupt: raise AttributeError('logical_or') from None\n"
+        "main._import = load; main.main()"
+    )
+    command = [sys.executable, "-P", "-c", code, "methods"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
 def test_a_temporary_folder_too_deep_for_a_socket_is_named(tmp_path: Path) -> None:
     deep = tmp_path / ("deep" * 30)
     deep.mkdir()

@@ -405,3 +405,17 @@ def test_peers_compile_whatever_numba_is_told(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "Finished"
+
+
+def test_the_fork_server_is_deaf_from_its_start():
+    """Ctrl-C reaches it too, also while Python starts in it."""
+    code = (
+        "import os, signal, time; from multiprocessing import forkserver; from p2p import launch\n"
+        "context = launch.start_server()\n"
+        "for _ in range(30):\n"
+        "    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT); time.sleep(0.01)\n"
+        "child = context.Process(target=os.getpid); child.start(); child.join()"
+    )
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
