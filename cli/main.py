@@ -107,6 +107,11 @@ class Sigint:
         self.received = True
         raise KeyboardInterrupt
 
+    def check(self) -> None:
+        """Raise KeyboardInterrupt again if an import has swallowed it."""
+        if self.received:
+            raise KeyboardInterrupt
+
 
 sigint = Sigint()
 

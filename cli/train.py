@@ -17,6 +17,7 @@ from p2p.events import Checkpointed, Event, Finished, Iterated, Started
 from p2p.signals import wish_to_stop
 
 from .formats import counted
+from .main import sigint
 from .options import (
     FILE,
     FOLDER,
@@ -82,6 +83,7 @@ def train(
     def events() -> Iterator[Event]:
         from p2p import cohort  # brings torch, so it comes after the first line is on screen
 
+        sigint.check()
         if resume is None:
             return cohort.train(config, out=out)
         return cohort.resume(resume, **{name: given[name] for name in GOAL if name in given})

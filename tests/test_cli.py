@@ -305,6 +305,14 @@ def test_ctrl_c_before_the_run_takes_over_ends_with_130(
     assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
 
 
+def test_ctrl_c_that_an_import_swallows_starts_no_run(
+    calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main.sigint, "received", True)
+    result = p2p("train")
+    assert (result.exit_code, result.stderr, calls) == (130, "error: interrupted\n", [])
+
+
 class Unwritable(PlainLines):
     """A view whose output fails from the second event on."""
 
