@@ -411,10 +411,10 @@ def test_the_fork_server_is_deaf_from_its_start():
     """Ctrl-C reaches it too, also while Python starts in it."""
     code = (
         "import os, signal, time; from multiprocessing import forkserver; from p2p import launch\n"
-        "context = launch.start_server()\n"
-        "for _ in range(30):\n"
-        "    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT); time.sleep(0.01)\n"
-        "child = context.Process(target=os.getpid); child.start(); child.join()"
+        "context = launch.start_server(); first = forkserver._forkserver._forkserver_pid\n"
+        "for _ in range(30): os.kill(first, signal.SIGINT); time.sleep(0.01)\n"
+        "child = context.Process(target=os.getpid); child.start(); child.join()\n"
+        "assert forkserver._forkserver._forkserver_pid == first, 'it died, another was started'"
     )
     command = [sys.executable, "-P", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
