@@ -76,7 +76,7 @@ class SurfaceConfig(BaseModel):
     )
     grid: Annotated[int, Field(ge=2)] = Field(
         15,
-        description="Points along each axis. 15 with 8 domains are 3,680 episodes: some 4 minutes "
+        description="Points along each axis. 15 with 8 domains are 3,680 episodes: about a minute "
         "for HalfCheetah on two cores, less where policies fall, more for Ant.",
     )
     eps_te: Unit = Field(
