@@ -46,7 +46,7 @@ class History:
 
     def __init__(self, config: TrainConfig, past: Iterable[Mapping[str, Any]] = ()) -> None:
         self.config = config
-        self.total_steps = config.num_iterations * config.steps_per_iteration
+        self.total_steps = config.whole_steps
         self.iterations = 0
         self.unstable = 0
         self.returns: list[float] = []

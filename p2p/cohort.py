@@ -82,11 +82,10 @@ def resume(
         checkpoint = run.load_checkpoint()
         done = checkpoint.iteration if checkpoint else 0
         result = run.result()  # perhaps of a lower goal that the run had before
-        whole = config.num_iterations * config.steps_per_iteration
-        if done >= config.num_iterations and result is not None and result["steps"] >= whole:
-            raise UsageError(
-                f"{path} is complete ({done} iterations); give --total-steps to train on"
-            )
+        if done >= config.num_iterations and result and result["steps"] >= config.whole_steps:
+            why = config.why_its_end_counts
+            then = f"{why}; start a new run" if why else "give --total-steps to train on"
+            raise UsageError(f"{path} is complete ({done} iterations); {then}")
         run.replace_config(config)
         run.truncate_journal(done)
         notes = [*checkpoint.skipped] if checkpoint else ["no checkpoint yet: starting afresh"]

@@ -278,8 +278,7 @@ class TrainConfig(BaseModel):
         found = {k: v for k, v in self.model_dump(mode="json").items() if k not in left_out}
         if steps is not None:
             found["steps"] = steps
-        whole = self.num_iterations * self.steps_per_iteration
-        if self.why_its_end_counts and (steps is None or steps < whole):
+        if self.why_its_end_counts and (steps is None or steps < self.whole_steps):
             found["goal"] = self.total_steps
         return found
 
@@ -287,6 +286,11 @@ class TrainConfig(BaseModel):
     def num_iterations(self) -> int:
         """Iterations until `total_steps` are reached."""
         return -(-self.total_steps // self.steps_per_iteration)
+
+    @property
+    def whole_steps(self) -> int:
+        """Steps that the run will have made over all peers: whole iterations."""
+        return self.num_iterations * self.steps_per_iteration
 
     def is_milestone(self, iteration: int) -> bool:
         """Say whether the state after `iteration` iterations is kept for good."""

@@ -186,7 +186,7 @@ def test_a_study_of_one_run_so_far_is_drawn_or_refused(
         study, write_tables(study, tmp_path, slice(number, number + 1)), None, tmp_path
     )
     with suppress(UsageError):
-        assert "n = 1 seed" in draw(name, data).caption
+        assert "n = 1 seed." in draw(name, data).caption
 
 
 def test_a_sweep_with_one_value_so_far_says_what_is_missing(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def _counted(name: str, rivals: Sequence[Mapping[str, Any]]) -> str:
 
 def _final(run: RunFolder) -> ScoredRun:
     result = run.result()
-    if result is None or result["steps"] < _whole(run):
+    if result is None or result["steps"] < run.config.whole_steps:
         raise UsageError(
             f"{run.path} is not finished and has no final score; continue it with "
             f"p2p train --resume {run.path}, leave it out, or give --eps-te"
@@ -138,10 +138,5 @@ def _final(run: RunFolder) -> ScoredRun:
 def _unfinished(paths: Iterable[Path]) -> Iterator[str]:
     for run in map(RunFolder.open, paths):
         result = run.result()
-        if result is None or result["steps"] < _whole(run):
+        if result is None or result["steps"] < run.config.whole_steps:
             yield f"{run.path} is not finished: its latest policies are compared"
-
-
-def _whole(run: RunFolder) -> int:
-    """Return the steps that the run has when it is finished."""
-    return run.config.num_iterations * run.config.steps_per_iteration

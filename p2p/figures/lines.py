@@ -53,7 +53,7 @@ def on_common_steps(curves: Sequence[Curve], per: float = 1.0) -> Points:
 
 def seeds_text(counts: Mapping[str, int]) -> str:
     """Return `n = 4 seeds`, or the numbers of each where they differ."""
-    numbers = set(counts.values())
-    if len(numbers) == 1:
-        return f"n = {numbers.pop()} seeds"
+    if len(numbers := set(counts.values())) == 1:
+        (number,) = numbers
+        return f"n = {number} seed{'s' if number > 1 else ''}"
     return "seeds: " + ", ".join(f"{name} n = {number}" for name, number in counts.items())

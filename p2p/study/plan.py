@@ -68,7 +68,7 @@ class PlannedRun:
     @property
     def total_steps(self) -> int:
         """Steps that the run will have made: whole iterations."""
-        return self.config.num_iterations * self.config.steps_per_iteration
+        return self.config.whole_steps
 
     @property
     def test_steps(self) -> int:

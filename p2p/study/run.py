@@ -51,7 +51,7 @@ def main() -> int:
         for message in train(config, folder):
             tell(**message)
         if tests is not None:
-            steps = config.num_iterations * config.steps_per_iteration
+            steps = config.whole_steps
             tell(tested=0.0, steps_per_second=None)
             run_tests(
                 folder, tests, steps, cores,
