@@ -41,7 +41,9 @@ class Robot:
         self._moves_joints = initial_position == "joints"
         joints = self.model.actuator_trnid[:, 0]
         self._shifted = self.model.jnt_qposadr[joints] if self._moves_joints else np.array([0])
-        self._range = self.model.jnt_range[joints].T.copy()
+        limited = self.model.jnt_limited[joints].astype(bool)
+        low, high = self.model.jnt_range[joints].T
+        self._low, self._high = np.where(limited, low, -np.inf), np.where(limited, high, np.inf)
         self._links = np.flatnonzero(self.model.body_mass > 0)
         self._scratch = mujoco.MjData(self.model)
         self.num_links = len(self._links)
@@ -93,8 +95,9 @@ class Robot:
     ) -> None:
         """Put `data` at the start of an episode.
 
-        With no offset this is Gymnasium's reset. With one, shifted joints are kept within
-        their range, and the root is lifted until nothing penetrates the floor.
+        With no offset this is Gymnasium's reset. Offsets that shrink to 0 lead to it: a shifted
+        joint is kept within its range, widened to hold where it would have started, and the root
+        is lifted by as much as the offsets have driven the robot deeper into the floor.
         """
         mujoco.mj_resetData(model, data)
         position, velocity = self._task.draw_noise(rng, model.nq, model.nv)
@@ -102,25 +105,29 @@ class Robot:
         data.qvel[:] = velocity
         data.qfrc_applied[0] = domain.wind  # not xfrc_applied, which leaks into cfrc_ext
         if any(domain.initial_position):
-            self._shift(data, np.atleast_1d(domain.initial_position))
-            if self._moves_joints:
-                self._lift(model, data)
+            self._shift(model, data, np.atleast_1d(domain.initial_position))
         mujoco.mj_forward(model, data)
 
-    def _shift(self, data: mujoco.MjData, offset: Floats) -> None:
-        """Add the offsets, rad (or m along root x), and clip the joints that they move."""
-        moved = data.qpos[self._shifted] + offset
-        if self._moves_joints:
-            moved = np.where(offset != 0, np.clip(moved, *self._range), moved)
-        data.qpos[self._shifted] = moved
+    def _shift(self, model: mujoco.MjModel, data: mujoco.MjData, offset: Floats) -> None:
+        """Add the offsets, m along root x, or rad: then within the joints' ranges, and lifted."""
+        start = data.qpos[self._shifted]
+        if not self._moves_joints:
+            data.qpos[self._shifted] = start + offset
+            return
+        before = _depth(model, data)
+        # Some nominal poses lie at the end of a joint's range or, as Ant's ankles, outside.
+        low, high = np.minimum(self._low, start), np.maximum(self._high, start)
+        data.qpos[self._shifted] = np.clip(start + offset, low, high)
+        data.qpos[self._task.root_z] += max(0.0, _depth(model, data) - before)
 
-    def _lift(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        mujoco.mj_collision(model, data)
-        with_floor = (model.geom_bodyid[data.contact.geom] == 0).any(axis=1)
-        depth = -data.contact.dist[with_floor].min(initial=0.0)
-        data.qpos[self._task.root_z] += depth
+
+def _depth(model: mujoco.MjModel, data: mujoco.MjData) -> float:
+    """Return how deep the robot's deepest geom is in the floor, m."""
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_collision(model, data)
+    with_floor = (model.geom_bodyid[data.contact.geom] == 0).any(axis=1)
+    return float(-data.contact.dist[with_floor].min(initial=0.0))
 
 
 def _mean(values: Floats) -> float:
