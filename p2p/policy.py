@@ -22,7 +22,8 @@ from safetensors.numpy import save
 from p2p.errors import BadArtefact, UsageError
 
 FORMAT = "p2p-policy-1"
-STD_FLOOR = 1e-8  # added to a variance before its root, so that a constant input stays finite
+VARIANCE_FLOOR = 1e-8  # added to a variance before its root
+CONSTANT = 1e-6  # of 1 + |mean|: an input whose std is no larger has not varied, but for rounding
 
 Floats = NDArray[np.float32]
 
@@ -134,7 +135,12 @@ class Moments:
 
 
 class Normaliser(NamedTuple):
-    """Maps an observation to `clip((obs - mean) * inv_std, -limit, limit)`, float32."""
+    """Maps an observation to `clip((obs - mean) * inv_std, -limit, limit)`, float32.
+
+    An input that has not varied is frozen: its `inv_std` is 0, and the policy takes it for its
+    mean whatever it is. To divide by its std, however floored, would amplify the first
+    millimetre that it moves: the policy has learned nothing of it.
+    """
 
     mean: NDArray[np.float64]
     inv_std: NDArray[np.float64]
@@ -145,13 +151,29 @@ class Normaliser(NamedTuple):
         """Return the normaliser of `moments`; the identity (bar the clip) if disabled."""
         if not enabled:
             return cls(np.zeros_like(moments.mean), np.ones_like(moments.mean), limit)
-        return cls(moments.mean, 1.0 / np.sqrt(moments.variance + STD_FLOOR), limit)
+        inv_std = _unless_constant(
+            moments.mean, moments.variance, 1.0 / np.sqrt(moments.variance + VARIANCE_FLOOR)
+        )
+        return cls(moments.mean, inv_std, limit)
+
+    def freezing_constants(self) -> Normaliser:
+        """Return it as `of` would have made it: earlier versions froze nothing."""
+        active = self.inv_std > 0
+        variance = np.square(1.0 / np.where(active, self.inv_std, np.inf)) - VARIANCE_FLOOR
+        return self._replace(inv_std=_unless_constant(self.mean, variance, self.inv_std))
 
     def __call__(self, obs: NDArray[np.float64]) -> Floats:
         """Normalise `obs` [..., n] in float64 and return float32."""
         scaled = np.subtract(obs, self.mean)
         scaled *= self.inv_std
         return np.clip(scaled, -self.limit, self.limit, out=scaled).astype(np.float32)
+
+
+def _unless_constant(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], inv_std: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return `inv_std`, or 0 where the variance is that of a constant input."""
+    return np.where(variance > np.square(CONSTANT * (1.0 + np.abs(mean))), inv_std, 0.0)
 
 
 class Policy:
@@ -236,15 +258,17 @@ class Policy:
         """Return the policy that acts as this one does, with its observations normalised anew.
 
         The first layer takes up the difference. Actions differ by float32 rounding alone for
-        observations that neither normaliser clips; under its own normaliser a policy keeps
-        its parameters bit for bit.
+        observations that neither normaliser clips, nor the new one freezes; under its own
+        normaliser a policy keeps its parameters bit for bit.
         """
         own = self.normaliser
         flat = self.actor.copy()
         net = actor_layout(self.obs_dim, self.hidden, self.action_dim).views(flat)
         weight = net["w1"].astype(np.float64)
         net["b1"] += weight @ ((normaliser.mean - own.mean) * own.inv_std)
-        net["w1"][:] = weight * (own.inv_std / normaliser.inv_std)
+        active = normaliser.inv_std > 0
+        scale = own.inv_std / np.where(active, normaliser.inv_std, 1.0)
+        net["w1"][:] = weight * np.where(active, scale, own.inv_std == 0)
         return self.with_actor(flat, normaliser)
 
     def with_actor(self, actor: Floats, normaliser: Normaliser, **meta: Any) -> Policy:
@@ -262,7 +286,8 @@ class Policy:
             "action_high": self.high,
         }
         head = {"task": self.task, "hidden": self.hidden, "obs_clip": self.normaliser.limit}
-        meta = {"format": FORMAT, "policy": json.dumps({**self.meta, **head})}
+        # One key: safetensors writes several in an order that differs from call to call.
+        meta = {"p2p": json.dumps({"format": FORMAT, "policy": {**self.meta, **head}})}
         return save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, meta)
 
     @classmethod
@@ -274,17 +299,26 @@ class Policy:
         """
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                meta = file.metadata() or {}
+                meta = _metadata(file.metadata() or {})
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if meta.get("format") != FORMAT:
                 raise BadArtefact(f"{path} is no p2p policy (format {meta.get('format')!r})")
-            head = json.loads(meta["policy"])
+            head = meta["policy"]
             normaliser = Normaliser(tensors["obs_mean"], tensors["obs_inv_std"], head["obs_clip"])
             bounds = tensors["action_low"], tensors["action_high"]
             hidden = (int(head["hidden"][0]), int(head["hidden"][1]))
-            return cls(head["task"], tensors["actor"], hidden, normaliser, *bounds, head)
+            task, actor = head["task"], tensors["actor"]
+            return cls(task, actor, hidden, normaliser.freezing_constants(), *bounds, head)
         except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
             raise BadArtefact(
                 f"{path} cannot be read as a policy ({error}); "
                 "give a run folder or a .safetensors file under its policies/"
             ) from None
+
+
+def _metadata(found: Mapping[str, str]) -> dict[str, Any]:
+    """Return the format and the policy's description; earlier versions wrote a key for each."""
+    if "p2p" in found:
+        meta: dict[str, Any] = json.loads(found["p2p"])
+        return meta
+    return {k: json.loads(v) if k == "policy" else v for k, v in found.items()}
