@@ -24,6 +24,7 @@ from p2p.events import Event, Started
 from p2p.exchange import Arena, Phase
 from p2p.ledger import Ledger
 from p2p.peer import slot_bytes
+from p2p.returns import MAX_EPISODE_STEPS
 from p2p.signals import StopSignals
 from p2p.store import RunFolder
 
@@ -109,7 +110,7 @@ def _run(
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
     with run, StopSignals() as signals, Cohort(config, states) as cohort:
-        yield Started(run, config, done, notes)
+        yield Started(run, config, done, [*notes, *_on_returns(config)])
         ledger = Ledger(run, config, done)
         for rank, message in cohort.messages():
             if signals.received is not None:
@@ -124,6 +125,19 @@ def _run(
                 f"continue with: p2p train --resume {run.path}",
                 signals.received or signal.SIGINT,
             )
+
+
+def _on_returns(config: TrainConfig) -> list[str]:
+    """Say so where returns are estimates, and how to see whole episodes."""
+    if not config.cuts_episodes:
+        return []
+    fitting = config.steps_per_peer // MAX_EPISODE_STEPS
+    then = f"; --envs-per-peer {fitting} sees whole episodes" if fitting else ""
+    return [
+        f"envs are reset after {config.horizon:,} steps, before the time limit of "
+        f"{MAX_EPISODE_STEPS:,}: returns are estimated from the reward a step and the rate of "
+        f"terminations{then}"
+    ]
 
 
 def _fail(rank: int, failed: process.Failed, run: RunFolder) -> NoReturn:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from p2p.errors import UsageError
 from p2p.method_facts import METHODS
+from p2p.returns import MAX_EPISODE_STEPS
 
 TASKS = ("walker2d", "ant", "humanoid", "hopper", "halfcheetah")
 
@@ -302,6 +303,12 @@ class TrainConfig(BaseModel):
     def horizon(self) -> int:
         """T, the steps of each env an iteration."""
         return self.steps_per_peer // self.envs_per_peer
+
+    @property
+    def cuts_episodes(self) -> bool:
+        """Whether envs are reset before an episode can reach its time limit."""
+        resets = self.domain_schedule in ("iteration", "env")
+        return resets and self.horizon < MAX_EPISODE_STEPS
 
     @property
     def minibatch_size(self) -> int:

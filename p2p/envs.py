@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from p2p.domains import Domain
 from p2p.errors import BadArtefact, UsageError
 from p2p.physics import Robot
+from p2p.returns import MAX_EPISODE_STEPS
 from p2p.simulations import Addresses, Simulations, domains_of
 from p2p.tasks import find_task
 
@@ -61,6 +62,8 @@ class RandomisedEnvs:
         domains: what each env has now.
         action_low, action_high: [A] float32.
         dt: seconds a step.
+        streams: what each env draws its reset noise from, one each, so that no env's episodes
+            depend on when those of others end; the caller may replace them.
 
     All arrays are overwritten in place by `step` and `reset`.
     """
@@ -71,7 +74,7 @@ class RandomisedEnvs:
         num_envs: int,
         *,
         initial_position: str = "joints",
-        max_episode_steps: int = 1000,
+        max_episode_steps: int = MAX_EPISODE_STEPS,
         trimmed: bool = True,
     ) -> None:
         if num_envs < 1 or max_episode_steps < 1:
@@ -88,7 +91,7 @@ class RandomisedEnvs:
         self.domains = self._sims.domains
         self.task = kind(self._sims.raw, self._sims.columns, self.action_dim, self.dt)
         self._action_shape = (num_envs, self.action_dim)
-        self._rng = np.random.default_rng()
+        self.streams = np.random.default_rng(0).spawn(num_envs)
 
         self.obs = self.task.obs
         self.obs_dim = self.obs.shape[1]
@@ -166,19 +169,22 @@ class RandomisedEnvs:
         if len(ended):
             self._restart(ended)
 
-    def reseed(self, rng: np.random.Generator) -> None:
-        """Draw reset noise from `rng` from now on."""
-        self._rng = rng
-
     def reset(
         self, rng: np.random.Generator | Sequence[np.random.Generator] | None = None
     ) -> Floats:
-        """Start an episode in every env, and return `obs`; `rng` as in `reseed`, or one an env."""
+        """Start an episode in every env, and return `obs`.
+
+        Args:
+            rng: new `streams`, or what to spawn them from.
+        """
+        if rng is not None:
+            streams = list(rng) if isinstance(rng, Sequence) else rng.spawn(self.num_envs)
+            if len(streams) != self.num_envs:
+                raise UsageError(f"{len(streams)} streams for {self.num_envs} envs: one each")
+            self.streams = streams
         self._ticks[:] = 1
         self._muster()
-        streams = rng if isinstance(rng, Sequence) else [rng or self._rng] * self.num_envs
-        for env, stream in enumerate(streams):
-            self._rng = stream
+        for env in range(self.num_envs):
             self._start(env)
         self.task.observe()
         self._lower_flags()
@@ -186,7 +192,7 @@ class RandomisedEnvs:
         return self.obs
 
     def _start(self, env: int) -> None:
-        self._sims.start(env, self._rng)
+        self._sims.start(env, self.streams[env])
         self.elapsed[env] = 0
         self.episode_return[env] = 0.0
 
@@ -266,7 +272,7 @@ class RandomisedEnvs:
         self._steps_left = self.max_episode_steps - int(self.elapsed.max())
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return all that stepping on depends on, but the stream of `reseed`, as new arrays."""
+        """Return all that stepping on depends on, but `streams`, as new arrays."""
         return {
             **self._sims.state(),
             "elapsed": self.elapsed.copy(),

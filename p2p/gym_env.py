@@ -111,7 +111,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         if chosen != self.domain:
             self.envs.set_domains([chosen])
         self._info = {"domain": str(chosen)}
-        obs = self.envs.reset(self.np_random)[0].copy()
+        obs = self.envs.reset([self.np_random])[0].copy()
         if self.render_mode == "human":
             self.render()
         return obs, dict(self._info)

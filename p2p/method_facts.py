@@ -18,6 +18,7 @@ class MethodFacts(NamedTuple):
     objective: str  # what is minimised
     source: str  # where it comes from
     settings: tuple[tuple[str, str], ...] = ()  # those of its own, and where the default is from
+    penalty_kl: str = ""  # what the journal's `penalty_kl` is; empty if nothing is added
     end_counts: str = ""  # why its numbers depend on where the run is to end
 
 
@@ -29,6 +30,7 @@ METHODS = {
     "p2pdrl": MethodFacts(
         1e-4, 2, (1, MANY), "actor", "L_PPO + alpha KL(pi_i, others)", "eq. 4, section 3.2",
         (("learning_rate", A2), ("distill_coef", A2), ("sync", "Algorithm 1")),
+        "KL(pi_i || pi_k) on own states, mean over the other peers (eq. 3)",
     ),
     "ppo": MethodFacts(
         3e-4, 1, (1, 1), "nothing", "L_PPO", "eq. 2; Schulman et al. 2017",
@@ -46,6 +48,7 @@ METHODS = {
             ("distral_form", "4.2: constrained at each gradient step"),
             ("distral_kl_coef", LIKE_ALPHA), ("distral_entropy_coef", "ours"),
         ),
+        "KL(pi_i || pi_0) to the centre, on own states",
     ),
     "dnc": MethodFacts(
         1e-4, 2, (2, MANY), "actor, states", "L_PPO + alpha symmetric KL; reset every R",
@@ -54,11 +57,13 @@ METHODS = {
             ("learning_rate", A2), ("distill_coef", A2), ("distil_every", GHOSH),
             ("distil_epochs", GHOSH), ("distil_loss", GHOSH), ("distil_learning_rate", "ours"),
         ),
+        "KL(pi_i || pi_k) + KL(pi_k || pi_i) on own and others' states, mean over the other peers",
         "DnC distils once more at its end",
     ),
     "self-kl": MethodFacts(
         3e-4, 1, (1, 1), "nothing", "L_PPO + alpha KL(pi, pi_old)", "section 4.4, Fig. 7",
         (("learning_rate", "as PPO's"), ("distill_coef", "as P2PDRL's")),
+        "KL(pi || pi_old) to the policy that collected, on own states",
     ),
     "entropy": MethodFacts(
         3e-4, 1, (1, 1), "nothing", "L_PPO - c H(pi)", "section 4.4, Fig. 8a",

@@ -17,6 +17,7 @@ from p2p.envs import RandomisedEnvs
 from p2p.errors import Diverged
 from p2p.exchange import Exchange, Phase
 from p2p.gradients import GradientVariance, measure, measuring
+from p2p.method_facts import METHODS
 from p2p.methods import METHOD_CLASSES, build_method
 from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
 from p2p.reports import Checkpoint, State
@@ -87,14 +88,15 @@ class Peer:
         self.exchange.show_life(Phase.COLLECTING)
         schedule, envs = self.config.domain_schedule, self.envs
         first = self.iteration == 0 if first is None else first
-        rng = self.streams.generator(Purpose.DOMAIN, self.iteration)
-        envs.reseed(self.streams.generator(Purpose.RESET, self.iteration))
-        if schedule == "episode":
-            envs.next_domain = lambda _: self._draw(rng)
+        envs.streams = self.streams.of_envs(Purpose.RESET, self.iteration, envs.num_envs)
         if schedule in ("iteration", "carry"):
-            envs.set_domains([self._draw(rng)])
-        elif schedule == "env" or first:
-            envs.set_domains([self._draw(rng) for _ in range(envs.num_envs)])
+            envs.set_domains([self._draw(self.streams.generator(Purpose.DOMAIN, self.iteration))])
+        else:
+            each = self.streams.of_envs(Purpose.DOMAIN, self.iteration, envs.num_envs)
+            if schedule == "episode":
+                envs.next_domain = lambda env: self._draw(each[env])
+            if schedule == "env" or first:
+                envs.set_domains([self._draw(rng) for rng in each])
         if schedule in ("iteration", "env") or first:
             envs.reset()
             self.discounted[:] = 0.0
@@ -269,12 +271,15 @@ class Peer:
         target = batch.value_target
         unexplained = np.var(target - batch.old_value) / max(float(np.var(target)), 1e-12)
         episodes, self.envs.finished = self.envs.finished, []
+        has_penalty = bool(METHODS[self.config.method].penalty_kl)
         out = {
             "domain": str(self._domain),
             "factors": self._domain.summary(),
             "episodes": [[e.episode_return, e.length] for e in episodes],
             "unstable": sum(e.unstable for e in episodes),
-            "kl_to_peers": kl if self.exchange.num_peers > 1 else None,
+            "reward_per_step": float(self.rollout.reward.mean()),
+            "terminations_per_step": float(self.rollout.terminated.mean()),
+            "penalty_kl": kl if has_penalty else None,
             **means,
             "entropy": float(log_std.sum() + 0.5 * np.log(2 * np.pi * np.e) * len(log_std)),
             "log_std": float(log_std.mean()),

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from p2p.returns import MAX_EPISODE_STEPS
+
 IDS = {  # Gymnasium's own names and versions
     "p2p/Hopper-v5": "hopper",
     "p2p/Walker2d-v5": "walker2d",
@@ -30,7 +32,7 @@ def register_envs() -> None:
             gymnasium.register(
                 env_id,
                 entry_point="p2p.gym_env:RandomisedEnv",
-                max_episode_steps=1000,
+                max_episode_steps=MAX_EPISODE_STEPS,
                 kwargs={"task": task},
             )
 

@@ -46,6 +46,10 @@ class Streams:
             return keyed_generator(self.seed, purpose, self.rank, *key)
         return keyed_generator(self.seed, self.apart, self.rank, int(purpose), *key)
 
+    def of_envs(self, purpose: Purpose, iteration: int, num_envs: int) -> list[np.random.Generator]:
+        """Return a generator for each env: what one draws is apart from what others have drawn."""
+        return [self.generator(purpose, iteration, env) for env in range(num_envs)]
+
 
 def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
     """Return the generator of (seed, purpose, key); equal keys give equal streams."""

@@ -110,7 +110,7 @@ class _Stage:
         self.jobs[env] = job
         if job is None:
             return None
-        self.envs.reseed(job.rng)
+        self.envs.streams[env] = job.rng
         self._draw_noise(env, job)
         return job.domain
 

@@ -77,7 +77,12 @@ class PlainPeer:
             return keyed_generator(config.seed, purpose, self.rank, iteration)
 
         envs.set_domains([sample_domain(stream(Purpose.DOMAIN), config.eps_tr, 1, envs.num_joints)])
-        envs.reset(stream(Purpose.RESET))
+        envs.reset(
+            [
+                keyed_generator(config.seed, Purpose.RESET, self.rank, iteration, env)
+                for env in range(N)
+            ]
+        )
         noise = stream(Purpose.ACTION).standard_normal((T, N, envs.action_dim), np.float32)
         self.shuffle = stream(Purpose.SHUFFLE)
         self.obs, self.action, self.reward, ended, self.fallen = [], [], [], [], []

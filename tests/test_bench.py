@@ -256,7 +256,7 @@ def test_the_limit_of_an_evaluation_is_of_the_same_episodes():
         loop.run()
         envs = RandomisedEnvs("walker2d", 1)
         envs.set_domains([domain])
-        envs.reset(episode_stream(0, start, 0))
+        envs.reset([episode_stream(0, start, 0)])
         for action in script.action[:-1]:
             envs.step(action)
         envs.advance(script.action[-1])  # no restart

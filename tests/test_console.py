@@ -117,6 +117,18 @@ def test_json_has_null_for_what_is_no_number() -> None:
     assert (peer["value_loss"], peer["entropy"], peer["clip_fraction"]) == (None, None, 0.081)
 
 
+def test_returns_of_episodes_that_are_cut_are_estimated() -> None:
+    """At K = 4 envs are reset after 512 steps: what ended is short, and on HalfCheetah nothing."""
+    config = TrainConfig(num_peers=4, total_steps=3 * 4096)
+    history = History(config)
+    for iteration in range(3):
+        history.add(record(config, iteration))
+    assert history.mean_return == 0.5 * 1000
+    assert history.mean_length is None
+    frame = "\n".join(line.plain for line in render(history, "runs/played", "", 100, 40))
+    assert "(estimated)" in frame
+
+
 # On a terminal
 
 FRAME_80 = """\

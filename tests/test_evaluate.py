@@ -55,7 +55,7 @@ def test_a_score_is_the_undiscounted_return_of_mean_action_episodes(task):
         for e in range(2):
             envs = RandomisedEnvs(task, 1)
             envs.set_domains([domain])
-            envs.reset(keyed_generator(0, Purpose.EVALUATE, d, e))
+            envs.reset([keyed_generator(0, Purpose.EVALUATE, d, e)])
             total, steps = 0.0, 0
             while not envs.finished:
                 envs.step(policy.act(envs.obs))
@@ -100,7 +100,7 @@ def test_episodes_come_back_in_the_order_of_their_domains():
     for domain, stream, episode in zip(domains, streams, together, strict=True):
         envs = RandomisedEnvs("hopper", 1)
         envs.set_domains([domain])
-        envs.reset(stream)
+        envs.reset([stream])
         while not envs.finished:
             envs.step(policy.act(envs.obs))
         assert episode[1:] == envs.finished[0][1:]

@@ -15,8 +15,9 @@ from p2p.config import TrainConfig
 from p2p.engine import STATS, Penalty, kernels
 from p2p.engine.autograd import AutogradEngine, mlp
 from p2p.engine.fused import FusedEngine
+from p2p.envs import RandomisedEnvs
 from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
-from p2p.rollout import Batch, Minibatch
+from p2p.rollout import Batch, Clock, Minibatch, Rollout
 
 fuzzed = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -363,3 +364,12 @@ def test_one_compilation_serves_all_shapes():
         fused.step(minibatch, penalty)
     single = [s for s in kernels.step.signatures if "float32, 2d" in str(s)]
     assert len(single) == 1
+
+
+def test_a_rollout_in_float64_is_refused():
+    """Compiled code takes the rollout's float32 actions for float64, and writes past their end."""
+    envs = RandomisedEnvs("hopper", 1)
+    engine = FusedEngine(TrainConfig(), envs.obs_dim, envs.action_dim, np.float64)
+    noise = np.zeros((4, 1, envs.action_dim))
+    with pytest.raises(TypeError, match="float32, not float64"):
+        engine.collect(Rollout(4, envs), envs, noise, Clock())

@@ -234,7 +234,7 @@ def test_one_env_equals_a_batch_of_one():
     domain = Domain(1.0, 1.1, 0.9, (1.2,), (0.1, 0.2, -0.1))
     env, envs = make(domain=domain), RandomisedEnvs("hopper", 1)
     envs.set_domains([domain])
-    assert (env.reset(seed=5)[0] == envs.reset(np.random.default_rng(5))[0]).all()
+    assert (env.reset(seed=5)[0] == envs.reset([np.random.default_rng(5)])[0]).all()
     for _ in range(5):
         action = np.full(3, 0.2, np.float32)
         obs, reward, *_ = env.step(action)

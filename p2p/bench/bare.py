@@ -86,7 +86,7 @@ def record_episode(policy: Policy, domain: Domain, rng: np.random.Generator) -> 
     """
     envs = RandomisedEnvs(policy.task, 1)
     envs.set_domains([domain])
-    envs.reset(rng)
+    envs.reset([rng])
     start, action = _pose(envs, 0), []
     while not envs.finished:
         action.append(policy.act(envs.obs))

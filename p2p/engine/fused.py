@@ -69,6 +69,8 @@ class FusedEngine:
         return Acting(self.actor, self._sizes, room.x, room.own, *self.normaliser)
 
     def collect(self, rollout: Rollout, envs: RandomisedEnvs, noise: Array, clock: Clock) -> None:
+        if self.dtype != np.float32:
+            raise TypeError(f"rollouts are collected in float32, not {np.dtype(self.dtype)}")
         held = self._collector
         if held is None or held.rollout is not rollout or held.envs is not envs:
             self._collector = held = Collector(envs, rollout)

@@ -32,12 +32,12 @@ from p2p.evaluation.pool import Report, Ticket, Work, episode_pool, num_cores
 from p2p.evaluation.subjects import Given, Subject, digest, load_subjects
 from p2p.physics import Robot
 from p2p.policy import Policy
+from p2p.returns import MAX_EPISODE_STEPS
 from p2p.signals import StopSignals
 from p2p.store.evals import EvalFile, KeptSet, Key, Outcome
 from p2p.store.files import advising
 from p2p.tasks import find_task
 
-MAX_STEPS = 1000  # an episode's time limit
 SAVE_EVERY = 10.0  # s
 
 
@@ -292,8 +292,8 @@ class _Session:
         self.steps += told.steps
         self.ended += len(told.ended)
         if self.report is not None:
-            done = self.ended * MAX_STEPS + self.steps - self.length
-            share = done / (self.total * MAX_STEPS)
+            done = self.ended * MAX_EPISODE_STEPS + self.steps - self.length
+            share = done / (self.total * MAX_EPISODE_STEPS)
             seconds = time.perf_counter() - self.begun
             self.report(Progress(self.ended, self.total, self.steps, share, seconds))
 

@@ -10,7 +10,7 @@ Axes: I records (one an iteration), K peers, E episodes. Every dataset has the a
     /steps_per_second        [I]     float64  1/s
     /peers/domain            [I, K]  string   exact, as `Domain.parse` reads it
     /peers/factors/<factor>  [I, K]  float64  `Domain.summary` of each peer's first env
-    /peers/<metric>          [I, K]  float64  kl_to_peers, entropy, ...: see `METRICS`
+    /peers/<metric>          [I, K]  float64  penalty_kl, entropy, ...: see `METRICS`
     /peers/time/<phase>      [I, K]  float64  s
     /peers/grad_variance/<quantity>  [I, K]  float64  see `p2p.gradients`; if it was measured
     /episodes/iteration      [E]     int64    in which the episode ended
@@ -43,7 +43,9 @@ ITERATION = {"steps": "1", "seconds": "s", "elapsed": "s", "steps_per_second": "
 
 METRICS = {
     "unstable": "1",
-    "kl_to_peers": "nat",
+    "reward_per_step": "1",
+    "terminations_per_step": "1",
+    "penalty_kl": "nat",
     "approx_kl": "nat",
     "entropy": "nat",
     "clip_fraction": "1",

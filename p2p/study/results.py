@@ -16,6 +16,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from p2p.config import TrainConfig
+from p2p.returns import training_return
 from p2p.store import RunFolder, write_atomically
 from p2p.store.journal import jsonable
 from p2p.study.grid import Study
@@ -109,8 +110,8 @@ def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
     """Return what is measured of a trained run: by measure, a number a peer.
 
     score       final score: nominal domain, mean action
-    train       mean return of the episodes in the last tenth of training: training domains,
-                sampled actions
+    train       return in the last tenth of training, estimated from all steps
+                (`p2p.returns`): training domains, sampled actions
     entropy     of the policy, mean over the last tenth of training, nats
     eps_te=0.5  return in the test domains at that strength
     worst=0.5   the same in the worst decile of them
@@ -122,9 +123,9 @@ def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
     tenth = records[-max(1, len(records) // 10) :] if records else []
     last = [record["peers"] for record in tenth if "peers" in record]
     by_peer = list(zip(*last, strict=True))
-    returns = [[total for record in peer for total, _ in record["episodes"]] for peer in by_peer]
-    if by_peer and all(returns):
-        found["train"] = [fmean(peer) for peer in returns]
+    returns = [value for peer in by_peer if (value := training_return(peer)) is not None]
+    if by_peer and len(returns) == len(by_peer):
+        found["train"] = returns
     if by_peer:
         found["entropy"] = [fmean(record["entropy"] for record in peer) for peer in by_peer]
     for test in tests:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from p2p.evaluation.evaluate import Progress
 
 NAME = "evaluation.json"
-MAX_STEPS = 1000  # an episode's time limit
 
 Tests = Sequence[Mapping[str, Any]]  # a strength each, as `EvaluatedRun.to_dict` has it
 
