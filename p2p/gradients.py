@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from p2p.config import GRADIENT_STEPS, TrainConfig
 from p2p.engine import NOTHING, Engine
-from p2p.rollout import Batch, Minibatch
+from p2p.engine.batch import Batch, Minibatch
 
 if TYPE_CHECKING:
     from p2p.methods import Method  # brings torch

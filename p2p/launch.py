@@ -32,7 +32,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def prepare(engine: str) -> ForkServerContext:
     """Start a fork server for peers that use `engine`."""
-    kernels = "p2p.engine.preload" if engine == "fused" else f"p2p.engine.{engine}"
+    kernels = "p2p.preload" if engine == "fused" else f"p2p.engine.{engine}"
     return start_server("p2p.process", kernels)
 
 

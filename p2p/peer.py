@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p.collector import build_collector
 from p2p.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS, TrainConfig
 from p2p.domains import Domain, sample_domain
-from p2p.engine import STATS, build_engine
+from p2p.engine import STATS, Batch, Minibatch, build_engine, minibatches
 from p2p.envs import RandomisedEnvs
 from p2p.errors import Diverged
 from p2p.exchange import Exchange, Phase
@@ -22,7 +23,7 @@ from p2p.methods import METHOD_CLASSES, build_method
 from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
 from p2p.reports import Checkpoint, State
 from p2p.rng import Purpose, Streams
-from p2p.rollout import Batch, Clock, Minibatch, Rollout, gae, minibatches, reward_scale
+from p2p.rollout import Clock, Rollout, gae, reward_scale
 from p2p.score import run_episodes, summarise
 
 ROLLBACK_MEMORY = 10  # iterations within which a second roll-back means divergence
@@ -55,6 +56,7 @@ class Peer:
         self.engine = build_engine(config, self.envs.obs_dim, self.envs.action_dim)
         self.method = build_method(config, self.engine, exchange)
         self.rollout = Rollout(config.horizon, self.envs)
+        self.collector = build_collector(self.engine, self.envs, self.rollout)
         self.obs_moments = Moments.zeros(self.envs.obs_dim)
         self.return_moments = Moments.zeros(1)
         self.discounted = np.zeros(self.envs.num_envs)
@@ -130,7 +132,7 @@ class Peer:
             shape, np.float32
         )
         self._domain = envs.domains[0]
-        self.engine.collect(rollout, envs, noise, self.clock)
+        self.collector.collect(noise, self.clock)
 
     def _merge_moments(self) -> bool:
         """Merge all peers' new moments, by rank, so that all end up with the same bits.
@@ -240,6 +242,7 @@ class Peer:
             config.task, config.envs_per_peer, initial_position=config.initial_position
         )
         double.rollout = Rollout(config.horizon, double.envs)
+        double.collector = build_collector(self.engine, double.envs, double.rollout)
         double.discounted = np.zeros(double.envs.num_envs)
         double.enter_domain(first=True)
         double._act()

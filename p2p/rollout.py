@@ -6,10 +6,8 @@ Schulman et al. 2016). Axes are T time, N envs; [S] is [T, N] laid flat, S = T *
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +16,6 @@ from p2p.envs import RandomisedEnvs
 from p2p.policy import Floats, Moments
 
 Array = NDArray[np.float64]
-
-
-class Batch(NamedTuple):
-    """The samples of an iteration, float32, [S, ...]."""
-
-    obs: Floats  # [S, n], normalised
-    action: Floats  # [S, A], as sampled: not clipped to the bounds
-    old_log_prob: Floats  # [S], nats
-    old_value: Floats  # [S]
-    advantage: Floats  # [S], not normalised
-    value_target: Floats  # [S]
-
-
-@dataclass(frozen=True, slots=True)
-class Minibatch:
-    """Some rows of a batch."""
-
-    batch: Batch
-    index: NDArray[np.int64]  # [B]
 
 
 class Actor(Protocol):
@@ -67,38 +46,6 @@ class Rollout:
         self.truncated = np.zeros((T, N), bool)
         self.last_obs: Array = np.zeros((N, n))  # what follows step T-1
         self.final_obs: list[tuple[int, int, Array]] = []  # (t, env, obs) of truncations
-        self._clipped = np.zeros((N, envs.action_dim), np.float32)
-
-    def collect(self, envs: RandomisedEnvs, actor: Actor, noise: Floats, clock: Clock) -> None:
-        """Fill the buffers by acting in `envs` (line 7).
-
-        Actions are clipped to the task's bounds for the env only: the density that PPO's
-        ratio needs is that of the action as sampled.
-
-        Args:
-            noise: [T, N, A], standard normal.
-            clock: its `policy` and `physics` are added to.
-        """
-        now, acting, stepping = time.perf_counter, 0.0, 0.0
-        self.final_obs.clear()
-        start = now()
-        for t in range(len(self.obs)):
-            obs, action = self.obs[t], self.action[t]
-            obs[:] = envs.obs
-            actor.act(obs, noise[t], action)
-            np.clip(action, envs.action_low, envs.action_high, out=self._clipped)
-            acted = now()
-            envs.step(self._clipped)
-            self.reward[t] = envs.reward
-            self.terminated[t] = envs.terminated
-            self.truncated[t] = envs.truncated
-            self.keep_final_obs(t, envs)
-            acting += acted - start
-            start = now()
-            stepping += start - acted
-        self.last_obs[:] = envs.obs
-        clock.seconds["policy"] += acting
-        clock.seconds["physics"] += stepping
 
     def keep_final_obs(self, t: int, envs: RandomisedEnvs) -> None:
         """Keep what truncated episodes ended with, if any did in step `t` of this rollout."""
@@ -156,15 +103,6 @@ def gae(
     out = np.empty_like(reward)
     advantages(reward, value, next_value, ended, discount, gae_lambda, out)
     return out
-
-
-def minibatches(
-    batch: Batch, num_minibatches: int, rng: np.random.Generator
-) -> Iterator[Minibatch]:
-    """Yield one epoch: every sample once, in random order (lines 10 and 12)."""
-    order = rng.permutation(len(batch.obs))
-    for index in order.reshape(num_minibatches, -1):
-        yield Minibatch(batch, index)
 
 
 def reward_scale(moments: Moments) -> float:

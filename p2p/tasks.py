@@ -155,6 +155,18 @@ class Task:
             return position, width * rng.standard_normal(nv)
         return position, rng.uniform(low=-width, high=width, size=nv)
 
+    @classmethod
+    def has_rules(cls) -> bool:
+        """Say whether `rules` says all that the task does, so that compiled code can do it.
+
+        Not if a class of another module has overridden what is computed.
+        """
+        computed = (
+            "before_step", "all_healthy", "find_healthy", "in_bounds", "observe", "rewards",
+            "_costs", "set_mass", "rules", "__init__",
+        )  # fmt: skip
+        return all(getattr(cls, name).__module__ in (__name__,) for name in computed)
+
     def rules(self) -> Rules:
         """Return the task's constants; `mass` and `total_mass` are live."""
         width, columns = self._raw.shape[1], self._columns

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p import losses
+from p2p.collector import build_collector
 from p2p.config import TrainConfig
 from p2p.engine import STATS, Penalty, kernels
 from p2p.engine.autograd import AutogradEngine, mlp
+from p2p.engine.batch import Batch, Minibatch
 from p2p.engine.fused import FusedEngine
 from p2p.envs import RandomisedEnvs
 from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
-from p2p.rollout import Batch, Clock, Minibatch, Rollout
+from p2p.rollout import Rollout
 
 fuzzed = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -370,6 +372,5 @@ def test_a_rollout_in_float64_is_refused():
     """Compiled code takes the rollout's float32 actions for float64, and writes past their end."""
     envs = RandomisedEnvs("hopper", 1)
     engine = FusedEngine(TrainConfig(), envs.obs_dim, envs.action_dim, np.float64)
-    noise = np.zeros((4, 1, envs.action_dim))
     with pytest.raises(TypeError, match="float32, not float64"):
-        engine.collect(Rollout(4, envs), envs, noise, Clock())
+        build_collector(engine, envs, Rollout(4, envs))

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from p2p import cohort, losses
 from p2p.config import TrainConfig
 from p2p.engine import Adam, Penalty, build_engine
+from p2p.engine.batch import Batch, Minibatch
 from p2p.events import Checkpointed
 from p2p.exchange import Arena, Exchange
 from p2p.method_facts import METHODS
 from p2p.methods import METHOD_CLASSES
 from p2p.peer import Peer, slot_bytes
 from p2p.reports import split_by_peer
-from p2p.rollout import Batch, Minibatch
 from p2p.store import RunFolder
 from p2p.store.checkpoint import checkpoint_name, read
 

@@ -24,14 +24,14 @@ def run_bench(settings: Settings, report: Report) -> Results:
         UsageError: a trainer to compare with is not installed.
         P2PError: a training run failed.
     """
+    from p2p import preload
     from p2p.bench.rivals import check_installed
-    from p2p.engine.fused import compile_all
 
     if "against" in settings.parts:
         check_installed(settings.against)
     machine = {**collect_versions(), "load": os.getloadavg()[0]}
     report("loading the engine")
-    compile_all()  # so that no start-up below pays for it
+    preload.compile_all()  # so that no start-up below pays for it
     with tempfile.TemporaryDirectory(prefix="p2p-bench-") as folder:
         found = list(_measure(settings, Path(folder) / "run", report))
     described = {**asdict(settings), "runs": {k: str(v) for k, v in settings.runs.items()}}

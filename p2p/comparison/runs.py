@@ -14,7 +14,7 @@ from p2p.errors import UsageError
 from p2p.evaluation.evaluate import Progress, evaluate
 from p2p.store import RunFolder
 from p2p.store.files import reachable
-from p2p.study.results import measures
+from p2p.store.measures import measures
 
 FINAL = "final score: mean action, nominal domain, undiscounted return, mean over peers"
 

@@ -95,7 +95,7 @@ def grad_variance(
 def _preload(folders: Iterable[RunFolder]) -> list[str]:
     """Return what the fork server imports: what peers need of their engines, above all."""
     engines = {folder.config.engine for folder in folders}
-    modules = {"fused": "p2p.engine.preload", "autograd": "p2p.engine.autograd"}
+    modules = {"fused": "p2p.preload", "autograd": "p2p.engine.autograd"}
     return ["p2p.evaluation.gradient_worker", *(modules[name] for name in sorted(engines))]
 
 

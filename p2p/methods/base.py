@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from p2p.config import TrainConfig
 from p2p.engine import Engine, Penalty
+from p2p.engine.batch import Batch, Minibatch
 from p2p.exchange import Exchange
 from p2p.policy import Floats
-from p2p.rollout import Array, Batch, Minibatch
+
+Array = NDArray[np.float64]
 
 
 class Method(ABC):

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from p2p.config import TrainConfig
 from p2p.engine import Engine, Penalty
+from p2p.engine.batch import Batch, Minibatch
 from p2p.exchange import Exchange
 from p2p.methods.base import Method
 from p2p.methods.distillation import distil
 from p2p.policy import Floats
 from p2p.rng import Purpose, keyed_generator
-from p2p.rollout import Batch, Minibatch
 
 
 class DnC(Method):

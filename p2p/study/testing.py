@@ -6,19 +6,18 @@ for the study's own question, and that they are all there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from p2p.evaluation.config import EvalConfig, simulated_by
 from p2p.store.files import read_json, write_json
+from p2p.store.measures import Tests
 
 if TYPE_CHECKING:
     from p2p.evaluation.evaluate import Progress
 
 NAME = "evaluation.json"
-
-Tests = Sequence[Mapping[str, Any]]  # a strength each, as `EvaluatedRun.to_dict` has it
 
 
 def run_tests(

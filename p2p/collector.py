@@ -1,21 +1,28 @@
-"""Line 7 of Algorithm 1 compiled: act and step until an episode ends."""
+"""Line 7 of Algorithm 1: act in the envs, and write down what happens.
+
+`PlainCollector` takes whatever acts and whatever envs. `CompiledCollector` does the same in one
+compiled call from an episode's end to the next, bit for bit, for the fused engine in tasks whose
+arithmetic compiled code knows.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p.compiled import Outcome, call_c, step_env
+from p2p.engine import Engine
+from p2p.engine.fused import FusedEngine
 from p2p.engine.kernels import Acting, act_on
-from p2p.engine.stepping import Outcome, call_c, step_env
 from p2p.envs import RandomisedEnvs
 from p2p.jit import exact, exact_kernel, specialise
 from p2p.policy import Floats
-from p2p.rollout import Clock, Rollout
+from p2p.rollout import Actor, Clock, Rollout
 from p2p.simulations import Addresses
 from p2p.tasks import Rules
 
@@ -98,19 +105,76 @@ def play(
     return len(noise)
 
 
-class Collector:
-    """Fills a rollout by compiled code; Python is left with the resets.
+class Collector(Protocol):
+    """Fills a rollout."""
+
+    def collect(self, noise: Floats, clock: Clock) -> None:
+        """Fill it by acting in the envs.
+
+        Actions are clipped to the task's bounds for the env only: the density that PPO's ratio
+        needs is that of the action as sampled.
+
+        Args:
+            noise: [T, N, A], standard normal.
+            clock: its `policy` and `physics` are added to.
+        """
+
+
+class PlainCollector:
+    """See `Collector`.
 
     Args:
+        actor: picks the actions.
+        envs: to act in.
+        rollout: to fill.
+    """
+
+    def __init__(self, actor: Actor, envs: RandomisedEnvs, rollout: Rollout) -> None:
+        self.actor, self.envs, self.rollout = actor, envs, rollout
+        self._clipped = np.zeros((envs.num_envs, envs.action_dim), np.float32)
+
+    def collect(self, noise: Floats, clock: Clock) -> None:
+        """Fill the rollout, step by step."""
+        now, acting, stepping = time.perf_counter, 0.0, 0.0
+        envs, rollout = self.envs, self.rollout
+        rollout.final_obs.clear()
+        start = now()
+        for t in range(len(rollout.obs)):
+            obs, action = rollout.obs[t], rollout.action[t]
+            obs[:] = envs.obs
+            self.actor.act(obs, noise[t], action)
+            np.clip(action, envs.action_low, envs.action_high, out=self._clipped)
+            acted = now()
+            envs.step(self._clipped)
+            rollout.reward[t] = envs.reward
+            rollout.terminated[t] = envs.terminated
+            rollout.truncated[t] = envs.truncated
+            rollout.keep_final_obs(t, envs)
+            acting += acted - start
+            start = now()
+            stepping += start - acted
+        rollout.last_obs[:] = envs.obs
+        clock.seconds["policy"] += acting
+        clock.seconds["physics"] += stepping
+
+
+class CompiledCollector:
+    """See `Collector`; Python is left with the resets.
+
+    Args:
+        engine: picks the actions.
         envs: to act in; it must outlive this.
         rollout: to fill.
 
     Raises:
+        TypeError: the engine computes in another precision than the rollout holds.
         P2PError: MuJoCo's library cannot be found.
     """
 
-    def __init__(self, envs: RandomisedEnvs, rollout: Rollout) -> None:
-        self.envs, self.rollout = envs, rollout
+    def __init__(self, engine: FusedEngine, envs: RandomisedEnvs, rollout: Rollout) -> None:
+        if engine.dtype != np.float32:
+            raise TypeError(f"rollouts are collected in float32, not {np.dtype(engine.dtype)}")
+        self.engine, self.envs, self.rollout = engine, envs, rollout
         self._play: Callable[..., int] | None = None
         rules = envs.task.rules()
         self._stage = Stage(
@@ -128,8 +192,9 @@ class Collector:
             rollout.obs, rollout.action, rollout.reward, rollout.terminated, rollout.truncated
         )
 
-    def collect(self, acting: Acting, noise: Floats, clock: Clock) -> None:
-        """Do as `Rollout.collect`."""
+    def collect(self, noise: Floats, clock: Clock) -> None:
+        """Fill the rollout by compiled code, and settle the envs after each call of it."""
+        acting = self.engine.acting(self.envs.num_envs)
         noise = np.ascontiguousarray(noise, np.float32)  # compiled code does not look
         envs, rollout, spent = self.envs, self.rollout, np.zeros(2, np.int64)
         rollout.final_obs.clear()
@@ -144,6 +209,13 @@ class Collector:
         elapsed = time.perf_counter() - begun
         clock.seconds["policy"] += float(spent[0]) / NANOSECONDS
         clock.seconds["physics"] += elapsed - float(spent[0]) / NANOSECONDS
+
+
+def build_collector(engine: Engine, envs: RandomisedEnvs, rollout: Rollout) -> Collector:
+    """Return the fastest collector that this engine and these envs' task allow."""
+    if isinstance(engine, FusedEngine) and envs.task.has_rules():
+        return CompiledCollector(engine, envs, rollout)
+    return PlainCollector(engine, envs, rollout)
 
 
 def _address_of(function: Any) -> int:
