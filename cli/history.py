@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from p2p.config import TrainConfig
-from p2p.returns import training_return
+from p2p.core.config import TrainConfig
+from p2p.core.returns import training_return
 
 RECENT_EPISODES = 20
 RECENT_ITERATIONS = 10

@@ -12,21 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from p2p import cohort, losses
-from p2p.config import TrainConfig
-from p2p.domains import sample_domain
-from p2p.envs import RandomisedEnvs
-from p2p.events import Started
-from p2p.policy import (
+from p2p.cohort import cohort
+from p2p.cohort.events import Started
+from p2p.core.config import TrainConfig
+from p2p.core.rng import Purpose, keyed_generator
+from p2p.engine import losses
+from p2p.envs.domain import sample_domain
+from p2p.envs.vector import RandomisedEnvs
+from p2p.peer.reports import split_by_peer
+from p2p.peer.rollout import gae, reward_scale
+from p2p.policy.policy import (
     Moments,
     Normaliser,
     actor_layout,
     critic_layout,
     init_parameters,
 )
-from p2p.reports import split_by_peer
-from p2p.rng import Purpose, keyed_generator
-from p2p.rollout import gae, reward_scale
 
 
 def trained(config: TrainConfig, out: Path) -> list[dict[str, np.ndarray]]:

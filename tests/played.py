@@ -1,4 +1,4 @@
-"""A run that is played rather than trained: the events of `p2p.cohort`, at once."""
+"""A run that is played rather than trained: the events of `p2p.cohort.cohort`, at once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from p2p.config import TrainConfig
-from p2p.domains import Domain
-from p2p.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.core.config import TrainConfig
+from p2p.envs.domain import Domain
 
 
 class PlayedRun:

@@ -17,6 +17,9 @@ import pytest
 from click.testing import CliRunner
 from made import make_policy
 
+from p2p.analysis.evaluation.domain_sets import single_set
+from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.pool import episode_stream
 from p2p.bench import PARTS, RIVALS, Measurement, Results, Settings, Spread, load_results, training
 from p2p.bench.bare import BareLoop, Script, bare_episodes, record_episode, record_script
 from p2p.bench.engines import stepping
@@ -32,14 +35,11 @@ from p2p.cli.bench import bench
 from p2p.cli.bench_tables import markdown, sheets
 from p2p.cli.options import given_on_command_line
 from p2p.cli.train import train
-from p2p.config import TASKS, build_config
-from p2p.domains import Domain
-from p2p.envs import RandomisedEnvs
-from p2p.errors import BadArtefact, UsageError
-from p2p.evaluation.domain_sets import single_set
-from p2p.evaluation.evaluate import evaluate
-from p2p.evaluation.pool import episode_stream
-from p2p.method_facts import METHODS
+from p2p.core.config import TASKS, build_config
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.method_facts import METHODS
+from p2p.envs.domain import Domain
+from p2p.envs.vector import RandomisedEnvs
 
 ELSEWHERE = Domain(wind=3.0, friction=0.8, mass=1.3, gravity=0.9, initial_position=0.05)
 
@@ -341,7 +341,7 @@ def test_cleanrls_recipe_counts_the_iterations_asked_for(monkeypatch, rival):
     """One mark an iteration and one for the untimed first; a tiny batch stands in."""
     pytest.importorskip(NEEDS[rival])
     from p2p.bench import cleanrl
-    from p2p.config import build_config
+    from p2p.core.config import build_config
 
     tiny = build_config(steps_per_iteration=128, num_epochs=1, num_minibatches=2)
     monkeypatch.setattr(cleanrl, "build_config", lambda: tiny)
@@ -363,7 +363,7 @@ def test_a_rival_runs_with_mujoco_as_it_comes():
     code = """
 import mujoco
 from p2p.bench import rivals
-from p2p.simulator import load_model
+from p2p.envs.model import load_model
 
 def step(order):
     model = load_model("hopper.xml")

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 import p2p
-from p2p import cohort, ledger
-from p2p.config import TrainConfig
-from p2p.errors import BadArtefact, Interrupted, PeerLost, UsageError
-from p2p.events import Checkpointed, Event, Iterated
-from p2p.process import cores_for
-from p2p.reports import split_by_peer
-from p2p.store import RunFolder
+from p2p.cohort import cohort, recorder
+from p2p.cohort.events import Checkpointed, Event, Iterated
+from p2p.cohort.process import cores_for
+from p2p.core.config import TrainConfig
+from p2p.core.errors import BadArtefact, Interrupted, PeerLost, UsageError
+from p2p.peer.reports import split_by_peer
+from p2p.runs import RunFolder
 
 SMALL = {
     "task": "hopper", "num_peers": 2, "steps_per_iteration": 512, "num_epochs": 2,
@@ -133,7 +133,7 @@ def test_peers_share_cores_evenly_or_are_left_to_the_scheduler():
 @pytest.mark.parametrize("stopped", [False, True])
 def test_run_h5_is_written_now_and_then_and_whole_at_the_end(tmp_path, monkeypatch, stopped):
     """Of all its checkpoints only the first and the last are near enough to a writing."""
-    monkeypatch.setattr(ledger, "H5_REST", 1e9)
+    monkeypatch.setattr(recorder, "H5_REST", 1e9)
     written = []
     write = RunFolder.write_h5
     monkeypatch.setattr(RunFolder, "write_h5", lambda run: written.append(1) or write(run))
@@ -333,9 +333,9 @@ def alive(pid: int) -> bool:
 SCRIPT = """
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with
-from p2p import cohort
-from p2p.config import TrainConfig
-from p2p.errors import P2PError
+from p2p.cohort import cohort
+from p2p.core.config import TrainConfig
+from p2p.core.errors import P2PError
 config = TrainConfig.model_validate_json(sys.argv[1])
 try:
     for event in cohort.train(config, out=sys.argv[2]):

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2p.collector import CompiledCollector, PlainCollector, build_collector
-from p2p.config import build_config
-from p2p.domains import Domain, sample_domain
+from p2p.core.config import build_config
 from p2p.engine.fused import FusedEngine
-from p2p.envs import RandomisedEnvs
-from p2p.policy import Moments, Normaliser
-from p2p.rollout import Clock, Rollout
-from p2p.tasks import TASKS
+from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.task import TASKS
+from p2p.envs.vector import RandomisedEnvs
+from p2p.peer.collector import CompiledCollector, PlainCollector, build_collector
+from p2p.peer.rollout import Clock, Rollout
+from p2p.policy.policy import Moments, Normaliser
 
 STEPS = 200
 

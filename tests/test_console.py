@@ -16,8 +16,8 @@ from p2p.cli.frame import render, sparkline, stacked
 from p2p.cli.history import History
 from p2p.cli.plain import JsonLines, PlainLines
 from p2p.cli.train import View, _dispatch
-from p2p.config import TrainConfig
-from p2p.events import Event, Iterated, Started
+from p2p.cohort.events import Event, Iterated, Started
+from p2p.core.config import TrainConfig
 
 SMALL = TrainConfig(num_peers=2, total_steps=3 * 4096)
 

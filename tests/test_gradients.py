@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from plain import trained
 
-from p2p.collector import CompiledCollector
-from p2p.config import TrainConfig
-from p2p.domains import Domain
+from p2p.analysis.gradient_variance.worker import Table, ThreadExchange
+from p2p.core.config import TrainConfig
+from p2p.core.method_facts import METHODS
+from p2p.core.rng import Purpose, Streams, keyed_generator
 from p2p.engine import NOTHING, Penalty, build_engine
 from p2p.engine.batch import Minibatch
-from p2p.evaluation.gradient_worker import Table, ThreadExchange
-from p2p.gradients import GradientVariance, spread
-from p2p.method_facts import METHODS
-from p2p.peer import Peer
-from p2p.rng import Purpose, Streams, keyed_generator
-from p2p.store import RunFolder
+from p2p.envs.domain import Domain
+from p2p.peer.collector import CompiledCollector
+from p2p.peer.gradient_variance import GradientVariance, spread
+from p2p.peer.peer import Peer
+from p2p.runs import RunFolder
 
 STEPS, MINIBATCHES = 192, 12
 SMALL = {

@@ -17,11 +17,11 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from p2p.domains import Domain
-from p2p.envs import RandomisedEnvs
-from p2p.errors import UsageError
-from p2p.gym_env import RandomisedEnv
-from p2p.registration import IDS, register_envs
+from p2p.core.errors import UsageError
+from p2p.core.registration import IDS, register_envs
+from p2p.envs.domain import Domain
+from p2p.envs.gym import RandomisedEnv
+from p2p.envs.vector import RandomisedEnvs
 
 register_envs()
 every_id = pytest.mark.parametrize("env_id", IDS)
@@ -246,7 +246,8 @@ def test_one_env_equals_a_batch_of_one():
 def test_registering_loads_no_simulator():
     """So that `import p2p` may do it; the env is imported when it is made."""
     code = (
-        "import sys; from p2p.registration import register_envs as r; r(); r(); import gymnasium;"
+        "import sys; from p2p.core.registration import register_envs as r; r(); r(); "
+        "import gymnasium;"
         "gymnasium.spec('p2p/Ant-v5'); print({'mujoco', 'torch'} & set(sys.modules))"
     )
     found = subprocess.run(
@@ -256,7 +257,7 @@ def test_registering_loads_no_simulator():
 
 
 RENDER = """
-import gymnasium, p2p.gym_env
+import gymnasium, p2p.envs.gym
 pictures = []
 for env_id in ("p2p/Hopper-v5", "Hopper-v5"):
     env = gymnasium.make(env_id, render_mode="rgb_array", width=128, height=96)

@@ -9,13 +9,13 @@ import mujoco
 import numpy as np
 import pytest
 
-from p2p.domains import Domain, sample_domain
-from p2p.envs import RandomisedEnvs
-from p2p.errors import UsageError
-from p2p.physics import Robot
-from p2p.simulator import load_model, model_file
-from p2p.tasks import TASKS
-from p2p.trimming import trim
+from p2p.core.errors import UsageError
+from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.model import load_model, model_file
+from p2p.envs.robot import Robot
+from p2p.envs.task import TASKS
+from p2p.envs.trimming import trim
+from p2p.envs.vector import RandomisedEnvs
 
 every_task = pytest.mark.parametrize("task", TASKS)
 

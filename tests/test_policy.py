@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from p2p.errors import BadArtefact, UsageError
-from p2p.policy import (
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.policy.policy import (
     Moments,
     Normaliser,
     Policy,

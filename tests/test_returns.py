@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2p.config import TrainConfig
-from p2p.returns import expected_length, training_return
+from p2p.core.config import TrainConfig
+from p2p.core.returns import expected_length, training_return
 
 
 def simulated(horizon: int, hazard: float, seed: int = 0) -> list[dict[str, Any]]:

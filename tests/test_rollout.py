@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.engine.batch import Batch, minibatches
-from p2p.rollout import gae
+from p2p.peer.rollout import gae
 
 DISCOUNT, LAMBDA = 0.99, 0.95
 

@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from p2p.config import TrainConfig
-from p2p.domains import Domain
-from p2p.errors import BadArtefact
-from p2p.store import RunFolder
-from p2p.store.hdf5 import METRICS
+from p2p.core.config import TrainConfig
+from p2p.core.errors import BadArtefact
+from p2p.envs.domain import Domain
+from p2p.runs import RunFolder
+from p2p.runs.hdf5 import METRICS
 
 CONFIG = TrainConfig(task="hopper", method="p2pdrl", num_peers=2)
 DOMAIN = Domain(wind=1 / 3, mass=(0.8, 1.1))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from p2p.bench.measure import Measurement
-from p2p.errors import BadArtefact
-from p2p.store.files import write_json
+from p2p.core.errors import BadArtefact
+from p2p.runs.files import write_json
 
 FORMAT = "p2p-bench-1"
 

@@ -20,14 +20,14 @@ import mujoco
 from p2p.bench.measure import Candidate, Measurement, Report, compare
 from p2p.bench.settings import Settings, cores
 from p2p.bench.training import train_once, trained_for
-from p2p.config import build_config
-from p2p.errors import P2PError, UsageError
-from p2p.launch import ONE_THREAD
+from p2p.cohort.launch import ONE_THREAD
+from p2p.core.config import build_config
+from p2p.core.errors import P2PError, UsageError
 
 TRIAL = 6  # iterations; two do not tell 32 envs from 64
 NEEDS = {"sb3": "stable_baselines3", "cleanrl": "gymnasium", "envpool": "envpool"}
 PROGRAM = (
-    "from p2p.launch import die_with_parent; die_with_parent(); "
+    "from p2p.cohort.launch import die_with_parent; die_with_parent(); "
     "from p2p.bench.rivals import main; main()"
 )
 AS_IT_COMES = "no logging, MuJoCo's timers on as its bindings have them"

@@ -11,7 +11,7 @@ from pathlib import Path
 from p2p.bench.measure import Measurement, Report
 from p2p.bench.results import Results
 from p2p.bench.settings import PARTS, Settings
-from p2p.store.versions import collect_versions
+from p2p.runs.versions import collect_versions
 
 
 def run_bench(settings: Settings, report: Report) -> Results:
@@ -24,8 +24,8 @@ def run_bench(settings: Settings, report: Report) -> Results:
         UsageError: a trainer to compare with is not installed.
         P2PError: a training run failed.
     """
-    from p2p import preload
     from p2p.bench.rivals import check_installed
+    from p2p.peer import preload
 
     if "against" in settings.parts:
         check_installed(settings.against)

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from p2p import losses
-from p2p.config import TrainConfig
-from p2p.engine import STATS, Minibatch, Penalty, initial_parameters
-from p2p.policy import (
+from p2p.core.config import TrainConfig
+from p2p.engine import STATS, Minibatch, Penalty, initial_parameters, losses
+from p2p.policy.policy import (
     Floats,
     Layout,
     Moments,

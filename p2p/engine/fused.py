@@ -9,13 +9,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
+from p2p.core.jit import specialise
 from p2p.engine import STATS, Batch, Minibatch, Penalty, initial_parameters, kernels
 from p2p.engine.kernels import Acting, Gathered, Settings
 from p2p.engine.matmul import Array
 from p2p.engine.network import Net, Sizes, Workspace
-from p2p.jit import specialise
-from p2p.policy import Moments, Normaliser
+from p2p.policy.policy import Moments, Normaliser
 
 CHUNK = 128  # samples that `evaluate` takes at a time, so that all it touches stays in L2
 

@@ -8,8 +8,8 @@ from io import StringIO
 from statistics import fmean
 from typing import Any
 
-from p2p.returns import training_return
-from p2p.store import RunFolder
+from p2p.core.returns import training_return
+from p2p.runs import RunFolder
 from p2p.study.plan import Plan
 
 POINTS = 100

@@ -10,12 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from p2p.config import TrainConfig
-from p2p.errors import BadArtefact, UsageError
-from p2p.evaluation.config import EvalConfig
-from p2p.returns import MAX_EPISODE_STEPS
-from p2p.store import RunFolder
-from p2p.store.files import reachable, read_json
+from p2p.analysis.config import EvalConfig
+from p2p.core.config import TrainConfig
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.returns import MAX_EPISODE_STEPS
+from p2p.runs import RunFolder
+from p2p.runs.files import reachable, read_json
 from p2p.study.grid import Study
 from p2p.study.testing import read_tests
 

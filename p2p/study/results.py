@@ -15,10 +15,10 @@ from io import StringIO
 from statistics import fmean, stdev
 from typing import Any
 
-from p2p.config import TrainConfig
-from p2p.store import RunFolder, write_atomically
-from p2p.store.journal import jsonable
-from p2p.store.measures import measures
+from p2p.core.config import TrainConfig
+from p2p.runs import RunFolder, write_atomically
+from p2p.runs.journal import jsonable
+from p2p.runs.measures import measures
 from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
 from p2p.study.testing import read_tests
