@@ -1,22 +1,24 @@
 """The run folder: everything that a training run leaves behind.
 
     config.json       the settings; written last, so a folder that has it is complete
-    versions.json     what the run was started with
-    journal.jsonl     one record an iteration: the truth
+    versions.json     versions and machine that the run was started with
+    journal.jsonl     one record per iteration; the other files are derived from it
     run.h5            the journal as columns, rebuilt at checkpoints and at the end
-    eval.h5           episodes of `p2p eval` and its like, if there were any (`p2p.analysis.evaluation.file`)
-    grad-variance.h5  of `p2p grad-variance`, if it was measured (`p2p.analysis.gradient_variance.file`)
-    eval-by-factor.png, eval-<factor>-<factor>.png   what `p2p eval` drew
-    surface-peer-<k>.h5, .png, .svg   a return surface, if one was measured (`p2p.analysis.surface.file`)
-    grad-variance.png of the same
-    evaluation.json   what a study's tests came to (`p2p.study.testing`)
     checkpoints/      the last two, `iteration-<n>.safetensors`
-    milestones/       checkpoints kept for good, the start's among them, named alike
+    milestones/       checkpoints that are never deleted, the start's among them, named alike
     policies/         `peer-<rank>.safetensors`
-    result.json       the final scores, once training has reached its end
+    result.json       the final scores, written when training has reached its end
+    evaluation.json   test scores of a study's run (`p2p.study.testing`)
     .lock             held by the process that writes
 
-All are replaced whole, but the journal, which only grows.
+The analysis commands add files of their own:
+
+    eval.h5           episodes of `p2p eval` (`p2p.analysis.evaluation.file`)
+    eval-by-factor.png, eval-<factor>-<factor>.png   pictures of `p2p eval`
+    surface-peer-<k>.h5, .png, .svg   a return surface (`p2p.analysis.surface.file`)
+    grad-variance.h5, .png   gradient variance (`p2p.analysis.gradient_variance.file`)
+
+The journal only grows; every other file is replaced as a whole.
 """
 
 from __future__ import annotations

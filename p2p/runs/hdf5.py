@@ -12,7 +12,7 @@ Axes: I records (one an iteration), K peers, E episodes. Every dataset has the a
     /peers/factors/<factor>  [I, K]  float64  `Domain.summary` of each peer's first env
     /peers/<metric>          [I, K]  float64  penalty_kl, entropy, ...: see `METRICS`
     /peers/time/<phase>      [I, K]  float64  s
-    /peers/grad_variance/<quantity>  [I, K]  float64  see `p2p.peer.gradient_variance`; if it was measured
+    /peers/grad_variance/<quantity>  [I, K]  float64  if measured (`p2p.peer.gradient_variance`)
     /episodes/iteration      [E]     int64    in which the episode ended
     /episodes/peer           [E]     int64    rank
     /episodes/return         [E]     float64  undiscounted, unscaled
@@ -34,8 +34,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.envs.domain import FACTORS
 from p2p.core.errors import BadArtefact
+from p2p.envs.domain import FACTORS
 
 FORMAT = 1
 
