@@ -12,7 +12,9 @@ import pytest
 
 from p2p.core.config import TrainConfig
 from p2p.envs.vector import RandomisedEnvs
-from p2p.policy.policy import Moments, Normaliser, Policy, actor_layout
+from p2p.policy.normaliser import Moments, Normaliser
+from p2p.policy.parameters import actor_layout
+from p2p.policy.policy import Policy
 from p2p.runs import RunFolder, write_atomically
 
 

@@ -21,13 +21,8 @@ from p2p.envs.domain import sample_domain
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.reports import split_by_peer
 from p2p.peer.rollout import gae, reward_scale
-from p2p.policy.policy import (
-    Moments,
-    Normaliser,
-    actor_layout,
-    critic_layout,
-    init_parameters,
-)
+from p2p.policy.normaliser import Moments, Normaliser
+from p2p.policy.parameters import actor_layout, critic_layout, init_parameters
 
 
 def trained(config: TrainConfig, out: Path) -> list[dict[str, np.ndarray]]:

@@ -15,7 +15,7 @@ from p2p.envs.task import TASKS
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.collector import CompiledCollector, PlainCollector, build_collector
 from p2p.peer.rollout import Clock, Rollout
-from p2p.policy.policy import Moments, Normaliser
+from p2p.policy.normaliser import Moments, Normaliser
 
 STEPS = 200
 

@@ -18,7 +18,9 @@ from p2p.engine.fused import FusedEngine
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.collector import build_collector
 from p2p.peer.rollout import Rollout
-from p2p.policy.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
+from p2p.policy.normaliser import Moments, Normaliser
+from p2p.policy.parameters import actor_layout, critic_layout
+from p2p.policy.policy import Policy
 
 fuzzed = settings(max_examples=60, deadline=None, derandomize=True)
 

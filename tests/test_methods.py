@@ -282,7 +282,7 @@ def test_distilling_fits_the_centre_to_its_teachers(loss):
     """On states that one teacher saw, the centre acts as that teacher does."""
     from p2p.engine.autograd import Network, mlp
     from p2p.methods.distillation import distil
-    from p2p.policy.policy import actor_layout, init_parameters
+    from p2p.policy.parameters import actor_layout, init_parameters
 
     config = small("dnc", distil_epochs=100, distil_loss=loss)
     layout, rng = actor_layout(4, (64, 64), 2), np.random.default_rng(0)

@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.policy.policy import (
-    Moments,
-    Normaliser,
-    Policy,
-    actor_layout,
-    critic_layout,
-    init_parameters,
-)
+from p2p.policy.normaliser import Moments, Normaliser
+from p2p.policy.parameters import actor_layout, critic_layout, init_parameters
+from p2p.policy.policy import Policy
 
 OBS, ACTION, HIDDEN = 5, 2, (8, 6)
 

@@ -20,7 +20,7 @@ from p2p.analysis.surface.surface import Surface
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Interrupted, UsageError
 from p2p.plots.surface import surface_figure
-from p2p.policy.policy import Normaliser
+from p2p.policy.normaliser import Normaliser
 from p2p.runs import RunFolder
 from p2p.runs.policies import load_milestone_policy
 

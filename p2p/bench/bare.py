@@ -18,7 +18,8 @@ from p2p.envs.robot import Robot
 from p2p.envs.task import find_task
 from p2p.envs.vector import RandomisedEnvs
 from p2p.exchange.shared_memory import Exchange
-from p2p.policy.policy import Floats, Policy
+from p2p.policy.parameters import Floats
+from p2p.policy.policy import Policy
 
 Array = NDArray[np.float64]
 DOMAINS = 4  # of one measurement beside training, which draws one an iteration

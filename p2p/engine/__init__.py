@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from p2p.core.config import TrainConfig
 from p2p.core.rng import Purpose, keyed_generator
 from p2p.engine.batch import Batch, Minibatch, minibatches
-from p2p.policy.policy import Floats, Normaliser, actor_layout, critic_layout, init_parameters
+from p2p.policy.normaliser import Normaliser
+from p2p.policy.parameters import Floats, actor_layout, critic_layout, init_parameters
 
 __all__ = [
     "NOTHING",

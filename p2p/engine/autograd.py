@@ -13,14 +13,8 @@ from torch.nn import functional
 
 from p2p.core.config import TrainConfig
 from p2p.engine import STATS, Minibatch, Penalty, initial_parameters, losses
-from p2p.policy.policy import (
-    Floats,
-    Layout,
-    Moments,
-    Normaliser,
-    actor_layout,
-    critic_layout,
-)
+from p2p.policy.normaliser import Moments, Normaliser
+from p2p.policy.parameters import Floats, Layout, actor_layout, critic_layout
 
 Arrays = dict[str, NDArray[np.generic]]
 

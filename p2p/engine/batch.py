@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.policy.policy import Floats
+from p2p.policy.parameters import Floats
 
 
 class Batch(NamedTuple):

@@ -15,7 +15,7 @@ from p2p.engine import STATS, Batch, Minibatch, Penalty, initial_parameters, ker
 from p2p.engine.kernels import Acting, Gathered, Settings
 from p2p.engine.matmul import Array
 from p2p.engine.network import Net, Sizes, Workspace
-from p2p.policy.policy import Moments, Normaliser
+from p2p.policy.normaliser import Moments, Normaliser
 
 CHUNK = 128  # samples that `evaluate` takes at a time, so that all it touches stays in L2
 

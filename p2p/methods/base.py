@@ -11,7 +11,7 @@ from p2p.core.config import TrainConfig
 from p2p.engine import Engine, Penalty
 from p2p.engine.batch import Batch, Minibatch
 from p2p.exchange.shared_memory import Exchange
-from p2p.policy.policy import Floats
+from p2p.policy.parameters import Floats
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from p2p.engine import Adam, Engine, Penalty
 from p2p.engine.batch import Minibatch
 from p2p.exchange.shared_memory import Exchange
 from p2p.methods.base import Array, Method
-from p2p.policy.policy import Floats
+from p2p.policy.parameters import Floats
 
 
 class Distral(Method):

@@ -12,7 +12,7 @@ from p2p.engine.batch import Batch, Minibatch
 from p2p.exchange.shared_memory import Exchange
 from p2p.methods.base import Method
 from p2p.methods.distillation import distil
-from p2p.policy.policy import Floats
+from p2p.policy.parameters import Floats
 
 
 class DnC(Method):

@@ -24,7 +24,7 @@ from p2p.envs.simulation import Addresses
 from p2p.envs.task import Rules
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.rollout import Actor, Clock, Rollout
-from p2p.policy.policy import Floats
+from p2p.policy.parameters import Floats
 
 NANOSECONDS = 1_000_000_000
 

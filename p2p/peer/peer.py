@@ -24,7 +24,9 @@ from p2p.peer.gradient_variance import GradientVariance, measure, measuring
 from p2p.peer.reports import Checkpoint, State
 from p2p.peer.rollout import Clock, Rollout, gae, reward_scale
 from p2p.policy.episodes import run_episodes, summarise
-from p2p.policy.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
+from p2p.policy.normaliser import Moments, Normaliser
+from p2p.policy.parameters import actor_layout, critic_layout
+from p2p.policy.policy import Policy
 
 ROLLBACK_MEMORY = 10  # iterations within which a second roll-back means divergence
 

@@ -11,7 +11,7 @@ from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.collector import CompiledCollector
 from p2p.peer.recursions import advantages, discounted_sums
 from p2p.peer.rollout import Clock, Rollout
-from p2p.policy.policy import Floats
+from p2p.policy.parameters import Floats
 
 
 def compile_all() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.envs.vector import RandomisedEnvs
-from p2p.policy.policy import Floats, Moments
+from p2p.policy.normaliser import Moments
+from p2p.policy.parameters import Floats
 
 Array = NDArray[np.float64]
 

@@ -1,1 +1,1 @@
-"""The policy: its parameters, its observation normaliser, the artefact, and episodes of it."""
+"""The policy: parameters, observation normaliser, the saved artefact, and its episodes."""

@@ -1,4 +1,4 @@
-"""Episodes for a score: full length, undiscounted, each on a random stream of its own."""
+"""Episodes that a policy is scored by: full length, undiscounted, one random stream each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2p.policy.policy import Policy
 
 
 class Score(NamedTuple):
-    """Statistics over episodes; a score is not a mean over time steps."""
+    """Statistics over episodes, not over time steps."""
 
     mean: float  # undiscounted return
     std: float  # over episodes, population
@@ -22,7 +22,7 @@ class Score(NamedTuple):
 
 
 class Job(NamedTuple):
-    """An episode to run: what it depends on, all of it."""
+    """An episode to run, with everything that it depends on."""
 
     policy: Policy
     domain: Domain
@@ -30,7 +30,7 @@ class Job(NamedTuple):
 
 
 class Stepped(NamedTuple):
-    """What a step of the envs did: how many of them ran, and the jobs that ended with it."""
+    """One step of the envs: how many of them ran, and the jobs whose episodes ended in it."""
 
     running: int
     ended: list[tuple[Job, Episode]]
@@ -44,26 +44,26 @@ def run_jobs(
     deterministic: bool = True,
     initial_position: str = "joints",
 ) -> Iterator[Stepped]:
-    """Run what `take` hands out, `num_envs` episodes at a time, until it hands out None.
+    """Run the jobs that `take` returns, `num_envs` episodes at a time, until it returns None.
 
-    What an episode does has the same bits whatever runs beside it, and whenever. An env with
-    nothing left to do costs no physics.
+    An episode is bit-identical whichever episodes run at the same time, and in whatever order.
+    An env without a job is not simulated.
 
     Args:
-        take: called for the next job as soon as an env is free.
-        deterministic: take the policy's mean action; else sample.
+        take: returns the next job; called as soon as an env is free.
+        deterministic: act by the policy's mean; else sample.
 
     Yields:
-        After each step; mostly nothing ended with it.
+        A `Stepped` after each step; in most of them no episode ended.
     """
     jobs = [job for _ in range(num_envs) if (job := take()) is not None]
     if jobs:
         envs = RandomisedEnvs(task, len(jobs), initial_position=initial_position)
-        yield from _Stage(envs, jobs, take, deterministic).play()
+        yield from EpisodeRunner(envs, jobs, take, deterministic).run()
 
 
-class _Stage:
-    """Envs, and the job that each of them is at."""
+class EpisodeRunner:
+    """Envs, and the job that each of them runs (None: it has finished its last one)."""
 
     def __init__(
         self,
@@ -82,14 +82,14 @@ class _Stage:
             self._draw_noise(env, job)
         envs.set_domains([job.domain for job in jobs])
         envs.reset([job.rng for job in jobs])
-        envs.next_domain = self._relieve
+        envs.next_domain = self.next_job
 
-    def play(self) -> Iterator[Stepped]:
-        """Step until nothing is left to do."""
+    def run(self) -> Iterator[Stepped]:
+        """Step the envs until no job is left; yield after each step."""
         envs, running = self.envs, len(self.jobs)
-        crews = self._crews()
+        groups = self.group_by_policy()
         while running:
-            for policy, rows in crews:
+            for policy, rows in groups:
                 noise = self.noise
                 if noise is not None:
                     noise = noise[rows, envs.elapsed[rows]]
@@ -99,13 +99,16 @@ class _Stage:
             if ended:
                 envs.finished.clear()
                 self.ended.clear()
-                crews = self._crews()
+                groups = self.group_by_policy()
                 running = sum(job is not None for job in self.jobs)
 
-    def _relieve(self, env: int) -> Domain | None:
-        """Let `env` go on with another job; called by the envs when an episode ends."""
+    def next_job(self, env: int) -> Domain | None:
+        """Give `env` its next job and return its domain, or None if no job is left.
+
+        `RandomisedEnvs` calls this when an episode ends.
+        """
         before, job = self.jobs[env], self.take()
-        assert before is not None  # a retired env ends no episode
+        assert before is not None  # an env without a job ends no episode
         self.ended.append(before)
         self.jobs[env] = job
         if job is None:
@@ -119,13 +122,13 @@ class _Stage:
             (stream,) = job.rng.spawn(1)
             stream.standard_normal(dtype=np.float32, out=self.noise[env])
 
-    def _crews(self) -> list[tuple[Policy, np.ndarray[tuple[int], np.dtype[np.intp]]]]:
-        """Return each policy that acts now, with the envs that it acts in."""
-        crews: dict[int, tuple[Policy, list[int]]] = {}
+    def group_by_policy(self) -> list[tuple[Policy, np.ndarray[tuple[int], np.dtype[np.intp]]]]:
+        """Return each policy that has a running job, with the indices of its envs."""
+        groups: dict[int, tuple[Policy, list[int]]] = {}
         for env, job in enumerate(self.jobs):
             if job is not None:
-                crews.setdefault(id(job.policy), (job.policy, []))[1].append(env)
-        return [(policy, np.array(envs)) for policy, envs in crews.values()]
+                groups.setdefault(id(job.policy), (job.policy, []))[1].append(env)
+        return [(policy, np.array(envs)) for policy, envs in groups.values()]
 
 
 def run_episodes(
@@ -137,13 +140,13 @@ def run_episodes(
     initial_position: str = "joints",
     after_step: Callable[[], None] = lambda: None,
 ) -> list[Episode]:
-    """Run one episode in each domain, all at once, and return them in that order.
+    """Run one episode in each domain, all in parallel; return them in the order of `domains`.
 
     Args:
         policy: acts in its own task.
-        domains: one an episode.
+        domains: one per episode.
         rng: a stream for each episode is spawned from it.
-        after_step: called after each step of all of them.
+        after_step: called after each step of the envs.
     """
     streams = rng.spawn(len(domains))
     jobs = [Job(policy, domain, r) for domain, r in zip(domains, streams, strict=True)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.policy.policy import Moments, Normaliser, Policy
+from p2p.policy.normaliser import Moments, Normaliser
+from p2p.policy.policy import Policy
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable
 

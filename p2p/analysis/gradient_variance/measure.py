@@ -29,7 +29,7 @@ from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Interrupted, PeerLost, UsageError
 from p2p.core.signals import StopSignals
 from p2p.envs.vector import RandomisedEnvs
-from p2p.policy.policy import actor_layout
+from p2p.policy.parameters import actor_layout
 from p2p.runs import RunFolder
 from p2p.runs.checkpoint import iteration_of
 from p2p.runs.files import advising

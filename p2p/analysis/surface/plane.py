@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact
-from p2p.policy.policy import Floats, Policy
+from p2p.policy.parameters import Floats
+from p2p.policy.policy import Policy
 from p2p.runs import RunFolder
 from p2p.runs.checkpoint import iteration_of
 from p2p.runs.policies import load_milestone_policy
