@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
 from p2p.core.errors import Interrupted, P2PError, UsageError
-from p2p.core.signals import wish_to_stop
+from p2p.core.signals import request_stop
 
 from .formats import counted
 from .main import sigint
@@ -152,7 +152,7 @@ def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:
                         _dispatch(event, view)
                 except OSError as error:
                     if unwritten is None:
-                        wish_to_stop()
+                        request_stop()
                     unwritten = error
         except Interrupted as stopped:
             if unwritten is None or stopped.signum != signal.SIGTERM:  # not for the output

@@ -36,7 +36,7 @@ def run_peer(
         for minibatch in peer.minibatches(batch):  # [9-10], [12]
             peer.update(minibatch)  # [13], [15]
         peer.end_iteration()
-        exchange.show_life(Phase.REPORTING)
+        exchange.heartbeat(Phase.REPORTING)
         report(Iteration(peer.iteration - 1, peer.metrics(batch)))
         if config.is_milestone(peer.iteration):
             report(Milestone(peer.iteration, peer.state()))

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 import p2p
-from p2p.cohort import cohort, recorder
+from p2p.cohort import cohort, recorder, supervisor
 from p2p.cohort.events import Checkpointed, Event, Iterated
-from p2p.cohort.process import cores_for
+from p2p.cohort.peer_process import cores_for
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Interrupted, PeerLost, UsageError
 from p2p.peer.reports import split_by_peer
@@ -120,7 +120,7 @@ def test_equal_runs_leave_equal_folders(tmp_path, method):
 def test_a_run_that_cuts_episodes_says_so_at_its_start(tmp_path):
     (note,) = next(cohort.train(TrainConfig(num_peers=4), out=tmp_path / "run")).notes
     assert "reset after 512 steps" in note
-    assert note.endswith("--envs-per-peer 1 sees whole episodes")
+    assert note.endswith("with --envs-per-peer 1 episodes are whole")
     assert next(cohort.train(TrainConfig(), out=tmp_path / "other")).notes == []
 
 
@@ -133,7 +133,7 @@ def test_peers_share_cores_evenly_or_are_left_to_the_scheduler():
 @pytest.mark.parametrize("stopped", [False, True])
 def test_run_h5_is_written_now_and_then_and_whole_at_the_end(tmp_path, monkeypatch, stopped):
     """Of all its checkpoints only the first and the last are near enough to a writing."""
-    monkeypatch.setattr(recorder, "H5_REST", 1e9)
+    monkeypatch.setattr(recorder, "H5_PAUSE", 1e9)
     written = []
     write = RunFolder.write_h5
     monkeypatch.setattr(RunFolder, "write_h5", lambda run: written.append(1) or write(run))
@@ -289,23 +289,23 @@ def test_a_hung_peer_is_named(tmp_path):
 
 
 def test_peers_that_were_suspended_with_their_parent_are_not_taken_for_hung(monkeypatch):
-    """After Ctrl-Z and `fg` their last signs of life are old, but nobody has waited for them."""
+    """After Ctrl-Z and `fg` their last heartbeats are old, but nobody has waited for them."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic_ns", lambda: int(now[0] * 1e9))
-    watched = cohort.Cohort(small(peer_timeout=20), None)
-    watched.arena = SimpleNamespace(life=np.zeros((1, 2), np.int64))
+    watched = supervisor.Supervisor(small(peer_timeout=20), None)
+    watched.arena = SimpleNamespace(heartbeats=np.zeros((1, 2), np.int64))
     watched.processes = [SimpleNamespace(pid=1)]
-    watched.since = watched.looked = 0
+    watched.since = watched.checked = 0
 
     def wait(seconds: float) -> None:
-        for _ in range(int(seconds / cohort.POLL)):
-            now[0] += cohort.POLL
-            watched._check_life(set())
+        for _ in range(int(seconds / supervisor.POLL)):
+            now[0] += supervisor.POLL
+            watched.check_heartbeats(set())
 
     wait(19)
     now[0] += 3600  # suspended
     wait(20)
-    with pytest.raises(PeerLost, match=r"hangs while starting: no sign of life for 2[01] s"):
+    with pytest.raises(PeerLost, match=r"hangs while starting: no heartbeat for 2[01] s"):
         wait(1)
 
 
@@ -460,10 +460,11 @@ def test_peers_compile_whatever_numba_is_told(tmp_path):
     assert done.stdout.splitlines()[-1] == "Finished"
 
 
-def test_the_fork_server_is_deaf_from_its_start():
+def test_the_fork_server_ignores_signals_from_its_start():
     """Ctrl-C reaches it too, also while Python starts in it."""
     code = (
-        "import os, signal, time; from multiprocessing import forkserver; from p2p import launch\n"
+        "import os, signal, time; from multiprocessing import forkserver\n"
+        "from p2p.cohort import launch\n"
         "context = launch.start_server(); first = forkserver._forkserver._forkserver_pid\n"
         "for _ in range(30): os.kill(first, signal.SIGINT); time.sleep(0.01)\n"
         "child = context.Process(target=os.getpid); child.start(); child.join()\n"

@@ -86,7 +86,7 @@ def test_a_waiter_leaves_when_the_cohort_is_called_off():
     """A dead peer never arrives; the others must not wait for ever."""
     arena = Arena(2, 64)
     threading.Timer(0.1, arena.abort).start()
-    with pytest.raises(PeerLost, match="called off while peer 0 waited for 1"):
+    with pytest.raises(PeerLost, match="aborted while peer 0 waited for 1"):
         Exchange(arena, 0)(np.zeros(1, np.float32))
 
 
@@ -96,15 +96,15 @@ def test_a_waiter_leaves_when_its_parent_is_gone():
         Exchange(arena, 1, orphaned=lambda: True)(np.zeros(1, np.float32))
 
 
-def test_a_waiter_shows_life():
+def test_a_waiting_peer_sends_heartbeats():
     """So that the parent blames the peer that hangs, not those that wait for it."""
     arena = Arena(2, 64)
     threading.Timer(0.2, arena.abort).start()
     before = time.monotonic_ns()
     with pytest.raises(PeerLost):
         Exchange(arena, 0)(np.zeros(1, np.float32))
-    assert arena.life[0, 0] > before + 1e8
-    assert arena.life[1, 0] == 0
+    assert arena.heartbeats[0, 0] > before + 1e8
+    assert arena.heartbeats[1, 0] == 0
 
 
 def test_nothing_lies_in_dev_shm():

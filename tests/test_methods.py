@@ -393,11 +393,11 @@ def test_what_a_method_does_at_an_iterations_end_counts_as_update():
     assert peer.clock.seconds["waiting"] == pytest.approx(0.02)
 
 
-def test_a_peer_shows_life_throughout_its_final_score(monkeypatch):
+def test_a_peer_sends_heartbeats_throughout_its_final_score(monkeypatch):
     """An evaluation may take longer than `peer_timeout`."""
     config = small("ppo", num_peers=1, final_episodes=2)
     peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0))
     shown = []
-    monkeypatch.setattr(peer.exchange, "show_life", lambda phase=None: shown.append(phase))
+    monkeypatch.setattr(peer.exchange, "heartbeat", lambda phase=None: shown.append(phase))
     score = peer.final_score()
     assert len(shown) > score["length"]

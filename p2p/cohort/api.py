@@ -1,4 +1,4 @@
-"""Training as a library: one call."""
+"""`p2p.train`: training in one call, for use as a library."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def train(config: TrainConfig, out: str | Path | None = None) -> RunFolder:
 
     Args:
         config: the settings.
-        out: the folder to make; default a new one under `runs/`.
+        out: the run folder to create; default a new one under `runs/`.
 
     Raises:
         P2PError: see `p2p.cohort.cohort.train`.
     """
     launch.prepare(config.engine)
-    from p2p.cohort import cohort  # imports torch, which the fork server is doing meanwhile
+    from p2p.cohort import cohort  # imports torch while the fork server does, too
 
     for event in cohort.train(config, out=Path(out) if out is not None else None):
         if isinstance(event, Started):

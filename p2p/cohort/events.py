@@ -1,4 +1,4 @@
-"""What a run tells whoever shows it, in the order in which it happens."""
+"""The events of a run, for whatever displays it, in the order in which they happen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Started:
-    """The run folder stands and the peers are starting."""
+    """The run folder exists and the peers are starting."""
 
     run: RunFolder
     config: TrainConfig
@@ -23,7 +23,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Iterated:
-    """All peers completed an iteration; `record` is its line in the journal."""
+    """All peers have completed an iteration; `record` is its line in the journal."""
 
     record: dict[str, Any]
 

@@ -1,7 +1,7 @@
-"""How processes are started: by a fork server that has imported everything already.
+"""Starts processes from a fork server that has already imported every module.
 
-Starting it takes as long as importing torch, so `prepare` is worth calling before the
-caller's own heavy imports: then both happen at once.
+Starting the server takes as long as importing torch. Call `prepare` before the caller's own slow
+imports, so that both run at the same time.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 from p2p.core.errors import UsageError
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-OF_PROCESSES = {  # what their environment holds, whatever ours does
+CHILD_ENVIRONMENT = {  # set in the processes that are started, whatever the parent has
     **dict.fromkeys(ONE_THREAD, "1"),
-    "PYTHONSAFEPATH": "1",  # a file in the working directory is not taken for Python's own
+    "PYTHONSAFEPATH": "1",  # a file in the working directory must not shadow Python's own module
     "NUMBA_DISABLE_JIT": "0",  # kernels that are not compiled cannot be called
 }
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -33,17 +33,17 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def prepare(engine: str) -> ForkServerContext:
     """Start a fork server for peers that use `engine`."""
     kernels = "p2p.peer.preload" if engine == "fused" else f"p2p.engine.{engine}"
-    return start_server("p2p.cohort.process", kernels)
+    return start_server("p2p.cohort.peer_process", kernels)
 
 
 def start_server(*modules: str) -> ForkServerContext:
     """Start the fork server unless one runs, without waiting for it; return its context.
 
     Args:
-        modules: what it imports, once for all processes that it starts.
+        modules: imported once, for all processes that the server starts.
 
     Raises:
-        UsageError: the working directory is gone, or TMPDIR too long a path for a socket.
+        UsageError: the working directory is gone, or TMPDIR is too long a path for a socket.
     """
     try:
         Path.cwd()
@@ -52,10 +52,10 @@ def start_server(*modules: str) -> ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(["p2p.cohort.server", *modules])
     try:
-        with one_thread_each(), without_main(), deaf():
+        with one_thread_each(), without_main(), ignore_signals():
             forkserver.ensure_running()
     except OSError as error:
-        if error.errno is not None:  # the system's; without it Python's own, of an AF_UNIX path
+        if error.errno is not None:  # none: Python's own error about an AF_UNIX path
             raise
         folder = tempfile.gettempdir()
         raise UsageError(
@@ -66,12 +66,9 @@ def start_server(*modules: str) -> ForkServerContext:
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let processes started within use one thread each, whatever library they load.
-
-    What else their environment holds is in `OF_PROCESSES`.
-    """
-    before = {name: os.environ.get(name) for name in OF_PROCESSES}
-    os.environ.update(OF_PROCESSES)
+    """Give processes started within the block `CHILD_ENVIRONMENT`: one thread for any library."""
+    before = {name: os.environ.get(name) for name in CHILD_ENVIRONMENT}
+    os.environ.update(CHILD_ENVIRONMENT)
     try:
         yield
     finally:
@@ -83,9 +80,9 @@ def one_thread_each() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deaf() -> Iterator[None]:
-    """Let a process started within be deaf from the start, not only once the server is loaded."""
-    resource_tracker.ensure_running()  # to start it would unblock what is blocked here
+def ignore_signals() -> Iterator[None]:
+    """Block stop signals in a process started here, until `p2p.cohort.server` ignores them."""
+    resource_tracker.ensure_running()  # starting it within the block would unblock the signals
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     )
@@ -97,9 +94,9 @@ def deaf() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_main() -> Iterator[None]:
-    """Keep peers from importing the caller's script, which they have no use for.
+    """Keep processes started within the block from importing the caller's script.
 
-    So `p2p.train` works from a script without an `if __name__ == "__main__"` guard.
+    Then `p2p.train` works in a script without an `if __name__ == "__main__"` guard.
     """
     main = sys.modules["__main__"]
     hidden = {name: main.__dict__.pop(name) for name in ("__file__",) if hasattr(main, name)}
@@ -112,10 +109,13 @@ def without_main() -> Iterator[None]:
 
 
 def die_with_parent() -> None:
-    """Be killed when the fork server ends, which it does when the process that started it ends."""
+    """Have the kernel kill this process when the fork server ends.
+
+    The fork server ends when the process that started it ends.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if orphaned():  # it ended before the call above
+    if orphaned():  # the parent ended before the call above
         os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""What the peers report, put together and written down: journal, checkpoints, result."""
+"""Merges the peers' reports and writes them to the run folder: journal, checkpoints, result."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from p2p.peer import reports
 from p2p.runs import RunFolder
 from p2p.runs.files import write_atomically
 
-H5_REST = 100  # times what writing run.h5 took, to pass before the next time
+H5_PAUSE = 100  # times the duration of writing run.h5, until it is written again
 
 
 class Recorder:
-    """Puts the peers' reports together and writes them down.
+    """Merges the reports of all peers and writes them to the run folder.
 
     Attributes:
         completed: iterations that all peers have reported.
-        stopped: whether all peers have left since they were asked to.
+        stopped: whether all peers have ended because a stop was requested.
     """
 
     def __init__(self, run: RunFolder, config: TrainConfig, done: int) -> None:
         self.run, self.config, self.completed = run, config, done
         self.stopped = False
-        self.first = done
-        self.before = sum(record["seconds"] for record in run.records())  # s, of earlier sessions
+        self.resumed_from = done
+        self.earlier_seconds = sum(record["seconds"] for record in run.records())
         self.start = self.last = time.perf_counter()
         self.h5_due = 0.0  # when run.h5 may be written next
         self.h5_stale = False
-        self.parts: dict[tuple[type, int], dict[int, Any]] = {}
+        self.pending: dict[tuple[type, int], dict[int, Any]] = {}  # reports by rank
 
-    def take_in(self, rank: int, report: Any) -> Event | None:
-        """Note what peer `rank` reports; once all have, write it down and return what happened."""
-        parts = self.parts.setdefault((type(report), report[0]), {})
-        parts[rank] = report
+    def add(self, rank: int, message: Any) -> Event | None:
+        """Add a message of peer `rank`; once all peers have sent theirs, write and return it."""
+        key = type(message), message[0]
+        parts = self.pending.setdefault(key, {})
+        parts[rank] = message
         if len(parts) < self.config.num_peers:
             return None
-        del self.parts[type(report), report[0]]
-        return self._complete([parts[k] for k in range(self.config.num_peers)])
+        del self.pending[key]
+        return self._write([parts[k] for k in range(self.config.num_peers)])
 
-    def _complete(self, parts: list[Any]) -> Event | None:
-        """Write down what all peers have now reported, by rank."""
+    def _write(self, parts: list[Any]) -> Event | None:
+        """Write one message of each peer, by rank; return the event that it makes, if any."""
         first = parts[0]
         if isinstance(first, reports.Iteration):
             record = self._record(first.iteration, [part.metrics for part in parts])
@@ -64,17 +65,20 @@ class Recorder:
             self._write_h5(last=True)
             return None
         scores = [part.score for part in parts if part.score is not None]
-        seconds = self.before + time.perf_counter() - self.start
+        seconds = self.earlier_seconds + time.perf_counter() - self.start
         steps = self.completed * self.config.steps_per_iteration
         self._write_h5(last=True)
         self.run.save_result({"steps": steps, "seconds": seconds, "scores": scores})
         return Finished(self.run, scores, seconds, steps)
 
     def _write_h5(self, *, last: bool) -> None:
-        """Write run.h5, unless it holds all; if not the last time, only now and then.
+        """Write run.h5 if it is out of date, and the last attempt was long enough ago.
 
-        It is rebuilt whole, so what it costs grows with the run, and the peers feel what this
-        process takes of their cores: of a thousand HalfCheetah iterations 2 %.
+        The file is rebuilt as a whole, so that its cost grows with the run. This process takes
+        that time from the peers' cores: 2 % of a thousand HalfCheetah iterations.
+
+        Args:
+            last: the run ends: write it now.
         """
         begun = time.perf_counter()
         if not self.h5_stale or (begun < self.h5_due and not last):
@@ -82,7 +86,7 @@ class Recorder:
         self.run.write_h5()
         self.h5_stale = False
         ended = time.perf_counter()
-        self.h5_due = ended + H5_REST * (ended - begun)
+        self.h5_due = ended + H5_PAUSE * (ended - begun)
 
     def _record(self, iteration: int, peers: list[dict[str, Any]]) -> dict[str, Any]:
         now = time.perf_counter()
@@ -93,6 +97,6 @@ class Recorder:
             "steps": (iteration + 1) * size,
             "seconds": seconds,
             "elapsed": now - self.start,
-            "steps_per_second": (iteration + 1 - self.first) * size / (now - self.start),
+            "steps_per_second": (iteration + 1 - self.resumed_from) * size / (now - self.start),
             "peers": peers,
         }

@@ -1,8 +1,8 @@
-"""What the fork server imports first: it makes it deaf.
+"""What the fork server imports first: it makes the server and its peers ignore signals.
 
-A terminal, `systemd` and batch systems signal all processes of a job. Only the one that
-trains may act on it: it asks the peers to finish the iteration and writes a checkpoint. The
-server and its peers are deaf, and go when it goes.
+A terminal, `systemd` and batch systems send a signal to all processes of a job. Only the parent
+may act on it: it requests a stop, and the peers finish the iteration and write a checkpoint. The
+server and the peers ignore the signal, and end when the parent ends.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like, taken as a wish that somebody looks at when it suits."""
+"""SIGINT, SIGTERM and SIGHUP become a stop request that the main loop polls."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import time
 from types import FrameType
 from typing import Any, ClassVar
 
-ECHO = 1.0  # s: `timeout` and some terminals signal the process and its group
+ECHO = 1.0  # s: `timeout` and some terminals signal the process, and its group as well
 
 
 class StopSignals:
-    """SIGINT, SIGTERM, SIGHUP become a wish to stop; another, later one ends the process."""
+    """While active, a first signal is a stop request; a later one ends the process at once.
 
-    active: ClassVar[StopSignals | None] = None  # the one that listens
+    Attributes:
+        received: the signal that requested the stop; None if there was none.
+    """
+
+    active: ClassVar[StopSignals | None] = None  # the innermost one
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -27,7 +31,7 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                    continue  # started with nohup: the terminal may go
+                    continue  # started by nohup: must survive its terminal
                 self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -43,8 +47,8 @@ class StopSignals:
             signal.signal(number, handler)
 
 
-def wish_to_stop() -> None:
-    """Wish to stop as SIGTERM does, but never as a second signal, which would end the process."""
+def request_stop() -> None:
+    """Request a stop as SIGTERM does, unless one is requested already."""
     active = StopSignals.active
     if active is None:
         signal.raise_signal(signal.SIGTERM)

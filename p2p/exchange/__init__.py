@@ -1,1 +1,1 @@
-"""The one collective, `exchange(vector) -> [K, n]`, by which peers show one another vectors."""
+"""The one collective, `exchange(vector) -> [K, n]`: each peer publishes a vector, all read it."""

@@ -3,8 +3,8 @@
 An `Arena` is allocated by the parent before the peers start. Each peer owns a slot in
 each of two copies, and a counter. To exchange for the n-th time, a peer writes its slot
 of copy n mod 2, raises its counter to n, and waits until all counters have reached n.
-One wait an exchange is enough: nobody overwrites copy n before all have arrived at
-n + 1, and whoever arrives at n + 1 has finished reading copy n.
+One wait per exchange is enough: no peer overwrites copy n before all have arrived at
+n + 1, and a peer that arrives at n + 1 has finished reading copy n.
 
 `multiprocessing.Barrier` is not used: a waiter that is killed leaves it hanging past
 its timeout (CPython issue 123899), and it costs several times as much.
@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from p2p.core.errors import NoRoom, PeerLost
 
 CACHE_LINE = 64  # bytes: a counter alone on its line is not invalidated by its neighbours
-SPINS_BETWEEN_CHECKS = 2048  # spins are ~1 us; a check is a sign of life and a look around
+SPINS_BETWEEN_CHECKS = 2048  # ~1 us each; a check is a heartbeat and `check_liveness`
 
 T = TypeVar("T", bound=np.generic)
 
 
 class Phase(IntEnum):
-    """What a peer is doing, for the message if it is lost there."""
+    """What a peer is doing; named in the error message if it dies or hangs."""
 
     STARTING = 0
     COLLECTING = 1
@@ -43,7 +43,7 @@ class Phase(IntEnum):
 
 
 class Arena:
-    """Shared memory of a cohort of K peers; pass it to their processes as it is.
+    """Shared memory of a cohort of K peers; pass it to their processes unchanged.
 
     The segments are unlinked as soon as they are made (torch's `file_descriptor`
     sharing), so nothing is left in /dev/shm however the processes end.
@@ -62,9 +62,9 @@ class Arena:
             torch.multiprocessing.set_sharing_strategy("file_descriptor")  # type: ignore[no-untyped-call]
             self._slots = torch.zeros(2, num_peers, self.slot_bytes, dtype=torch.uint8)
             self._counters = torch.zeros(num_peers, words, dtype=torch.int64)
-            self._life = torch.zeros(num_peers, words, dtype=torch.int64)
+            self._heartbeats = torch.zeros(num_peers, words, dtype=torch.int64)
             self._control = torch.zeros(words, dtype=torch.int64)
-            for tensor in (self._slots, self._counters, self._life, self._control):
+            for tensor in (self._slots, self._counters, self._heartbeats, self._control):
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise NoRoom(f"no shared memory for {need} bytes ({error}); enlarge /dev/shm") from None
@@ -80,17 +80,17 @@ class Arena:
         return self._counters.numpy()[:, 0]
 
     @property
-    def life(self) -> NDArray[np.int64]:
-        """[K, 2+]: when each peer last showed life (monotonic, ns), and its `Phase`."""
-        return self._life.numpy()
+    def heartbeats(self) -> NDArray[np.int64]:
+        """[K, 2+]: time of each peer's last heartbeat (monotonic, ns), and its `Phase`."""
+        return self._heartbeats.numpy()
 
     @property
     def control(self) -> NDArray[np.int64]:
-        """[2+]: the parent asks to stop after this iteration; the parent calls it off."""
+        """[2+], flags that the parent sets: stop after this iteration; abort now."""
         return self._control.numpy()
 
-    def ask_stop(self) -> None:
-        """Ask the peers to end after the running iteration."""
+    def request_stop(self) -> None:
+        """Request that the peers end after the current iteration."""
         self.control[0] = 1
 
     def abort(self) -> None:
@@ -113,19 +113,19 @@ class Exchange:
         self.waited = 0.0
         self._arena, self._orphaned = arena, orphaned
         self._slots, self._counters = arena.slots, arena.counters
-        self._life, self._control = arena.life[rank], arena.control
+        self._heartbeat, self._control = arena.heartbeats[rank], arena.control
         self._turn = 0
         self._fence = threading.Lock()
         self._rows: dict[tuple[int, str], NDArray[Any]] = {}
 
     def __call__(self, vector: NDArray[T]) -> NDArray[Any]:
-        """Show `vector` [n] to all peers and return what all show, [K, n], by rank.
+        """Publish `vector` [n] and return what all peers publish, [K, n], by rank.
 
         Every peer must call with the same n and dtype. The result is a view, valid until
         this peer's next exchange.
 
         Raises:
-            PeerLost: the cohort was called off, or the parent died.
+            PeerLost: the parent aborted the cohort, or died.
         """
         self._turn += 1
         copy, size = self._slots[self._turn & 1], vector.nbytes
@@ -137,29 +137,29 @@ class Exchange:
         if self.others:
             self._wait()
         with self._fence:
-            shown: NDArray[Any] = copy[:, :size].view(vector.dtype)
-            return shown
+            published: NDArray[Any] = copy[:, :size].view(vector.dtype)
+            return published
 
     def with_others(self, vector: NDArray[T]) -> NDArray[Any]:
-        """Show `vector` [n] to all peers and return what the others show, [K-1, n], by rank.
+        """Publish `vector` [n] and return what the other peers publish, [K-1, n], by rank.
 
-        As `__call__`, also in how long it is valid. Rows are copied one by one into the same
-        room: numpy's indexing by a list takes 40 us for three actors, this 2.
+        The result is valid until this peer's next exchange, as that of `__call__`. Rows are copied
+        one by one into a buffer: numpy's indexing by a list takes 40 us for three actors, this 2.
         """
-        shown = self(vector)
+        published = self(vector)
         if len(self.others) == 1:
-            row: NDArray[Any] = shown[self.others[0]]
+            row: NDArray[Any] = published[self.others[0]]
             return row[None]
         rows = self._rows.get((vector.size, vector.dtype.char))
         if rows is None:
             rows = np.empty((len(self.others), vector.size), vector.dtype)
             self._rows[vector.size, vector.dtype.char] = rows
         for n, k in enumerate(self.others):
-            rows[n] = shown[k]
+            rows[n] = published[k]
         return rows
 
     def _wait(self) -> None:
-        """Spin, giving way to other processes, until all peers have entered this turn."""
+        """Spin, yielding to other processes, until all peers have entered this turn."""
         counters, turn = self._counters, self._turn
         start, spins = time.perf_counter(), 0
         for k in self.others:
@@ -167,25 +167,26 @@ class Exchange:
                 os.sched_yield()
                 spins += 1
                 if spins % SPINS_BETWEEN_CHECKS == 0:
-                    self._look_around(k)
+                    self.heartbeat()
+                    self.check_liveness(k)
         self.waited += time.perf_counter() - start
 
-    def _look_around(self, late: int) -> None:
-        self.show_life()
+    def check_liveness(self, late: int) -> None:
+        """Raise PeerLost if there is no use in waiting for peer `late`."""
         if self._control[1]:
-            raise PeerLost(f"the cohort was called off while peer {self.rank} waited for {late}")
+            raise PeerLost(f"the cohort was aborted while peer {self.rank} waited for {late}")
         if self._orphaned():
             raise PeerLost(f"the parent of peer {self.rank} is gone")
 
-    def show_life(self, phase: Phase | None = None) -> None:
-        """Tell the parent that this peer lives, and what it is doing."""
-        self._life[0] = time.monotonic_ns()
+    def heartbeat(self, phase: Phase | None = None) -> None:
+        """Record, for the parent, that this peer is alive and in which phase."""
+        self._heartbeat[0] = time.monotonic_ns()
         if phase is not None:
-            self._life[1] = phase
+            self._heartbeat[1] = phase
 
     @property
-    def stop_asked(self) -> bool:
-        """Whether the parent asked to stop; peers may see it at different moments."""
+    def stop_requested(self) -> bool:
+        """Whether the parent has requested a stop; peers may see this at different times."""
         return bool(self._control[0])
 
 

@@ -89,7 +89,7 @@ class Peer:
         Args:
             first: whether the envs have no episodes to go on with; default in iteration 0.
         """
-        self.exchange.show_life(Phase.COLLECTING)
+        self.exchange.heartbeat(Phase.COLLECTING)
         schedule, envs = self.config.domain_schedule, self.envs
         first = self.iteration == 0 if first is None else first
         envs.streams = self.streams.of_envs(Purpose.RESET, self.iteration, envs.num_envs)
@@ -123,7 +123,7 @@ class Peer:
         batch = self._learnable()
         self.method.begin_iteration(batch)
         self.clock.seconds["policy"] += time.perf_counter() - start - self.exchange.waited
-        self.exchange.show_life(Phase.UPDATING)
+        self.exchange.heartbeat(Phase.UPDATING)
         return batch, stop
 
     def _act(self) -> None:
@@ -147,7 +147,7 @@ class Peer:
         returns = rollout.discounted_returns(self.discounted, self.config.discount)
         obs = Moments.of(rollout.obs.reshape(-1, self.envs.obs_dim)).to_vector()
         scale = Moments.of(returns.reshape(-1, 1)).to_vector()
-        stop = np.array([float(self.exchange.stop_asked)])
+        stop = np.array([float(self.exchange.stop_requested)])
         shown = self.exchange(np.concatenate((stop, scale, obs)))
         for row in shown:
             self.return_moments = self.return_moments.merged(Moments.from_vector(row[1:4]))
@@ -319,9 +319,9 @@ class Peer:
         episodes = self.config.final_episodes
         if not episodes:
             return None
-        self.exchange.show_life(Phase.EVALUATING)
+        self.exchange.heartbeat(Phase.EVALUATING)
         rng = self.streams.generator(Purpose.EVALUATE)
-        alive = self.exchange.show_life
+        alive = self.exchange.heartbeat
         ran = run_episodes(self.policy(), [Domain()] * episodes, rng, after_step=alive)
         return {"peer": self.rank, **summarise(ran)._asdict()}
 

@@ -48,7 +48,7 @@ class ThreadExchange(Exchange):
         table.barrier.wait()
         return shown
 
-    def show_life(self, phase: Phase | None = None) -> None:
+    def heartbeat(self, phase: Phase | None = None) -> None:
         """Nobody watches."""
 
 

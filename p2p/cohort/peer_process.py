@@ -1,4 +1,4 @@
-"""The process that a peer lives in: signals, threads, and its pipe to the parent."""
+"""The process of one peer: its signals, threads and cores, and its pipe to the parent."""
 
 from __future__ import annotations
 
@@ -21,38 +21,39 @@ from p2p.peer.reports import State
 
 
 class Failed(NamedTuple):
-    """A peer's last words: what it raised, and for an unforeseen error where."""
+    """The last message of a peer that failed."""
 
-    error: P2PError | None
-    text: str
+    error: P2PError | None  # None: an unforeseen error
+    text: str  # its message, or the traceback of an unforeseen one
 
 
 def peer_main(
     rank: int, config: TrainConfig, arena: Arena, pipe: Connection, resume: State | None
 ) -> None:
-    """Be peer `rank` until it ends; send what it reports, or what it raised, to the parent."""
+    """Run peer `rank` to its end; send its reports, or the error that it raised, to the parent."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the parent decides: see Arena.ask_stop
+        signal.signal(number, signal.SIG_IGN)  # the parent handles them: see Arena.request_stop
     die_with_parent()
     torch.set_num_threads(1)
     os.sched_setaffinity(0, cores_for(rank, config.num_peers, os.sched_getaffinity(0)))
     exchange = Exchange(arena, rank, orphaned)
-    exchange.show_life(Phase.STARTING)
+    exchange.heartbeat(Phase.STARTING)
     try:
         run_peer(rank, config, exchange, pipe.send, resume)
     except P2PError as error:
-        _last_words(pipe, Failed(error, str(error)))
+        send_failure(pipe, Failed(error, str(error)))
     except Exception:
-        _last_words(pipe, Failed(None, traceback.format_exc()))
+        send_failure(pipe, Failed(None, traceback.format_exc()))
     finally:
         pipe.close()
 
 
 def cores_for(rank: int, num_peers: int, cores: Iterable[int]) -> set[int]:
-    """Return which of `cores` a peer runs on: all, or one if each gets equally many of more peers.
+    """Return which of `cores` a peer runs on.
 
-    Four peers on two cores are moved about by the scheduler, and while three of them share one
-    core all four wait for these: 0.82 to 0.89 of the steps/s of two peers, with this 0.87 to 0.88.
+    One core if there are more peers than cores and each core gets equally many; else all cores.
+    The scheduler would move four peers about on two cores, and while three of them share a core
+    all four wait: 0.82 to 0.89 of the steps/s of two peers, with fixed cores 0.87 to 0.88.
     """
     ordered = sorted(cores)
     if num_peers == len(ordered) or num_peers % len(ordered):
@@ -60,8 +61,9 @@ def cores_for(rank: int, num_peers: int, cores: Iterable[int]) -> set[int]:
     return {ordered[rank % len(ordered)]}
 
 
-def _last_words(pipe: Connection, failed: Failed) -> None:
+def send_failure(pipe: Connection, failed: Failed) -> None:
+    """Send the last message; exit with 1 if the parent has closed the pipe."""
     try:
         pipe.send(failed)
-    except OSError:  # nobody listens any more
+    except OSError:
         sys.exit(1)
