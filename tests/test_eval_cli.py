@@ -143,7 +143,7 @@ def test_bad_input_is_one_line_and_exit_2(run: Path, args: str, message: str) ->
 def test_what_is_no_run_ends_with_exit_5(tmp_path: Path) -> None:
     result = p2p("eval", tmp_path)
     assert result.exit_code == 5
-    assert "is no run folder" in result.stderr
+    assert "is not a run folder" in result.stderr
 
 
 def test_of_a_run_that_may_only_be_read_all_is_shown_but_the_picture(
@@ -220,7 +220,7 @@ def test_without_any_run_the_first_folder_is_the_error(command: str, tmp_path: P
     result = p2p(command, *folders)
     (line,) = result.stderr.splitlines()
     assert result.exit_code == 5
-    assert line.startswith(f"error: {folders[0]} is no run folder")
+    assert line.startswith(f"error: {folders[0]} is not a run folder")
 
 
 def test_settings_are_named_as_flags() -> None:

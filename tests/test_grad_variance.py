@@ -207,7 +207,7 @@ def test_of_a_run_that_may_only_be_read_all_is_shown_but_the_picture(run, monkey
         ("--minibatches 1", 2, "--minibatches=1: input should be greater than or equal to 2"),
         ("--workers 0", 2, "Invalid value for '--workers': 0 is not in the range"),
         ("", 5, "has no milestones to measure at"),
-        ("nowhere", 5, "nowhere is no run folder"),
+        ("nowhere", 5, "nowhere is not a run folder"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, args, code, message):

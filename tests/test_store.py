@@ -71,7 +71,7 @@ def test_a_changed_version_is_named(run):
     versions = {**run.versions(), "torch": "1.0"}
     (run.path / "versions.json").write_text(json.dumps(versions))
     (change,) = run.changed_versions()
-    assert change.startswith("torch was 1.0 when the run began and is ")
+    assert change.startswith("torch was 1.0 when the run began, and is ")
     (run.path / "versions.json").unlink()
     assert RunFolder.open(run.path).changed_versions() == []
 
@@ -144,7 +144,7 @@ def test_an_unwritable_folder_ends_as_no_room_and_is_left_as_it_was(tmp_path, re
 
 def test_no_run_folder_is_told_apart_from_a_damaged_one(tmp_path):
     """What to do differs: name another folder, or restore a file."""
-    with pytest.raises(BadArtefact, match="is no run folder"):
+    with pytest.raises(BadArtefact, match="is not a run folder"):
         RunFolder.open(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text('{"task": "hop')
     with pytest.raises(BadArtefact, match=r"config.json is damaged.*restore"):
@@ -457,7 +457,7 @@ def test_saving_the_same_iteration_again_does_not_cost_the_one_before(run):
 def test_a_run_whose_checkpoints_were_deleted_is_not_started_afresh(run):
     """Its journal tells of iterations that only those checkpoints could continue."""
     run.policy_path(0).write_bytes(b"policy")
-    with pytest.raises(BadArtefact, match=r"checkpoints of .* are gone.*--out"):
+    with pytest.raises(BadArtefact, match=r"checkpoints of .* were deleted.*--out"):
         run.load_checkpoint()
 
 
@@ -477,7 +477,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning_that_na
     np.testing.assert_array_equal(found.tensors["actor"], tensors_at(25)["actor"])
     (warning,) = found.skipped
     assert f"{last} is damaged" in warning
-    assert "going on from iteration-00000025.safetensors" in warning
+    assert "resuming from iteration-00000025.safetensors" in warning
 
 
 def test_when_no_checkpoint_verifies_the_run_is_never_restarted_silently(run):
@@ -586,7 +586,7 @@ def test_files_that_are_no_checkpoint_are_rejected_by_reason(run, monkeypatch):
 
     folder = run.path / "checkpoints"
     safetensors.numpy.save_file(tensors_at(1), folder / checkpoint.checkpoint_name(1))
-    with pytest.raises(BadArtefact, match="truncated or damaged, or no checkpoint"):
+    with pytest.raises(BadArtefact, match="truncated or damaged, or not a checkpoint"):
         run.load_checkpoint()
     run.save_checkpoint(1, tensors_at(1), {}).rename(folder / checkpoint.checkpoint_name(2))
     with pytest.raises(BadArtefact, match="was renamed: it holds iteration 1"):

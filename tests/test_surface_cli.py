@@ -169,7 +169,7 @@ def test_a_run_that_has_not_ended_or_kept_nothing_ends_with_exit_5(tmp_path: Pat
     for folder, words in (
         (none, "has no milestones"),
         (unfinished, f"finish it with: p2p train --resume {unfinished}"),
-        (tmp_path, "is no run folder"),
+        (tmp_path, "is not a run folder"),
     ):
         result = p2p("surface", folder)
         assert (result.exit_code, result.stdout) == (5, "")

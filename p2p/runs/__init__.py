@@ -1,6 +1,6 @@
-"""What a run leaves on disk: run folder, journal, checkpoints, run.h5.
+"""A run on disk: its folder, journal, checkpoints and run.h5.
 
-Nothing here is ever half-written, and nothing is read without being checked.
+Writes are atomic, and every file is checked when it is read.
 """
 
 from p2p.runs.checkpoint import Checkpoint

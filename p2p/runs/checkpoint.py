@@ -1,14 +1,14 @@
-"""Checkpoints: one safetensors file each, checked before it is believed.
+"""The checkpoint file: safetensors with a checksum, verified before anything in it is used.
 
 The file's `__metadata__` has one key, `p2p`: a JSON object of
 
     format     int, of this layout
     iteration  int, iterations completed
     config     the run's TrainConfig
-    meta       what the caller gave
+    meta       the caller's own JSON object
     sha256     hex, over the JSON of the above and every tensor's name, dtype, shape and bytes
 
-It is inside the file, so one rename publishes tensors and metadata together.
+Tensors and metadata lie in one file, so that one rename publishes both together.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Checkpoint:
         tensors: by name; writable copies.
         meta: what the caller saved beside them.
         path: the file.
-        skipped: a warning for each newer checkpoint that did not verify.
+        skipped: a warning for each newer checkpoint that is not valid.
     """
 
     iteration: int
@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 class Rejected(Exception):
-    """A file is no checkpoint of this run; the message says why, in a few words."""
+    """A file is not a valid checkpoint of this run; the message continues `<file> `."""
 
 
 def checkpoint_name(iteration: int) -> str:
@@ -67,11 +67,11 @@ def iteration_of(path: Path) -> int:
     """Return the iteration that a checkpoint's name states, the inverse of `checkpoint_name`.
 
     Raises:
-        BadArtefact: the name states none.
+        BadArtefact: the file is not named like a checkpoint.
     """
     number = path.stem.removeprefix("iteration-")
     if not number.isdecimal():
-        raise BadArtefact(f"{path} is named like no checkpoint; move it out of the way")
+        raise BadArtefact(f"{path} is not named like a checkpoint; move it to another folder")
     return int(number)
 
 
@@ -86,7 +86,7 @@ def write(
 
     Raises:
         NoRoom: the disk is full or cannot be written; `path` is as it was.
-        TypeError: `meta` holds what JSON cannot.
+        TypeError: `meta` cannot be written as JSON.
     """
     arrays = {name: _little_endian(array) for name, array in tensors.items()}
     head = {
@@ -115,7 +115,7 @@ def read(path: Path, config: TrainConfig) -> Checkpoint:
     except OSError as error:
         raise Rejected(f"cannot be read ({error.strerror})") from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise Rejected("is truncated or damaged, or no checkpoint") from error
+        raise Rejected("is truncated or damaged, or not a checkpoint") from error
     if head.get("format") != FORMAT:
         raise Rejected(f"has format {head.get('format')!r}, this version reads {FORMAT}")
     if head.pop("sha256", None) != _digest(head, tensors):
@@ -125,7 +125,7 @@ def read(path: Path, config: TrainConfig) -> Checkpoint:
 
 
 def settings_that_differ(one: TrainConfig, other: TrainConfig) -> list[str]:
-    """Name the settings in which two configs differ, of those that change a number."""
+    """Return the names of settings that differ and change a computed number."""
     return [
         name
         for name in TrainConfig.model_fields
@@ -134,7 +134,7 @@ def settings_that_differ(one: TrainConfig, other: TrainConfig) -> list[str]:
 
 
 def _check_origin(path: Path, head: dict[str, Any], config: TrainConfig) -> None:
-    """Raise Rejected unless the checkpoint is this run's, and goes by its own name."""
+    """Raise Rejected unless the checkpoint is of this run and has the name that it was given."""
     try:
         origin = TrainConfig(**head["config"])
     except ValueError as error:
@@ -168,7 +168,7 @@ def _digest(head: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str
 
 
 def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the array dense and in the byte order that safetensors stores."""
+    """Return the array contiguous, in the byte order of safetensors."""
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 

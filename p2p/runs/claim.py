@@ -1,4 +1,4 @@
-"""Claiming a folder for a new run, so that a failure leaves everything as it was."""
+"""Claims a folder for a new run, such that a failure can be undone completely."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUBFOLDERS = ("checkpoints", "milestones", "policies")
 
 
 def claim_new(config: TrainConfig, undo: ExitStack) -> Path:
-    """Make a new folder under runs/."""
+    """Create a new folder under runs/ and return it."""
     stem = f"{config.task}-{config.method}-{time.strftime('%y%m%d-%H%M%S')}"
     root = Path("runs")
     with disk_errors("run folder", root / stem):
@@ -31,7 +31,7 @@ def claim_new(config: TrainConfig, undo: ExitStack) -> Path:
 
 
 def claim_given(path: Path, undo: ExitStack) -> Path:
-    """Make `path` unless it is there and empty."""
+    """Create `path`, unless it is an empty folder already."""
     with disk_errors("run folder", path):
         check_empty(path)
         _make(path, undo)
@@ -39,7 +39,7 @@ def claim_given(path: Path, undo: ExitStack) -> Path:
 
 
 def check_empty(path: Path) -> None:
-    """Raise UsageError if `path` is a file or holds what a new run would mix with."""
+    """Raise UsageError if `path` is a file, or a folder that holds anything."""
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; choose another folder with --out")
     if (path / "config.json").exists():
@@ -52,20 +52,20 @@ def check_empty(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder that a failed creation made, unless somebody used it meanwhile."""
+    """Remove a folder that a failed creation made, unless another process has used it."""
     with suppress(OSError):
         path.rmdir()
 
 
 def _make(path: Path, undo: ExitStack) -> None:
-    """Make a folder and its parents; undoing removes those that were not there."""
+    """Create a folder and its parents; undoing removes those that did not exist."""
     for folder in reversed([p for p in (path, *path.parents) if not p.exists()]):
         folder.mkdir(exist_ok=True)
         undo.callback(remove_folder, folder)
 
 
 def _is_leftover(path: Path) -> bool:
-    """Whether a creation that was killed before its end can have left this."""
+    """Whether this may stem from a creation that was killed."""
     if path.name in SUBFOLDERS:
         return path.is_dir() and not any(path.iterdir())
     return path.name in (LOCK, "versions.json") or path.match(".*.tmp")

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and what the disk's errors mean to a user."""
+"""Atomic writes, and messages that turn errors of the disk into advice."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ ADVICE = {
     errno.ENAMETOOLONG: _ELSEWHERE,
     errno.ELOOP: _ELSEWHERE,
 }
-WRITER = re.compile(r"\.(\d+)\.tmp$")  # of a temporary file; earlier versions named none
+WRITER = re.compile(r"\.(\d+)\.tmp$")  # process id of a temporary file (earlier versions: none)
 
 
 @contextmanager
 def disk_errors(what: str, path: Path) -> Iterator[None]:
-    """Turn an OSError that a user can mend into NoRoom; a bug's (EBADF, ...) passes through.
+    """Turn an OSError that a user can act on into NoRoom; others (EBADF: a bug) pass.
 
     Args:
-        what: what was being written, as in "cannot write {what} {path}".
-        path: where.
+        what: the kind of file, as in "cannot write {what} {path}".
+        path: the file.
 
     Raises:
-        NoRoom: what, where, the system's reason, and what to do.
+        NoRoom: names the file, the system's reason, and what to do.
     """
     try:
         yield
@@ -57,7 +57,7 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
 
 @contextmanager
 def advising(what_to_do: str) -> Iterator[None]:
-    """Let a file that cannot be written have this advice rather than that of `disk_errors`."""
+    """Replace the advice of `disk_errors` by `what_to_do`, if a file cannot be written."""
     try:
         yield
     except NoRoom as error:
@@ -69,10 +69,10 @@ def advising(what_to_do: str) -> Iterator[None]:
 def replacing(path: Path, what: str = "file") -> Iterator[Path]:
     """Yield a temporary path whose content becomes `path` when the block ends.
 
-    After a crash at any point, or an exception, `path` is the old file or the new one,
-    whole. The temporary name starts with a dot and ends in `.tmp`, so no glob that looks
-    for results meets it, and has the process id, so that two writers of one file do not
-    meet; `sweep` removes what a crash left.
+    After a crash at any point, or an exception, `path` is the complete old file or the complete
+    new one. The temporary name starts with a dot and ends in `.tmp`, so that no glob for results
+    matches it, and contains the process id, so that two writers do not collide; after a crash,
+    `remove_stale_files` removes it.
 
     Raises:
         NoRoom: the disk is full or cannot be written; `path` is as it was.
@@ -87,7 +87,7 @@ def replacing(path: Path, what: str = "file") -> Iterator[Path]:
             with suppress(OSError):
                 tmp.unlink()
             raise
-        # The rename itself lies in the folder: without this a power cut may undo it.
+        # The rename changes the folder: without this a power cut may undo it.
         sync(path.parent)
 
 
@@ -102,18 +102,18 @@ def write_atomically(path: Path, data: bytes, what: str = "file") -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`: a disk that fills up takes a part first and complains next time."""
+    """Write all of `data`; a disk that fills up accepts a part first, then fails."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
 
 
 def reachable(path: Path, error: type[P2PError] = BadArtefact) -> Path:
-    """Return `path` if it can be asked what is there; there need be nothing.
+    """Return `path` if it can be looked up, whether it exists or not.
 
     Raises:
-        BadArtefact, or `error`: a name is too long, links lead in a circle, or a folder on the
-            way is closed.
+        BadArtefact, or `error`: a name is too long, links form a circle, or a folder on the way
+            is not accessible.
     """
     try:
         path.stat()
@@ -137,10 +137,10 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files of writers that are gone.
+def remove_stale_files(folder: Path) -> None:
+    """Remove the temporary files of writers that no longer run.
 
-    Others stay: eval.h5 and its like are written beside a run by who does not hold its lock.
+    Those of running writers stay: analyses write eval.h5 without holding the run's lock.
     """
     for tmp in folder.glob(".*.tmp"):
         writer = WRITER.search(tmp.name)
@@ -151,7 +151,7 @@ def sweep(folder: Path) -> None:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except PermissionError:  # it is another user's
+    except PermissionError:  # of another user
         return True
     except (ProcessLookupError, OverflowError):
         return False
@@ -159,8 +159,8 @@ def _is_alive(pid: int) -> bool:
 
 
 @contextmanager
-def alone(lock: Path, what: str = "file") -> Iterator[None]:
-    """Hold a lock file for the block, waiting for it; do without where there are no locks."""
+def exclusive(lock: Path, what: str = "file") -> Iterator[None]:
+    """Wait for a lock file and hold it for the block; a file system without locks is no error."""
     with disk_errors(what, lock):
         fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -172,7 +172,7 @@ def alone(lock: Path, what: str = "file") -> Iterator[None]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object for people to read, as `replacing` does."""
+    """Write a JSON object, indented, as `replacing` does."""
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode(), path.name)
 
 
@@ -180,19 +180,19 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object from a file of the run folder.
 
     Raises:
-        BadArtefact: it is not there, unreadable, or no JSON object.
+        BadArtefact: it does not exist, cannot be read, or is not a JSON object.
     """
     try:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise BadArtefact(
-            f"{path.parent} is no run folder (it has no {path.name}); "
-            "name one that `p2p train` made"
+            f"{path.parent} is not a run folder (it has no {path.name}); "
+            "name one that `p2p train` created"
         ) from None
     except OSError as error:
         raise BadArtefact(f"cannot read {path}: {error.strerror}") from error
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise BadArtefact(f"{path} is damaged: it holds no JSON object; restore it from a copy")
+        raise BadArtefact(f"{path} is damaged: it is not a JSON object; restore it from a copy")
     return value

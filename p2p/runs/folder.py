@@ -34,10 +34,17 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.runs import checkpoint as ckpt
-from p2p.runs.checkpoint import Checkpoint
+from p2p.runs.checkpoint import Checkpoint, settings_that_differ
+from p2p.runs.checkpoints import Checkpoints, load_milestone
 from p2p.runs.claim import SUBFOLDERS, check_empty, claim_given, claim_new, remove_folder
-from p2p.runs.files import disk_errors, read_json, sweep, sync, write_atomically, write_json
+from p2p.runs.files import (
+    disk_errors,
+    read_json,
+    remove_stale_files,
+    sync,
+    write_atomically,
+    write_json,
+)
 from p2p.runs.hdf5 import encode_run
 from p2p.runs.journal import Journal
 from p2p.runs.lock import NAME as LOCK
@@ -45,11 +52,10 @@ from p2p.runs.lock import FolderLock
 from p2p.runs.versions import collect_versions
 
 FORMAT = 1
-KEPT = 2
 
 
 class RunFolder:
-    """A run on disk. Reading needs no lock; whatever writes takes it first, if not held.
+    """A run on disk. Reading needs no lock; every method that writes takes it first.
 
     As a context manager it holds the lock for the block:
 
@@ -57,7 +63,7 @@ class RunFolder:
             ...
 
     Attributes:
-        path: the folder, as the user gave it.
+        path: the folder, as given by the user.
         config: the run's settings.
     """
 
@@ -66,15 +72,15 @@ class RunFolder:
         self.config = config
         self.journal = Journal(path / "journal.jsonl")
         self._lock = FolderLock(path)
-        self._rejected: list[Path] = []
+        self._checkpoints = Checkpoints(path)
 
     @classmethod
     def create(cls, config: TrainConfig, out: Path | None = None) -> Self:
-        """Make a new run folder and lock it; on failure, leave everything as it was.
+        """Create a run folder and lock it; on failure, restore what was there.
 
         Args:
             config: the settings.
-            out: a folder that is empty or does not exist; None makes
+            out: a folder that is empty or does not exist; None:
                 `runs/<task>-<method>-<yymmdd-HHMMSS>`.
 
         Raises:
@@ -87,7 +93,7 @@ class RunFolder:
             run.lock()
             undo.callback(run.unlock)
             undo.callback((path / LOCK).unlink, missing_ok=True)
-            check_empty(path)  # again, now that nobody else can fill it
+            check_empty(path)  # again, now that no other process can write there
             with disk_errors("run folder", path):
                 for name in SUBFOLDERS:
                     (path / name).mkdir(exist_ok=True)
@@ -102,10 +108,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open an existing run, for reading until something is written.
+        """Open an existing run, without taking the lock.
 
         Raises:
-            BadArtefact: no run folder, or one that this version cannot read.
+            BadArtefact: not a run folder, or this version cannot read it.
         """
         path = Path(path)
         settings = read_json(path / "config.json")
@@ -123,10 +129,10 @@ class RunFolder:
 
     @classmethod
     def latest(cls, root: Path = Path("runs")) -> Self:
-        """Open the run under `root` that was written last.
+        """Open the run under `root` that was written to last.
 
         Raises:
-            BadArtefact: there is none.
+            BadArtefact: there is no run.
         """
         runs = [file.parent for file in Path(root).glob("*/config.json")]
         if not runs:
@@ -134,20 +140,20 @@ class RunFolder:
         return cls.open(max(runs, key=lambda run: (_last_written(run), run.name)))
 
     def lock(self) -> None:
-        """Become the one writer, and clear what a killed one left half-written.
+        """Take the lock, and remove the temporary files of writers that were killed.
 
         Raises:
-            UsageError: another process writes here; the message has its id.
+            UsageError: another process writes here; the message names its id.
         """
         if self._lock.held:
             return
         self._lock.acquire()
         with disk_errors("run folder", self.path):
             for folder in (self.path, *(self.path / name for name in SUBFOLDERS)):
-                sweep(folder)
+                remove_stale_files(folder)
 
     def unlock(self) -> None:
-        """Let others write."""
+        """Release the lock."""
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -163,29 +169,29 @@ class RunFolder:
         self.unlock()
 
     def policy_path(self, rank: int) -> Path:
-        """Return where the policy of peer `rank` lies."""
+        """Return the policy file of peer `rank`."""
         return self.path / "policies" / f"peer-{rank}.safetensors"
 
     def versions(self) -> dict[str, Any]:
-        """Return what the run was started with; empty if that got lost."""
+        """Return the versions that the run was started with; empty if the file is gone."""
         return _read_versions(self.path)
 
     def changed_versions(self) -> list[str]:
-        """Say in what this machine differs from the run's start; there, bits may differ too."""
+        """Return a note for each version that differs from the run's start: bits may differ too."""
         before, now = self.versions(), collect_versions()
         return [
-            f"{name} was {before[name]} when the run began and is {now[name]}"
+            f"{name} was {before[name]} when the run began, and is {now[name]} now"
             for name in sorted((now.keys() & before.keys()) - {"cpus"})
             if before[name] != now[name]
         ]
 
     def replace_config(self, config: TrainConfig) -> None:
-        """Change settings that change no number, such as `total_steps`.
+        """Change settings that change no computed number, such as `total_steps`.
 
         Raises:
             UsageError: another setting differs.
         """
-        differing = ckpt.settings_that_differ(config, self.config)
+        differing = settings_that_differ(config, self.config)
         if differing:
             raise UsageError(
                 f"{self.path} was started with another {', '.join(differing)}; start a new run"
@@ -211,7 +217,7 @@ class RunFolder:
         return result
 
     def save_result(self, result: Mapping[str, Any]) -> None:
-        """Write how the run ended: result.json."""
+        """Write result.json."""
         self.lock()
         write_json(self.path / "result.json", result)
 
@@ -221,23 +227,23 @@ class RunFolder:
         self.journal.append(record)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the journal's whole records; what a kill left of the last one is ignored."""
+        """Return the journal's complete records; a last one cut by a kill is ignored."""
         return self.journal.records()
 
     def truncate_journal(self, iterations: int) -> None:
-        """Forget the records of iteration `iterations` and later."""
+        """Delete the records of iteration `iterations` and later."""
         self.lock()
         self.journal.truncate(iterations)
 
     def save_checkpoint(
         self, iteration: int, tensors: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
     ) -> Path:
-        """Save a checkpoint and drop all but the last two.
+        """Save a checkpoint and delete all but the last two.
 
         Args:
             iteration: iterations completed.
             tensors: arrays by name, of any dtype that safetensors has.
-            meta: JSON; comes back equal (tuples as lists).
+            meta: JSON; is read back equal, but for tuples, which become lists.
 
         Returns:
             The file.
@@ -246,73 +252,39 @@ class RunFolder:
             NoRoom: the disk is full or cannot be written; earlier checkpoints are intact.
         """
         self.lock()
-        folder = self.path / "checkpoints"
-        path = folder / ckpt.checkpoint_name(iteration)
-        with disk_errors("checkpoint", path):
-            # A checkpoint must not outlive the records that lead to it, also in a power cut.
-            self.journal.sync()
-            ckpt.write(path, iteration, tensors, meta, self.config)
-            self._set_aside(path)
-            others = [p for p in self._checkpoints() if p != path]
-            for old in others[KEPT - 1 :]:
-                old.unlink(missing_ok=True)
-        return path
+        self.journal.sync()  # a checkpoint must not survive a power cut without its records
+        return self._checkpoints.save(iteration, tensors, meta, self.config)
 
     def save_milestone(self, iteration: int, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Save a checkpoint that is kept for good; arguments as of `save_checkpoint`.
+        """Save a checkpoint that is never deleted; arguments as in `save_checkpoint`.
 
         Raises:
             NoRoom: the disk is full or cannot be written.
         """
         self.lock()
-        path = self.path / "milestones" / ckpt.checkpoint_name(iteration)
-        with disk_errors("milestone", path):
-            path.parent.mkdir(exist_ok=True)  # an earlier version made none
-            ckpt.write(path, iteration, tensors, {}, self.config)
+        self._checkpoints.save_milestone(iteration, tensors, self.config)
 
     def milestones(self) -> list[Path]:
-        """Return the checkpoints that are kept for good, oldest first."""
-        return sorted((self.path / "milestones").glob(ckpt.PATTERN), key=_age)
+        """Return the files of all milestones, oldest first."""
+        return self._checkpoints.milestones()
 
     def load_milestone(self, path: Path) -> Checkpoint:
-        """Return a checkpoint that is kept for good.
+        """Return one of `milestones()`.
 
         Raises:
-            BadArtefact: it does not verify.
+            BadArtefact: it is damaged or foreign.
         """
-        try:
-            return ckpt.read(path, self.config)
-        except ckpt.Rejected as reason:
-            raise BadArtefact(f"{path} {reason}; the run's other milestones may be sound") from None
+        return load_milestone(path, self.config)
 
     def load_checkpoint(self) -> Checkpoint | None:
-        """Return the newest checkpoint that verifies, or None if there is none at all.
+        """Return the newest valid checkpoint, or None if the run never had one.
 
-        `Checkpoint.skipped` has one line for each newer one that did not verify.
+        `Checkpoint.skipped` holds a line for each newer one that is not valid.
 
         Raises:
-            BadArtefact: there are some, and none verifies; or there were some.
+            BadArtefact: no checkpoint is valid, or all were deleted.
         """
-        rejected: list[tuple[Path, str]] = []
-        for path in self._checkpoints():
-            try:
-                found = ckpt.read(path, self.config)
-            except ckpt.Rejected as reason:
-                rejected.append((path, str(reason)))
-                continue
-            self._rejected = [p for p, _ in rejected]
-            found.skipped.extend(
-                f"{p} {why}; going on from {path.name} instead" for p, why in rejected
-            )
-            return found
-        if not rejected:
-            self._check_never_had_any()
-            return None
-        reasons = "; ".join(f"{path.name} {why}" for path, why in rejected)
-        raise BadArtefact(
-            f"no checkpoint in {self.path / 'checkpoints'} can be used: {reasons}; "
-            "put a good copy back, or start a new run with another --out"
-        )
+        return self._checkpoints.load_newest(self.config)
 
     def write_h5(self) -> None:
         """Rebuild run.h5 from the journal (`p2p.runs.hdf5` describes it).
@@ -330,38 +302,9 @@ class RunFolder:
         data = encode_run(self.records(), self.config.num_peers, attributes, unit)
         write_atomically(self.path / "run.h5", data, "run.h5")
 
-    def _checkpoints(self) -> list[Path]:
-        """Return the checkpoint files, newest first."""
-        files = (self.path / "checkpoints").glob(ckpt.PATTERN)
-        return sorted(files, key=_age, reverse=True)
-
-    def _check_never_had_any(self) -> None:
-        """Raise BadArtefact if checkpoints were deleted: starting afresh would drop the journal."""
-        # Policies are written after the checkpoint that they belong to, never before.
-        if any((self.path / "policies").glob("*.safetensors")):
-            raise BadArtefact(
-                f"the checkpoints of {self.path} are gone, its policies are there; "
-                "put a checkpoint back, or start a new run with another --out"
-            )
-
-    def _set_aside(self, written: Path) -> None:
-        """Take what did not verify out of the way, so that it counts as none of the last two.
-
-        It is kept: a file of another run that was put here by mistake may be the only copy.
-        """
-        for path in self._rejected:
-            if path != written and path.exists():
-                path.rename(path.with_suffix(".rejected"))
-        self._rejected = []
-
-
-def _age(checkpoint: Path) -> tuple[int, str]:
-    """Return what sorts checkpoints by iteration, also past 8 digits."""
-    return len(checkpoint.name), checkpoint.name
-
 
 def _is_result(value: Mapping[str, Any]) -> bool:
-    """Tell whether it says how many steps there were, and what each peer's mean score is."""
+    """Tell whether `value` holds the number of steps and each peer's mean score."""
     steps, scores = value.get("steps"), value.get("scores")
     return (
         isinstance(steps, int)
@@ -371,13 +314,13 @@ def _is_result(value: Mapping[str, Any]) -> bool:
 
 
 def _last_written(run: Path) -> float:
-    """Return when a run's journal, or else its config, was last written, s since the epoch."""
+    """Return when a run's journal (else its config) was last written, s since the epoch."""
     journal = run / "journal.jsonl"
     return (journal if journal.exists() else run / "config.json").stat().st_mtime
 
 
 def _read_versions(run: Path) -> dict[str, Any]:
-    """Return versions.json, or nothing: it only informs, a run lives without it."""
+    """Return versions.json; empty if it is missing or damaged, since it only informs."""
     with suppress(BadArtefact):
         return read_json(run / "versions.json")
     return {}

@@ -61,7 +61,7 @@ METRICS = {
     "factors/wind": "N",
     "factors/initial_position": "rad",
 }
-AT_TIMES = {  # units of what is not measured in every run, and not in every iteration
+OPTIONAL = {  # units of quantities that only some runs measure, in some iterations
     "grad_variance/seconds": "s",
     **{
         f"grad_variance/{part}{name}": "1"
@@ -76,8 +76,8 @@ Record = Mapping[str, Any]
 def build_in_memory(fill: Callable[[h5py.File], None]) -> bytes:
     """Return the bytes of the HDF5 file that `fill` writes.
 
-    No file is open on disk meanwhile, so that a full disk or a kill can never leave one that
-    HDF5 refuses to open. The upper bound keeps out what HDF5 1.12 and later would write.
+    The file is built in memory, so that neither a full disk nor a kill can leave a file that HDF5
+    refuses to open. The upper bound of `libver` excludes features of HDF5 1.12 and later.
     """
     with h5py.File(
         "memory.h5", "w", driver="core", backing_store=False, libver=("earliest", "v110")
@@ -89,14 +89,14 @@ def build_in_memory(fill: Callable[[h5py.File], None]) -> bytes:
 
 @contextmanager
 def reading(path: Path, form: int, purpose: str) -> Iterator[h5py.File]:
-    """Open what an analysis keeps beside a run.
+    """Open a file that an analysis keeps in a run folder.
 
     Args:
-        form: the format that its attribute must state.
-        purpose: what can be done anew without it.
+        form: the format that the file must have.
+        purpose: a verb; the error says that the file can be moved away to do this anew.
 
     Raises:
-        BadArtefact: it is damaged, or of another format; also for what fails in the block.
+        BadArtefact: the file is damaged or of another format, or reading fails in the block.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -116,12 +116,12 @@ def encode_run(
     """Return the bytes of run.h5.
 
     Args:
-        records: the journal's, I of them.
+        records: of the journal, I of them.
         num_peers: K.
-        attributes: of the file.
+        attributes: further attributes of the file.
         position_unit: unit of the factor `initial_position`, "rad" or "m".
     """
-    units = METRICS | AT_TIMES | {"factors/initial_position": position_unit}
+    units = METRICS | OPTIONAL | {"factors/initial_position": position_unit}
 
     def fill(file: h5py.File) -> None:
         file.attrs.update({"format": FORMAT, **attributes})
@@ -190,7 +190,7 @@ def _dataset(group: h5py.Group, name: str, data: NDArray[Any], unit: str | None,
 
 
 def _peers(record: Record) -> Iterator[tuple[int, Record]]:
-    """Yield (rank, what that peer reported)."""
+    """Yield (rank, that peer's part of the record)."""
     return enumerate(record.get("peers", ()))
 
 
@@ -204,7 +204,7 @@ def _numbers(record: Record, prefix: str = "") -> Iterator[tuple[str, float | No
 
 
 def _names(declared: Mapping[str, str], rows: Sequence[Record], skip: str = "") -> list[str]:
-    """Return the declared names, which are always written, and then any others met."""
+    """Return the declared names, which are always written, then any others in `rows`."""
     met = dict.fromkeys(name for row in rows for name in row)
     return [name for name in {**dict.fromkeys(declared), **met} if name != skip]
 

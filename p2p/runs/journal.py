@@ -1,4 +1,4 @@
-"""The journal: one JSON record a line and an iteration; the truth that run.h5 is built from."""
+"""The journal: one JSON record per iteration, one per line; run.h5 is built from it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Record = dict[str, Any]
 class Journal:
     """An append-only file of records.
 
-    A line counts when it ends in a newline: what a killed writer left after the last one
-    is ignored by readers and cut off by the next `append`.
+    A line is complete when it ends in a newline. Readers ignore what a killed writer left after
+    the last newline, and the next `append` cuts it off.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,7 +31,7 @@ class Journal:
         """Add one record in one write; non-finite numbers become null, to stay valid JSON.
 
         Raises:
-            NoRoom: the disk is full or cannot be written; the journal is as it was.
+            NoRoom: the disk is full or cannot be written; the journal is unchanged.
         """
         line = json.dumps(jsonable(record), separators=(",", ":"), allow_nan=False) + "\n"
         with disk_errors("journal", self.path):
@@ -47,7 +47,7 @@ class Journal:
                 os.close(fd)
 
     def records(self) -> list[Record]:
-        """Return all whole records, oldest first.
+        """Return all complete records, oldest first.
 
         Raises:
             BadArtefact: a line before the last is damaged, or the file cannot be read.
@@ -59,10 +59,10 @@ class Journal:
         return [record for _, record in parsed if record is not None]
 
     def truncate(self, iterations: int) -> None:
-        """Drop the records of iteration `iterations` and later; the others keep their bytes.
+        """Delete the records of iteration `iterations` and later; the others keep their bytes.
 
-        Damaged lines after the last record kept are dropped as well: the iterations that
-        they told of are about to be run again.
+        Damaged lines after the last record kept are deleted as well: the iterations that they
+        described will be run again.
 
         Raises:
             BadArtefact: a line among those to keep is damaged.
@@ -93,12 +93,12 @@ class Journal:
 
     def _damaged(self, number: int) -> BadArtefact:
         return BadArtefact(
-            f"{self.path} line {number} is no record; delete that line to go on without it"
+            f"{self.path} line {number} is not a record; delete that line to continue without it"
         )
 
 
 def jsonable(value: Any) -> Any:
-    """Return `value` as what strict JSON can hold: numpy unpacked, NaN and infinities null."""
+    """Return `value` as strict JSON can hold it: numpy unpacked, NaN and infinity as null."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):
@@ -111,7 +111,7 @@ def jsonable(value: Any) -> Any:
 
 
 def _parse(line: bytes) -> Record | None:
-    """Return the record of a line, or None if it is none."""
+    """Return the record of a line, or None if the line is not a record."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -121,7 +121,7 @@ def _parse(line: bytes) -> Record | None:
 
 
 def _cut_torn_line(fd: int) -> int:
-    """Cut what follows the last newline; return the size in bytes then."""
+    """Cut what follows the last newline; return the file's size after that, bytes."""
     size = os.fstat(fd).st_size
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return size

@@ -1,4 +1,4 @@
-"""One writer a run folder: a lock that dies with its process."""
+"""One writer per run folder: a lock that ends with its process."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _NO_LOCKING = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 class FolderLock:
     """An exclusive `flock` on `<folder>/.lock`, whose content is the holder's process id.
 
-    The kernel drops it when the holder ends in whatever way, so none goes stale. A forked
-    (not spawned) child shares it, and holds it until it ends as well.
+    The kernel releases it when the holder ends, however it ends, so that no lock goes stale. A
+    forked (not spawned) child shares the lock, and holds it until it ends as well.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class FolderLock:
         return self._fd is not None
 
     def acquire(self) -> None:
-        """Take the lock; no effect if this object holds it already.
+        """Take the lock; do nothing if this object holds it already.
 
         Raises:
             UsageError: another process (or another RunFolder of this one) writes here.
@@ -58,7 +58,7 @@ class FolderLock:
         self._closer = weakref.finalize(self, os.close, fd)
 
     def release(self) -> None:
-        """Let go of the lock; the file stays, for unlinking it would race with the next holder."""
+        """Release the lock. The file stays: unlinking it would race with the next holder."""
         if self._fd is None or self._closer is None:
             return
         fd, self._fd = self._fd, None
@@ -70,7 +70,7 @@ class FolderLock:
 
 
 def _open_locked(file: Path) -> int:
-    """Return a descriptor of `file` that holds its lock."""
+    """Return a file descriptor of `file` that holds its lock."""
     while True:
         fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -83,10 +83,10 @@ def _open_locked(file: Path) -> int:
             os.close(fd)
             who = f"process {holder}" if holder else "another process"
             raise UsageError(
-                f"{file.parent} is being written by {who}; wait until it ends, or stop it first"
+                f"{file.parent} is being written by {who}; wait until that ends, or stop it first"
             ) from None
         except OSError as error:
-            # Cluster file systems mounted without locks: training there beats refusing to.
+            # A cluster file system mounted without locks: train there all the same.
             if error.errno in _NO_LOCKING:
                 return fd
             os.close(fd)
@@ -95,7 +95,7 @@ def _open_locked(file: Path) -> int:
 
 
 def _same(fd: int, file: Path) -> bool:
-    """Whether `file` is still what `fd` has open."""
+    """Whether `fd` still refers to the file at that path."""
     try:
         return os.path.samestat(os.fstat(fd), file.stat())
     except FileNotFoundError:

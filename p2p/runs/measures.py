@@ -1,4 +1,4 @@
-"""What a trained run is measured by: numbers that each of its peers has."""
+"""The measures of a trained run: numbers that each of its peers has."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from p2p.core.returns import training_return
 from p2p.runs.folder import RunFolder
 
-Tests = Sequence[Mapping[str, Any]]  # a strength each, as `EvaluatedRun.to_dict` has it
+Tests = Sequence[Mapping[str, Any]]  # one per strength, as in `EvaluatedRun.to_dict`
 
 
 def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
-    """Return what is measured of a trained run: by measure, a number a peer.
+    """Return the measures of a trained run: by name, one number per peer.
 
     score       final score: nominal domain, mean action
     train       return in the last tenth of training, estimated from all steps

@@ -1,4 +1,4 @@
-"""The policies of a run, as they are at its end or were at a milestone."""
+"""Loads the policies of a run, as of its end or of a milestone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from p2p.runs.files import reachable
 
 
 def load_policy(run_or_file: str | Path, peer: int = 0) -> Policy:
-    """Load a trained policy; it needs neither torch nor MuJoCo.
+    """Load a trained policy. Needs neither torch nor MuJoCo.
 
     Args:
         run_or_file: a run folder, or a `.safetensors` file from its `policies/`.
         peer: which peer's policy, if a run folder is given.
 
     Raises:
-        BadArtefact: there is no policy there, it is damaged, or out of reach.
+        BadArtefact: there is no policy, or it is damaged or not accessible.
         UsageError: the run has no such peer.
     """
     path = reachable(Path(run_or_file))
@@ -29,14 +29,14 @@ def load_policy(run_or_file: str | Path, peer: int = 0) -> Policy:
             raise UsageError(f"{path} has peers 0..{run.config.num_peers - 1}, not {peer}")
         path = run.policy_path(peer)
         if not path.exists():
-            raise BadArtefact(f"{run.path} has no policy yet: none before its first checkpoint")
+            raise BadArtefact(f"{run.path} has no policy yet: the first checkpoint writes one")
     return Policy.load(path)
 
 
 def load_milestone_policy(run: RunFolder, milestone: Path, peer: int = 0) -> Policy:
-    """Load a peer's policy as it was at one of `run.milestones()`.
+    """Load a peer's policy as of one of `run.milestones()`.
 
-    Where the method has a central policy it is that one, as in the run's `policies/`.
+    If the method has a central policy, that is returned, as in the run's `policies/`.
 
     Raises:
         BadArtefact: the milestone is damaged or foreign, or the run has no policy yet.

@@ -1,4 +1,4 @@
-"""What a run was started with: versions of what its bits depend on, and the machine."""
+"""Versions that a run's bits depend on, and the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = ("p2p", "torch", "mujoco", "gymnasium", "numpy", "numba", "scipy", "h
 
 
 def collect_versions() -> dict[str, Any]:
-    """Return versions by package, and platform, processor and CPUs; imports none of them."""
+    """Return versions by package, and platform, processor and CPUs; imports no package."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):

@@ -29,7 +29,7 @@ import h5py
 import numpy as np
 
 from p2p.envs.domain import FACTORS, Domain
-from p2p.runs.files import alone, write_atomically
+from p2p.runs.files import exclusive, write_atomically
 from p2p.runs.hdf5 import build_in_memory, reading
 
 FORMAT = 1
@@ -94,7 +94,7 @@ class EvalFile:
         Raises:
             NoRoom: the disk is full or cannot be written; the file is as it was.
         """
-        with alone(self.path.with_name(LOCK), "evaluation"):
+        with exclusive(self.path.with_name(LOCK), "evaluation"):
             self.load()
             self.rows |= rows
             self.sets |= sets

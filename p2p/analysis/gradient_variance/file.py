@@ -21,7 +21,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from p2p.runs.files import alone, write_atomically
+from p2p.runs.files import exclusive, write_atomically
 from p2p.runs.hdf5 import build_in_memory, reading
 
 FORMAT = 1
@@ -83,7 +83,7 @@ class GradientFile:
         Raises:
             NoRoom: the disk is full or cannot be written; the file is as it was.
         """
-        with alone(self.path.with_name(LOCK), "measurements"):
+        with exclusive(self.path.with_name(LOCK), "measurements"):
             self.load()
             self.rows |= rows
             write_atomically(self.path, build_in_memory(self._fill), "measurements")
