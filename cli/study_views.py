@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from p2p.runs.journal import jsonable
-from p2p.study import Plan, PlannedRun, Results, State, find_room, seconds_left
+from p2p.study import Plan, PlannedRun, Results, State, find_capacity, seconds_left
 
 from .formats import count, counted, duration
 from .study_tables import markdown_table, progress_table, results_table
@@ -177,7 +177,7 @@ def opening(plan: Plan, jobs: int | None) -> list[str]:
     done = plan.count(State.COMPLETE)
     known = f", {done} complete" if done else ""
     budget = f", budget {plan.study.budget}" if plan.study.budget else ""
-    share = f"{jobs} at a time" if jobs else f"{counted(find_room().size, 'core')}, one a peer"
+    share = f"{jobs} at a time" if jobs else f"{counted(find_capacity().size, 'core')}, one a peer"
     return [
         f"study {plan.study.name}{budget}: {counted(len(plan.runs), 'run')}{known}, {share}",
         f"folder: {short_path(plan.out)}",

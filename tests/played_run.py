@@ -1,4 +1,4 @@
-"""A run of a study that is played rather than trained, in place of `p2p.study.run`.
+"""A run of a study that is played rather than trained, in place of `p2p.study.run_process`.
 
 Its seed says how it goes: 66 fails, 67 is killed, 68 crashes, 99 goes on until a SIGINT.
 """

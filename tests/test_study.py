@@ -32,6 +32,7 @@ from p2p.study import (
     collect_results,
     find_study,
     plan_study,
+    processes,
     read_study,
     run_study,
     schedule,
@@ -40,7 +41,7 @@ from p2p.study import (
 )
 from p2p.study.curves import training_curves
 from p2p.study.results import measures
-from p2p.study.run import wait_until_free
+from p2p.study.run_process import wait_until_free
 from p2p.study.testing import read_tests
 
 PLAYED = [sys.executable, str(Path(__file__).with_name("played_run.py"))]
@@ -59,7 +60,7 @@ final_episodes = 1
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> None:
     """Play every run."""
-    monkeypatch.setattr(schedule, "COMMAND", PLAYED)
+    monkeypatch.setattr(processes, "COMMAND", PLAYED)
 
 
 def study_file(folder: Path, *grids: str, head: str = TINY) -> Path:
@@ -135,11 +136,11 @@ def test_a_pair_of_sizes_is_a_value_and_a_list_of_pairs_an_axis(
     ("text", "message"),
     [
         ("x = ", "not TOML: Invalid value"),
-        ("", "has no [[grid]]; a study needs one at least"),
-        ("grid = 1", "has no [[grid]]; a study needs one at least"),
+        ("", "has no [[grid]]; a study needs at least one"),
+        ("grid = 1", "has no [[grid]]; a study needs at least one"),
         ("gird = 1", "unknown key 'gird'; did you mean 'grid'?"),
-        ("name = 'a/b'\n[[grid]]", "name='a/b' is to name a folder"),
-        ("settings = 1\n[[grid]]", "settings is to be a table"),
+        ("name = 'a/b'\n[[grid]]", "name='a/b' must be the name of a folder"),
+        ("settings = 1\n[[grid]]", "settings must be a table"),
         (
             "[settings]\nsed = 1\n[[grid]]",
             "[settings]: unknown setting 'sed'; did you mean 'seed'?",
@@ -223,9 +224,13 @@ def test_runs_of_another_budget_lie_apart(tmp_path: Path) -> None:
     ("head", "budget", "message"),
     [
         (BUDGETS, "papper", "no budget 'papper'; did you mean 'paper'?; known: small, paper"),
-        ("", "small", "knows no budgets, so there is no budget 'small' of it"),
+        ("", "small", "has no budgets, so --budget small cannot be chosen"),
         ("[budget.small]\nsed = 1\n", None, "[budget.small]: unknown setting 'sed'"),
-        ("[evaluate]\ndomain = 'wind=1'\n", None, "[evaluate]: no setting 'domain'; did you mean"),
+        (
+            "[evaluate]\ndomain = 'wind=1'\n",
+            None,
+            "[evaluate]: unknown setting 'domain'; did you mean",
+        ),
         ("[evaluate]\neps_te = '0:2:1'\n", None, "[evaluate]: eps_te=2 is outside [0, 1]"),
     ],
 )
@@ -321,7 +326,7 @@ def test_more_steps_continue_a_run_and_fewer_are_refused(tmp_path: Path, played:
         pass
     (longer,) = plan(tmp_path, "", head=TINY.replace("1024", "2048")).runs
     assert (longer.state, longer.steps) == (State.WAITING, 1024)
-    with pytest.raises(UsageError, match="has been trained for 1024 steps, the study asks for 512"):
+    with pytest.raises(UsageError, match="was trained for 1024 steps, the study asks for 512"):
         plan(tmp_path, "", head=TINY.replace("1024", "512"))
 
 
@@ -520,10 +525,10 @@ def test_a_run_has_a_core_for_each_peer_and_the_cores_are_filled(
 def test_a_run_too_large_for_what_is_free_is_overtaken(tmp_path: Path) -> None:
     """The longest run waits for both cores; a shorter one takes the one that is free."""
     large, small = plan(tmp_path, 'method = "p2pdrl"\ntotal_steps = 9999', 'method = "ppo"').runs
-    waiting, room = [large, small], schedule.Room(2, packed=False)
-    assert schedule.next_run(waiting, room, 1) is small
-    assert schedule.next_run(waiting, room, 1) is None
-    assert schedule.next_run(waiting, room, 2) is large
+    waiting, capacity = [large, small], schedule.Capacity(2, packed=False)
+    assert schedule.next_run(waiting, capacity, 1) is small
+    assert schedule.next_run(waiting, capacity, 1) is None
+    assert schedule.next_run(waiting, capacity, 2) is large
     assert waiting == []
 
 
@@ -810,7 +815,7 @@ def test_a_run_whose_last_process_is_still_on_its_way_out_is_waited_for(
         wait_until_free(run.path)
         assert time.monotonic() - start >= 0.7
         run.lock()
-        monkeypatch.setattr("p2p.study.run.PATIENCE", 0.0)
+        monkeypatch.setattr("p2p.study.run_process.PATIENCE", 0.0)
         with pytest.raises(UsageError, match="is being written by process"):
             wait_until_free(run.path)
 

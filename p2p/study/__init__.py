@@ -1,18 +1,20 @@
-"""A study: a grid of runs, trained and tested side by side, and what came of them.
+"""A study: a grid of runs, trained and tested side by side, and their results.
 
-grid      a file becomes settings
-plan      settings become runs, each with its folder
-schedule  runs are trained and tested, as many at a time as fit, each by `run`'s process
-testing   a trained run is tested in unseen domains
-results   finished runs become tables
-curves    their journals become training curves
+grid         reads a study file into settings
+plan         gives each run a folder, and tells how far it has come
+schedule     trains and tests the runs, as many at a time as fit
+processes    the runs' processes, as the scheduler sees them
+run_process  the process of one run
+testing      tests a trained run in unseen domains
+results      makes tables from finished runs
+curves       makes training curves from their journals
 """
 
 from p2p.study.curves import curves_csv
 from p2p.study.grid import Study, find_study, read_study, shipped_studies
 from p2p.study.plan import Plan, PlannedRun, State, plan_study
 from p2p.study.results import Group, Results, collect_results
-from p2p.study.schedule import find_room, run_study, seconds_left
+from p2p.study.schedule import find_capacity, run_study, seconds_left
 
 __all__ = [
     "Group",
@@ -23,7 +25,7 @@ __all__ = [
     "Study",
     "collect_results",
     "curves_csv",
-    "find_room",
+    "find_capacity",
     "find_study",
     "plan_study",
     "read_study",

@@ -1,4 +1,4 @@
-"""Training curves of a study over steps, from the journals, thinned to be kept."""
+"""Training curves of a study over steps: the journals, averaged over stretches."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def _log_variance(peer: Sequence[Peer]) -> float | None:
 
 QUANTITIES: dict[str, Callable[[Sequence[Peer]], float | None]] = {
     "return": training_return,  # undiscounted, estimated from all steps
-    "log_grad_variance": _log_variance,  # natural log, where it was measured
+    "log_grad_variance": _log_variance,  # natural log, of the iterations that measured it
 }
 
 
 def curves_csv(plan: Plan) -> str:
-    """Return the curves of the runs that are trained: run, steps (over all peers), quantities.
+    """Return the curves of the trained runs as CSV: run, steps (over all peers), quantities.
 
-    The settings of a run stand in its row of the results. A quantity that no run has is left
-    out.
+    The settings of a run stand in its row of the results. A quantity that no run has measured
+    has no column.
 
     Raises:
         BadArtefact: a run folder is damaged.
@@ -53,10 +53,10 @@ def curves_csv(plan: Plan) -> str:
 def training_curves(
     records: Sequence[Mapping[str, Any]], points: int = POINTS
 ) -> list[dict[str, float]]:
-    """Return `steps` and the quantities of at most `points` stretches of equal length.
+    """Divide a run into at most `points` stretches; return the steps and quantities of each.
 
-    A quantity is the mean over peers of what each has over the stretch, and `steps` is the
-    end of it. What a peer has no value of in a stretch is left out there.
+    `steps` is the end of the stretch, and a quantity the mean over peers. A stretch lacks a
+    quantity that a peer has no value of.
     """
     curve = []
     size = max(1, -(-len(records) // points))

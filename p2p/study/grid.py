@@ -1,4 +1,4 @@
-"""Study files: what they say, and which runs that makes.
+"""Reads study files: a grid of settings becomes one config per run.
 
 name = "learning"
 [settings]                  # of every run: fields of TrainConfig
@@ -7,12 +7,12 @@ total_steps = 1_000_000
 task = ["hopper", "ant"]
 method = "ppo"
 seed = [0, 1, 2]
-[budget.small]              # optional: what `--budget small` has in place of the grids' values
-total_steps = 100_000       # (and a grid's own, below it: [grid.budget.small])
+[budget.small]              # optional: replaces the grids' values with `--budget small`
+total_steps = 100_000       # (for one grid only: [grid.budget.small] below it)
 [evaluate]                  # optional: fields of EvalConfig, for each run once it is trained
 eps_te = "0:1:0.1"
 
-The top level may also name a `folder`: studies that share one share the runs that are equal.
+The top level may also name a `folder`: studies with the same folder share their equal runs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from p2p.core.errors import UsageError
 from p2p.runs.files import reachable
 
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
-TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled")  # what [evaluate] can say
+EVALUATE_KEYS = ("eps_te", "domains", "domain_seed", "episodes", "sampled")  # of [evaluate]
 DEFAULT_BUDGET = "small"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -44,11 +44,11 @@ class Study:
     """A study as its file describes it.
 
     Attributes:
-        name: also of its folder and of its results.
-        configs: one a run, in the order of the file; no two are equal.
-        file: where it was read from.
-        evaluate: in what each run is tested once it is trained; None for not at all.
-        budget: the name of the budget it was read at; None if its file knows none.
+        name: also that of its results.
+        configs: one per run, in the order of the file; no two are equal.
+        file: the file that it was read from.
+        evaluate: how each run is tested after training; None: not tested.
+        budget: name of the budget that was chosen; None if the file has no budgets.
         folder: name of the folder of its runs [its own name].
     """
 
@@ -61,7 +61,7 @@ class Study:
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
-        """The settings that tell apart runs of one task, method and seed."""
+        """The settings that differ between runs of one task, method and seed."""
         return tuple(
             name
             for name in TrainConfig.model_fields
@@ -69,7 +69,7 @@ class Study:
         )
 
     def _varies(self, name: str) -> bool:
-        # Not between methods: what depends on the method there says nothing that its name does not.
+        # Only within a method: a difference that follows from the method is in the name already.
         values: dict[str, Any] = {}
         return any(
             values.setdefault(c.method, getattr(c, name)) != getattr(c, name) for c in self.configs
@@ -77,16 +77,16 @@ class Study:
 
 
 def shipped_studies() -> dict[str, Path]:
-    """Return the study files that come with the program, by name."""
+    """Return the study files that are installed with the program, by name."""
     folder = Path(str(files("p2p.data") / "studies"))
     return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
 
 def find_study(name: str) -> Path:
-    """Return the file of a study: a path to one, or the name of one that is shipped.
+    """Return the file of a study, given its path or the name of a shipped study.
 
     Raises:
-        UsageError: neither, or the path is out of reach.
+        UsageError: it is neither, or the path is not accessible.
     """
     path = Path(name)
     if path.suffix == ".toml" or reachable(path, UsageError).is_file():
@@ -105,12 +105,12 @@ def read_study(file: Path, budget: str | None = None) -> Study:
     """Read and validate a study file.
 
     Args:
-        budget: which of the file's budgets; default `small`, else its first one. A study at
-            any but the default one has that budget's name in its own, so that its runs and
-            results stay apart.
+        budget: which of the file's budgets; default `small`, else the first one. With any other
+            than the default, its name is appended to the study's, so that runs and results
+            of two budgets do not mix.
 
     Raises:
-        UsageError: what is wrong, and in which grid.
+        UsageError: names the fault, and the grid that has it.
     """
     try:
         content = tomllib.loads(file.read_text("utf-8"))
@@ -140,14 +140,16 @@ def _study(content: Mapping[str, Any], file: Path, budget: str | None) -> Study:
 
 def _name(name: Any, key: str) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise UsageError(f"{key}={name!r} is to name a folder: use letters, digits, '.', '_', '-'")
+        raise UsageError(
+            f"{key}={name!r} must be the name of a folder: use letters, digits, '.', '_', '-'"
+        )
     return name
 
 
 def _budgets(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     budgets = content.get("budget", {})
     if not isinstance(budgets, dict) or not all(isinstance(b, dict) for b in budgets.values()):
-        raise UsageError("budget is to be tables: [budget.small]")
+        raise UsageError("budget must hold tables: [budget.small]")
     for name, settings in budgets.items():
         _name(name, "budget")
         _check_names(settings, f"[budget.{name}]")
@@ -155,12 +157,12 @@ def _budgets(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _choose_budget(budgets: Mapping[str, Any], wanted: str | None) -> tuple[str | None, str | None]:
-    """Return the budget to take, and the file's default one."""
+    """Return the chosen budget, and the file's default one."""
     default = DEFAULT_BUDGET if DEFAULT_BUDGET in budgets else next(iter(budgets), None)
     if wanted is None or wanted in budgets:
         return wanted or default, default
     if not budgets:
-        raise UsageError(f"knows no budgets, so there is no budget {wanted!r} of it")
+        raise UsageError(f"has no budgets, so --budget {wanted} cannot be chosen")
     known = tuple(budgets)
     raise UsageError(f"no budget {wanted!r}{_hint(wanted, known)}; known: {', '.join(known)}")
 
@@ -170,11 +172,13 @@ def _evaluate(content: Mapping[str, Any]) -> EvalConfig | None:
         return None
     settings = content["evaluate"]
     if not isinstance(settings, dict):
-        raise UsageError("evaluate is to be a table: [evaluate]")
+        raise UsageError("evaluate must be a table: [evaluate]")
     for name in settings:
-        if name not in TESTED:
-            hint = _hint(name, TESTED)
-            raise UsageError(f"[evaluate]: no setting {name!r}{hint}; known: {', '.join(TESTED)}")
+        if name not in EVALUATE_KEYS:
+            hint = _hint(name, EVALUATE_KEYS)
+            raise UsageError(
+                f"[evaluate]: unknown setting {name!r}{hint}; known: {', '.join(EVALUATE_KEYS)}"
+            )
     eps_te = settings.get("eps_te", EvalConfig().eps_te)
     items = eps_te if isinstance(eps_te, list | tuple) else [eps_te]
     try:
@@ -190,14 +194,14 @@ def _configs(
     """Return the distinct points of all grids.
 
     Args:
-        budget: whose values replace the grids' own.
-        common: that budget's values for all grids.
+        budget: the chosen budget, whose values replace those of the grids.
+        common: the values of that budget for all grids.
     """
     settings, grids = content.get("settings", {}), content.get("grid")
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
-        raise UsageError("has no [[grid]]; a study needs one at least")
+        raise UsageError("has no [[grid]]; a study needs at least one")
     if not isinstance(settings, dict):
-        raise UsageError("settings is to be a table: [settings]")
+        raise UsageError("settings must be a table: [settings]")
     _check_names(settings, "[settings]")
     configs: dict[TrainConfig, None] = {}
     for number, grid in enumerate(grids, 1):
@@ -216,26 +220,26 @@ def _configs(
 def _at_budget(
     grid: Mapping[str, Any], budget: str | None, common: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """Return a grid with a budget's values in place of its own."""
+    """Return a grid with the values of a budget in place of its own."""
     plain = {name: value for name, value in grid.items() if name != "budget"}
     _check_names(plain, where)
     own = grid.get("budget", {})
     if not isinstance(own, dict) or not all(isinstance(part, dict) for part in own.values()):
-        raise UsageError(f"{where}: budget is to be tables: [grid.budget.small]")
+        raise UsageError(f"{where}: budget must hold tables: [grid.budget.small]")
     for name, settings in own.items():
         _check_names(settings, f"{where}, budget {name}")
     return override(override(plain, common), own.get(budget or "", {}))
 
 
 def _axis(name: str, value: Any, where: str) -> list[Any]:
-    """Return the values of one setting in a grid; a pair of sizes is one value, not two."""
+    """Return the values of one setting in a grid; a pair of sizes is a single value."""
     is_tuple = get_origin(TrainConfig.model_fields[name].annotation) is tuple
     if not isinstance(value, list) or (
         is_tuple and not all(isinstance(item, list) for item in value)
     ):
         return [value]
     if not value:
-        raise UsageError(f"{where}: {name} is an empty list: it leaves no run")
+        raise UsageError(f"{where}: {name} is an empty list, so the grid has no run")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Which folder each run of a study has, and how far it has come."""
+"""The plan of a study: the folder of each run, and how far the run has come."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from p2p.study.grid import Study
 from p2p.study.testing import read_tests
 
 SHORT = {"num_peers": "K", "learning_rate": "lr"}
-MEASURED = ("final_episodes", "grad_variance_every")  # what else a run leaves for the tables
-RECENT = 10  # iterations that the speed is averaged over
+MEASURED = ("final_episodes", "grad_variance_every")  # must be as the tables need them
+RECENT = 10  # iterations over which the speed is averaged
 
 
 class State(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -43,13 +43,15 @@ class PlannedRun:
     Attributes:
         name: of its folder, unique in the study.
         path: its run folder, which may not exist yet.
-        evaluate: in what it is tested once it is trained; None for not at all.
-        steps: done so far.
-        trained: it has made all its steps.
-        tested: share of its tests that are done, 0..1.
-        score: mean over peers of their final scores, once it is trained.
+        evaluate: how it is tested after training; None: not tested.
+        steps: completed so far.
+        trained: whether training is complete.
+        tested: share of its tests that are complete, 0..1.
+        test_rate: steps/s of its tests.
+        score: mean over peers of their final scores; None before training is complete.
         error: why it failed, one line.
-        exit_code: what `p2p train` would have ended with.
+        exit_code: that of `p2p train` for this error.
+        recent: seconds of the last iterations.
     """
 
     name: str
@@ -64,16 +66,16 @@ class PlannedRun:
     score: float | None = None
     error: str = ""
     exit_code: int = 0
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # s an iteration
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     @property
     def total_steps(self) -> int:
-        """Steps that the run will have made: whole iterations."""
+        """Steps of the complete run: whole iterations."""
         return self.config.whole_steps
 
     @property
     def test_steps(self) -> int:
-        """Steps that its tests take if no episode ends early."""
+        """Steps of its tests, if no episode ends early."""
         one = self.evaluate
         if one is None:
             return 0
@@ -83,24 +85,24 @@ class PlannedRun:
 
     @property
     def steps_left(self) -> float:
-        """Steps that are still to do, in training and tests."""
+        """Steps that remain, in training and tests."""
         return self.total_steps - self.steps + self.test_steps * (1.0 - self.tested)
 
     @property
     def rate(self) -> float | None:
-        """Steps/s over the last iterations of this session, or in its tests if it is at them."""
+        """Steps/s over the last iterations of this session, or of its tests while they run."""
         if self.state is State.TESTING:
             return self.test_rate
         seconds = sum(self.recent)
         return len(self.recent) * self.config.steps_per_iteration / seconds if seconds else None
 
     def refresh(self) -> None:
-        """Look at the folder: how far is the run?
+        """Read from the run folder how far the run is.
 
         Raises:
             BadArtefact: the folder is damaged.
-            UsageError: it has been trained for longer than the study asks for, or does not
-                measure what the study does.
+            UsageError: the run was trained for more steps than the study asks for, or with
+                another value of a setting in `MEASURED`.
         """
         if not (self.path / "config.json").exists():
             return
@@ -108,7 +110,7 @@ class PlannedRun:
         done = len(run.records()) * run.config.steps_per_iteration
         if done > self.total_steps:
             raise UsageError(
-                f"{self.path} has been trained for {done} steps, the study asks for "
+                f"{self.path} was trained for {done} steps, the study asks for "
                 f"{self.total_steps}; choose another folder with --out"
             )
         for name in MEASURED:
@@ -131,7 +133,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study, where its runs lie, and how far each is."""
+    """A study with its folder, and its runs with their progress."""
 
     study: Study
     out: Path
@@ -139,32 +141,32 @@ class Plan:
 
     @property
     def table(self) -> Path:
-        """Where the table of results goes; studies that share a folder have one each."""
+        """The file of the table of results; studies that share a folder have one each."""
         name = self.study.name
         shared = self.study.folder not in ("", name) or _study_of(self.out) not in (None, name)
         return self.out / (f"results-{name}.csv" if shared else "results.csv")
 
     def count(self, state: State) -> int:
-        """Return how many runs are in a state."""
+        """Return the number of runs in a state."""
         return sum(run.state is state for run in self.runs)
 
 
 def plan_study(study: Study, out: Path) -> Plan:
     """Give each run of the study a folder below `out`.
 
-    A run that is there already is known by its settings, not by its name: a study can
-    grow by another axis, which adds to the names, and keep what it has.
+    An existing run is identified by its settings, not by its name: another axis, which makes
+    the names longer, can be added to a study without losing its runs.
 
     Raises:
-        BadArtefact: a folder of one of its runs is damaged.
-        UsageError: a run has been trained for too long, or `out` is out of reach.
+        BadArtefact: the folder of a run is damaged.
+        UsageError: a run was trained for too many steps, or `out` is not accessible.
     """
     folders = [file.parent for file in sorted(reachable(out, UsageError).glob("*/config.json"))]
-    there = {folder: RunFolder.open(folder).config for folder in folders}
-    taken = {path.name for path in there}
+    existing = {folder: RunFolder.open(folder).config for folder in folders}
+    taken = {path.name for path in existing}
     runs = []
     for config in study.configs:
-        path = _find(config, there, study.varying)
+        path = _find(config, existing, study.varying)
         if path is None:
             path = out / _free_name(run_name(config, study.varying), taken)
             taken.add(path.name)
@@ -175,7 +177,7 @@ def plan_study(study: Study, out: Path) -> Plan:
 
 
 def _study_of(out: Path) -> str | None:
-    """Return the study whose results lie in `out` under the plain name, if it can be told."""
+    """Return the study whose results are `results.json` in `out`; None if there is none."""
     with suppress(BadArtefact):
         study = read_json(out / "results.json").get("study")
         return study if isinstance(study, str) else None
@@ -183,26 +185,26 @@ def _study_of(out: Path) -> str | None:
 
 
 def _find(
-    config: TrainConfig, there: Mapping[Path, TrainConfig], varying: Sequence[str]
+    config: TrainConfig, existing: Mapping[Path, TrainConfig], varying: Sequence[str]
 ) -> Path | None:
-    """Return the folder of a run.
+    """Return the folder of the run with these settings, or None.
 
-    What may differ between two sessions of one run tells two runs apart only if the study
-    says so; else the folder with the most equal settings is taken.
+    Settings that change no number may differ, unless they are in `varying`. Of several folders,
+    the one with the most equal settings is returned.
     """
     settings = config.model_dump()
     same = {name for name in settings if name not in config.changes_no_number}
     same.update(varying)
     equal = {
         path: {name for name, value in other.model_dump().items() if value == settings[name]}
-        for path, other in there.items()
+        for path, other in existing.items()
     }
     candidates = [path for path, names in equal.items() if same <= names]
     return max(candidates, key=lambda path: len(equal[path]), default=None)
 
 
 def run_name(config: TrainConfig, varying: tuple[str, ...]) -> str:
-    """Return a folder's name: `hopper-p2pdrl-lr=0.0003-seed=1`."""
+    """Return the name of a run's folder: `hopper-p2pdrl-lr=0.0003-seed=1`."""
     settings = [f"{SHORT.get(n, n)}={_text(getattr(config, n))}" for n in (*varying, "seed")]
     return "-".join([config.task, config.method, *settings])
 
@@ -212,7 +214,7 @@ def _text(value: Any) -> str:
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    """Return `name`, or else with the first number that makes it one of its own."""
+    """Return `name`, or if it is taken the first of `name-v2`, `name-v3`, ... that is not."""
     number, free = 1, name
     while free in taken:
         number += 1

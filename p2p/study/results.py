@@ -1,7 +1,7 @@
-"""What a study's finished runs come to: a row a run, and statistics over seeds.
+"""Results of a study: a row per trained run, and statistics over seeds.
 
-A *measure* is a number that each peer of a run has, such as its final score. A run's value
-of it is the mean over its peers; seeds are the unit of every statistic.
+A *measure* is a number that each peer of a run has, such as its final score. The run's value is
+the mean over its peers. Every statistic is over seeds.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
 from p2p.study.testing import read_tests
 
-# They tell nothing about a result.
+# Settings that do not affect the results.
 NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout", "grad_variance_every"}
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of one run.
+    """The results of one run.
 
     Attributes:
-        settings: those that the study's tables have a column for, but the seed.
-        measures: by measure, a number a peer.
+        settings: those with a column in the study's tables, without the seed.
+        measures: by name, one number per peer.
         seconds: of training, over all sessions.
-        config: hash of all settings.
+        config: hash of all settings that affect results.
     """
 
     run: str
@@ -49,10 +49,10 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Group:
-    """A measure of all runs of one setting: statistics over its `n` seeds.
+    """Statistics of one measure over the `n` seeds of one setting.
 
     Attributes:
-        std: the sample's; None for one seed.
+        std: of the sample; None for one seed.
     """
 
     settings: dict[str, Any]
@@ -69,8 +69,8 @@ class Results:
     """The tables of a study.
 
     Attributes:
-        missing: names of the runs that are not trained.
-        untested: names of those that are, but whose tests are not done.
+        missing: names of runs whose training is not complete.
+        untested: names of trained runs whose tests are not complete.
     """
 
     study: str
@@ -80,7 +80,7 @@ class Results:
     untested: list[str]
 
     def csv(self) -> str:
-        """Return a line a run; a measure has a column for its mean and one for each peer."""
+        """Return CSV, a line per run; a measure has a column for its mean and one for each peer."""
         rows = [_flat(run) for run in self.runs]
         names = [name for row in rows for name in row]
         last = ["steps", "seconds", "config"]
@@ -92,7 +92,7 @@ class Results:
         return text.getvalue()
 
     def json(self) -> str:
-        """Return everything as JSON; numbers that are not finite become null."""
+        """Return JSON; numbers that are not finite become null."""
         return json.dumps(jsonable(asdict(self)), indent=2, allow_nan=False) + "\n"
 
     def write(self, plan: Plan) -> None:
@@ -110,7 +110,7 @@ def collect_results(plan: Plan, known: Mapping[str, RunResult] | None = None) ->
     """Make the tables from the runs that are trained.
 
     Args:
-        known: rows made before, by the run's name; they are not made again.
+        known: rows from an earlier call, by the run's name, which are reused.
 
     Raises:
         BadArtefact: a run folder is damaged.
@@ -140,7 +140,7 @@ def summarise(runs: Sequence[RunResult]) -> list[Group]:
 
 
 def config_hash(config: TrainConfig) -> str:
-    """Return 12 hex digits that tell apart runs with other settings."""
+    """Return 12 hex digits that identify the settings that affect results."""
     settings = config.model_dump(mode="json", exclude=NOT_HASHED)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 

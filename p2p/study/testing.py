@@ -1,7 +1,7 @@
-"""What the runs of a study do in test domains: evaluated once trained, and kept beside the run.
+"""Tests a study's trained runs in test domains, and keeps the scores in the run folder.
 
-The episodes lie in eval.h5, as `p2p eval` keeps them. `evaluation.json` says what they come to
-for the study's own question, and that they are all there.
+`eval.h5` holds the episodes, as `p2p eval` saves them. `evaluation.json` holds the scores under the
+study's own settings; if it exists, the tests are complete.
 """
 
 from __future__ import annotations
@@ -21,23 +21,27 @@ NAME = "evaluation.json"
 
 
 def run_tests(
-    path: Path, config: EvalConfig, steps: int, workers: int, report: Callable[[Progress], None]
+    path: Path,
+    config: EvalConfig,
+    steps: int,
+    workers: int,
+    on_progress: Callable[[Progress], None],
 ) -> None:
-    """Test the policies of a trained run; what was tested before is not tested again.
+    """Test the policies of a trained run; episodes that were saved earlier are not run again.
 
     Args:
-        steps: that the run was trained for.
+        steps: of the run's training.
         workers: number of processes.
-        report: told how far it is.
+        on_progress: called now and then.
 
     Raises:
-        Interrupted: SIGINT, SIGTERM or SIGHUP; the episodes so far are kept.
+        Interrupted: SIGINT, SIGTERM or SIGHUP; the episodes so far are saved.
         P2PError: see `p2p.evaluate`.
     """
     from p2p.analysis.evaluation.evaluate import evaluate
 
     settings = config.model_dump()
-    found = evaluate(path, settings.pop("eps_te"), workers=workers, report=report, **settings)
+    found = evaluate(path, settings.pop("eps_te"), workers=workers, report=on_progress, **settings)
     (run,) = found.runs
     sets = run.to_dict()["sets"]
     tests = [{key: one[key] for key in ("eps_te", "hash", "score", "peers")} for one in sets]
@@ -48,10 +52,10 @@ def run_tests(
 def read_tests(
     path: Path, config: EvalConfig, steps: int, *, any_version: bool = False
 ) -> Tests | None:
-    """Return the scores at each strength; None unless this is what the run was last tested in.
+    """Return the scores at each strength; None unless the last tests had these settings.
 
     Args:
-        any_version: take what other versions of p2p or MuJoCo have found as well.
+        any_version: return the scores of other versions of p2p or MuJoCo, too.
 
     Raises:
         BadArtefact: the file is damaged.

@@ -1,12 +1,13 @@
-"""One run of a study, in a process of its own.
+"""The process of one run of a study.
 
-    python -m p2p.study.run FD PARENT FOLDER CORES [TESTS]
+    python -m p2p.study.run_process FD PARENT FOLDER CORES [TESTS]
 
-Its settings come in on stdin, as JSON; TESTS are those of its evaluation, if it has one, also
-as JSON. What it has to tell goes out as JSON lines on the file descriptor FD:
+It reads the run's settings from stdin, as JSON. TESTS are the settings of its evaluation, as
+JSON; without them the run is not tested. PARENT is the scheduler's process id. It writes messages
+to the file descriptor FD, one JSON object per line:
 {"steps": int, "seconds": float | null} at the start and after each iteration,
-{"tested": float, "steps_per_second": float | null} while it is tested, {"error": str,
-"exit_code": int} if it fails. Stdout and stderr are its log.
+{"tested": float, "steps_per_second": float | null} during its tests,
+{"error": str, "exit_code": int} if it fails. Stdout and stderr are its log.
 """
 
 from __future__ import annotations
@@ -32,57 +33,57 @@ from p2p.runs.lock import FolderLock
 from p2p.study.testing import run_tests
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-PATIENCE = 600.0  # s, for a process of a killed scheduler to finish its iteration
+PATIENCE = 600.0  # s, in which a process of a killed scheduler must finish its iteration
 
 
 def main() -> int:
-    """Train, tell how it goes, and return the exit code."""
+    """Train and test the run, send messages, and return the exit code."""
     fd, parent, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     cores = int(sys.argv[4])
     tests = EvalConfig.model_validate_json(sys.argv[5]) if len(sys.argv) > 5 else None
-    stop_with(parent)
+    stop_with_parent(parent)
 
-    def tell(**message: Any) -> None:
-        with suppress(BrokenPipeError):  # the scheduler is gone; we are about to stop
+    def send(**message: Any) -> None:
+        with suppress(BrokenPipeError):  # the scheduler has ended, and this process is about to
             os.write(fd, json.dumps(message).encode() + b"\n")
 
     config = TrainConfig(**json.load(sys.stdin))
     try:
         for message in train(config, folder):
-            tell(**message)
+            send(**message)
         if tests is not None:
             steps = config.whole_steps
-            tell(tested=0.0, steps_per_second=None)
+            send(tested=0.0, steps_per_second=None)
             run_tests(
                 folder, tests, steps, cores,
-                lambda now: tell(tested=now.share, steps_per_second=now.steps / now.seconds),
+                lambda now: send(tested=now.share, steps_per_second=now.steps / now.seconds),
             )  # fmt: skip
     except P2PError as error:
-        tell(error=str(error), exit_code=error.exit_code)
+        send(error=str(error), exit_code=error.exit_code)
         return error.exit_code
     return 0
 
 
-def stop_with(parent: int) -> None:
-    """Get a SIGTERM, which leaves a checkpoint, when the scheduler ends in whatever way."""
+def stop_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM, which saves a checkpoint, when the scheduler ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before the call above
+    if os.getppid() != parent:  # the scheduler ended before the call above
         sys.exit(128 + signal.SIGTERM)
 
 
 def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
-    """Start the run, or continue it; yield what there is to tell."""
-    there = (folder / "config.json").exists()
-    if there:
+    """Start the run, or resume it; yield the messages to send."""
+    exists = (folder / "config.json").exists()
+    if exists:
         wait_until_free(folder)
         result = RunFolder.open(folder).result()
         if result is not None and result["steps"] >= config.total_steps:
-            return  # it is here for its tests, or a killed scheduler's process has completed it
+            return  # only its tests are left, or a killed scheduler's process has completed it
     launch.prepare(config.engine)
-    from p2p.cohort import cohort  # imports torch, which the fork server is doing meanwhile
+    from p2p.cohort import cohort  # imports torch while the fork server does, too
 
-    if there:
+    if exists:
         events = cohort.resume(folder, total_steps=config.total_steps)
     else:
         events = cohort.train(config, out=folder)
@@ -94,10 +95,10 @@ def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def wait_until_free(folder: Path) -> None:
-    """Wait for a process that still writes there: a killed scheduler's, on its way out.
+    """Wait until no process writes there: one of a killed scheduler may still finish its iteration.
 
     Raises:
-        UsageError: it has not ended within `PATIENCE`.
+        UsageError: it has not ended within `PATIENCE` seconds.
     """
     deadline = time.monotonic() + PATIENCE
     while True:
