@@ -1,4 +1,4 @@
-"""Where machine code is kept, and who has to load numba."""
+"""The folder of compiled code, and which modules import numba."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_other_engines_do_not_load_numba():
 
 
 def test_a_kernel_that_allocates_an_array_is_refused():
-    """Nothing counts references in kernels, so nothing would ever free it."""
+    """Kernels count no references, so the array would never be freed."""
 
     @jit.kernel
     def total(n: int) -> float:
@@ -29,14 +29,14 @@ def test_a_kernel_that_allocates_an_array_is_refused():
 
 
 def test_the_cache_is_named_after_all_that_is_compiled():
-    """Also after what kernels take constants and tuples from, which do not use numba themselves."""
+    """Including modules that kernels take constants and tuples from, which do not use numba."""
     names = {path.name for path in jit.sources()}
-    assert {"kernels.py", "stepping.py", "recursions.py"} <= names
-    assert {"tasks.py", "envs.py", "rollout.py"} <= names
+    assert {"kernels.py", "compiled.py", "recursions.py"} <= names
+    assert {"task.py", "vector.py", "rollout.py", "normaliser.py"} <= names
     assert "cohort.py" not in names
 
 
-def test_cache_lies_where_it_is_told_or_nowhere(tmp_path, monkeypatch):
+def test_cache_lies_in_the_named_folder_or_nowhere(tmp_path, monkeypatch):
     """A package in a read-only place on a read-only home still runs, uncached."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "named"))
     assert jit.cache_folder().parent == tmp_path / "named"

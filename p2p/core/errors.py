@@ -1,13 +1,13 @@
-"""What can go wrong, each with the exit code that the command line ends with.
+"""The errors, each with the exit code of the command line.
 
-A message is one line and says what, where, and what to do.
+A message is one line: what happened, where, and what to do.
 """
 
 from __future__ import annotations
 
 
 class P2PError(Exception):
-    """Anything that a user can act on; printed as one line, without a traceback."""
+    """An error that a user can act on; printed as one line, without a traceback."""
 
     exit_code = 1
 
@@ -19,13 +19,13 @@ class UsageError(P2PError):
 
 
 class Diverged(P2PError):
-    """Parameters or losses became non-finite, and again after a roll-back (exit 3)."""
+    """Parameters or losses became non-finite, and again after a rollback (exit 3)."""
 
     exit_code = 3
 
 
 class PeerLost(P2PError):
-    """A peer died, or hangs; the message names it, its signal and its phase (exit 4)."""
+    """A peer died or hangs; the message names the peer, its signal and its phase (exit 4)."""
 
     exit_code = 4
 

@@ -1,6 +1,6 @@
-"""numba's `njit` as p2p uses it: its cache is keyed by the sources and lies where one can write.
+"""numba's `njit` with a cache that is keyed by the sources, in a writable folder.
 
-A module that decorates functions with this imports numba (0.3 s): import it late.
+Decorating a function imports numba (0.3 s): import modules with kernels late.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ IMPORTED = re.compile(r"^\s*from p2p\.([\w.]+) import", re.MULTILINE)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Sums may be reordered and products fused, which a given binary does the same way each time.
-# What would let the compiler assume away NaN and infinity is left out.
+# Sums may be reordered and products fused; a given binary does so the same way each time. Flags
+# that let the compiler assume that there is no NaN or infinity are not among them.
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
 def sources() -> list[Path]:
-    """Return the files that kernels are made of: those that use this module, and their imports."""
+    """Return the source files of kernels: those that use this module, and their imports."""
     top = Path(__file__).parents[1]
     users = [path for path in top.rglob("*.py") if b"p2p.core.jit" in path.read_bytes()]
     modules = {name for path in users for name in IMPORTED.findall(path.read_text("utf-8"))}
@@ -34,11 +34,11 @@ def sources() -> list[Path]:
 
 
 def cache_folder() -> Path | None:
-    """Return where machine code is kept, or None if that is not writable.
+    """Return the folder of compiled code, or None if it is not writable.
 
-    Under NUMBA_CACHE_DIR, else p2p in the user's cache. numba looks at the time of change of
-    the file that a kernel stands in, but not of those that it takes functions, constants and
-    tuples from: a folder named after all of these is never stale.
+    It lies in NUMBA_CACHE_DIR, else in `p2p` in the user's cache. numba checks the modification
+    time of a kernel's own file, but not of the files that it takes functions, constants and tuples
+    from. The folder is named after the content of all of them, so that it is never stale.
     """
     key = hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()[:16]
     named = os.environ.get("NUMBA_CACHE_DIR")
@@ -56,35 +56,36 @@ _FOLDER = cache_folder()
 
 
 def is_cached() -> bool:
-    """Return whether kernels were compiled here before; if not, that will take some 20 s."""
-    return _FOLDER is not None and any(_FOLDER.rglob("recursions.discounted_sums*.nbi"))  # the last
+    """Return whether the kernels are compiled; if not, compiling takes some 20 s."""
+    last = "*.discounted_sums*.nbi"  # of the kernel that is compiled last
+    return _FOLDER is not None and any(_FOLDER.rglob(last))
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` as a part of the kernels that call it."""
+    """Compile `function` for use within kernels."""
     return _jit(function, fastmath=FAST)
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function`, to be called from Python, at its first call; or load it if cached."""
+    """Compile `function`, or load it from the cache, when Python first calls it."""
     return _jit(function, fastmath=FAST, cache=_FOLDER is not None)
 
 
 def exact(function: Callable[P, R]) -> Callable[P, R]:
-    """Do as `compiled`, but round every operation as numpy does, so that the bits are the same."""
+    """Like `compiled`, but round every operation as numpy does: bit-identical results."""
     return _jit(function, fastmath=False)
 
 
 def exact_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Do as `kernel`, with the rounding of `exact`."""
+    """Like `kernel`, with the rounding of `exact`."""
     return _jit(function, fastmath=False, cache=_FOLDER is not None)
 
 
 def specialise(kernel: Callable[..., R], *args: Any) -> Callable[..., R]:
-    """Return `kernel` as compiled for the types of `args`, to be called with such only.
+    """Return `kernel` as compiled for the types of `args`, without type checks in later calls.
 
-    numba's dispatcher looks at the type of each array in each call, 7 us for forty of them.
-    Nobody does here: an array of another dtype or memory order would be misread.
+    numba's dispatcher checks the type of each array in each call: 7 us for forty arrays. The
+    function returned does not: it misreads an array of another dtype or memory order.
     """
     dispatcher: Any = kernel
     types = tuple(dispatcher.typeof_pyval(arg) for arg in args)
@@ -96,10 +97,10 @@ def _jit(function: Callable[P, R], **options: Any) -> Callable[P, R]:
 
     settings: Any = numba.config
     njit: Any = numba.njit
-    before, settings.CACHE_DIR = settings.CACHE_DIR, str(_FOLDER)  # read when a cache is set up
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(_FOLDER)  # read by `njit`
     try:
-        # Nothing counts references: to count those to views took a sixth of a minibatch step.
-        # So no kernel may allocate an array, which numba then refuses to compile.
+        # Without reference counts, which for views took a sixth of a minibatch step. So a kernel
+        # must not allocate an array; numba refuses to compile one that does.
         return cast(Callable[P, R], njit(error_model="numpy", _nrt=False, **options)(function))
     finally:
         settings.CACHE_DIR = before

@@ -1,7 +1,7 @@
-"""The ids under which Gymnasium knows the tasks; importing this loads neither.
+"""Registers the tasks with Gymnasium, without importing Gymnasium or a task.
 
-`import p2p` registers them, as Gymnasium's users expect. But Gymnasium takes as long to
-import as `p2p --help` may take in all, so if it is not there yet, they wait for it.
+`import p2p` registers them, as Gymnasium's users expect. Importing Gymnasium takes as long as
+`p2p --help` may take in all, so if it is not imported yet, registration waits until it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import ModuleType
 
 from p2p.core.returns import MAX_EPISODE_STEPS
 
-IDS = {  # Gymnasium's own names and versions
+IDS = {  # as Gymnasium names its own
     "p2p/Hopper-v5": "hopper",
     "p2p/Walker2d-v5": "walker2d",
     "p2p/HalfCheetah-v5": "halfcheetah",
@@ -24,7 +24,7 @@ IDS = {  # Gymnasium's own names and versions
 
 
 def register_envs() -> None:
-    """Make `gymnasium.make("p2p/Hopper-v5", eps=0.2)` work; a second call does nothing."""
+    """Register all tasks: `gymnasium.make("p2p/Hopper-v5", eps=0.2)`. May be called twice."""
     import gymnasium
 
     for env_id, task in IDS.items():
@@ -38,7 +38,7 @@ def register_envs() -> None:
 
 
 def register_with_gymnasium() -> None:
-    """Register the ids now if Gymnasium is imported, else as soon as it is."""
+    """Register the tasks now if Gymnasium is imported, else as soon as it is."""
     if "gymnasium" in sys.modules:
         register_envs()
     else:
@@ -46,24 +46,24 @@ def register_with_gymnasium() -> None:
 
 
 class _OnImport:
-    """Finds Gymnasium where it would be found anyway, and has it followed by the ids.
+    """An import hook that registers the tasks after Gymnasium has been imported.
 
-    It stays until Gymnasium is imported: who only asks where it lies throws the spec away.
+    It stays until then, since `importlib.util.find_spec` asks for a spec and imports nothing.
     """
 
     def __init__(self) -> None:
-        self._asking = False
+        self._searching = False
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != "gymnasium" or self._asking:
+        if name != "gymnasium" or self._searching:
             return None
-        self._asking = True
+        self._searching = True
         try:
             spec = importlib.util.find_spec(name)
         finally:
-            self._asking = False
+            self._searching = False
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
