@@ -30,10 +30,10 @@ _CAMERAS: dict[str, dict[str, Any]] = {
 
 
 class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzPickle):
-    """A task of Gymnasium's v5 in a domain that is drawn anew at each reset.
+    """A task of Gymnasium's v5 whose domain is drawn at each reset.
 
-    Its `info` holds "domain", the text form that `Domain.parse` reads back (a str, because
-    vector envs copy infos), and after a step "unstable", whether physics diverged in it.
+    `info` holds "domain", the text that `Domain.parse` reads (a str, because vector envs copy
+    infos), and after a step "unstable", whether the physics diverged in it.
 
     Reset noise comes from `np_random` in Gymnasium's order, domains from a stream spawned
     from it at each seeding: equal seeds give equal domains, and eps has no effect on the noise.
@@ -42,8 +42,8 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         task: hopper, walker2d, halfcheetah, ant or humanoid.
         eps: randomisation strength, 0..1 (Table 1).
         domain: a fixed domain instead, as `Domain`, its text form, or a dict of factors.
-        initial_position: what the initial position shifts: "joints" or "root_x".
-        mass_randomisation: "global", or "per_link" for one mass factor a link.
+        initial_position: the coordinates that the initial position shifts: "joints" or "root_x".
+        mass_randomisation: "global", or "per_link" for one mass factor per link.
         render_mode: "human", "rgb_array", "depth_array" or "rgbd_tuple".
         width, height: of the rendered image, pixels.
 
@@ -65,18 +65,20 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         width: int = 480,
         height: int = 480,
     ) -> None:
-        # A copy is a fresh env with the same settings, as with Gymnasium's own.
+        # A copy is a new env with the same settings, as in Gymnasium.
         settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         EzPickle.__init__(self, **settings)
         check_strength(eps, "eps")
         if eps and domain is not None:
-            raise UsageError(f"eps={eps:g} draws domains, domain= fixes one: give one of them")
+            raise UsageError(
+                f"eps={eps:g} draws domains and domain= fixes one: give only one of them"
+            )
         if mass_randomisation not in ("global", "per_link"):
             raise UsageError(f"{mass_randomisation=}: use 'global' or 'per_link'")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UsageError(f"{render_mode=}: use one of {self.metadata['render_modes']}")
         self.eps = eps
-        # Wrappers edit models: they get the file's own.
+        # A wrapper may edit the model, so it is not trimmed.
         self.envs = RandomisedEnvs(task, 1, initial_position=initial_position, trimmed=False)
         self._fixed = None if domain is None else _as_domain(domain)
         if self._fixed is not None:
@@ -93,7 +95,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
 
     @property
     def domain(self) -> Domain:
-        """What the env has now."""
+        """The current domain."""
         return self.envs.domains[0]
 
     def reset(
@@ -126,10 +128,10 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """Step once; the time limit is Gymnasium's wrapper's business.
+        """Step once; Gymnasium's wrapper truncates at the time limit.
 
         Raises:
-            ResetNeeded: there was no reset yet.
+            ResetNeeded: `reset` was never called.
         """
         if self._info is None:
             raise ResetNeeded("cannot step before the first reset; call env.reset()")
@@ -141,7 +143,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         return envs.obs[0].copy(), float(envs.reward[0]), bool(envs.terminated[0]), False, info
 
     def render(self) -> Any:
-        """Return the picture that `render_mode` asks for; without a display set MUJOCO_GL=egl."""
+        """Return an image as `render_mode` says; without a display, set MUJOCO_GL=egl."""
         if self.render_mode is None:
             gymnasium.logger.warn('make the env with render_mode="rgb_array" to render it')
             return None
@@ -163,7 +165,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
 
 
 def _as_domain(value: Domain | str | Mapping[str, Any]) -> Domain:
-    """Read a domain as given by a user: numbers, or sequences of them for mass and position."""
+    """Return a user's value as a Domain: text, or numbers (sequences for mass and position)."""
     if isinstance(value, Domain):
         return value
     if isinstance(value, str):
@@ -178,6 +180,6 @@ def _as_domain(value: Domain | str | Mapping[str, Any]) -> Domain:
             name: tuple(np.atleast_1d(v).astype(float).tolist()) for name, v in value.items()
         }
     except (TypeError, ValueError):
-        raise UsageError(f"domain {dict(value)!r} holds a value that is no number") from None
-    # The text form checks the rest: how many numbers a factor takes, and that they are finite.
+        raise UsageError(f"domain {dict(value)!r} holds a value that is not a number") from None
+    # Domain.parse checks the rest: how many numbers a factor takes, and that they are finite.
     return Domain.parse(",".join(f"{k}={'/'.join(map(repr, v))}" for k, v in numbers.items()))

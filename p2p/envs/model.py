@@ -1,4 +1,4 @@
-"""MuJoCo as p2p runs it: model files, what it logs and times, and its C functions."""
+"""MuJoCo's side of p2p: model files, logging, timers, and its C functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import mujoco
 from p2p.core.errors import P2PError
 from p2p.envs.trimming import trim
 
-FEW_GEOMS = 4  # of one body
+FEW_GEOMS = 4  # of one body, up to which testing all pairs costs less than a tree
 
 _log = logging.getLogger(__name__)
 
@@ -23,19 +23,19 @@ def _log_warning(message: str) -> None:
 
 
 def stop_timers() -> None:
-    """Let MuJoCo time nothing: to fill `MjData.timer` costs 9 to 21 % of `mj_step`.
+    """Turn MuJoCo's profiling timers off: they cost 9 to 21 % of `mj_step`.
 
-    The clock is its bindings', which cannot be asked for none, so the library is told. They
-    bring it back by `mujoco.set_mjcb_time(None)`, before 3.14 in every call; a clock that the
-    user has set stays.
+    They do not affect the simulation. MuJoCo's bindings install the clock and have no function to
+    remove it, so it is removed in the C library. `mujoco.set_mjcb_time(None)` installs it again
+    (before 3.14 with every call). A clock that the user has set stays.
     """
     if mujoco.get_mjcb_time() is None:
-        with suppress(OSError, ValueError):  # not found: it goes on, and all is only slower
+        with suppress(OSError, ValueError):  # not found: simulation is only slower
             ctypes.c_void_p.in_dll(_library(), "mjcb_time").value = None
 
 
 def _library() -> ctypes.CDLL:
-    """Return MuJoCo's C library: what its bindings are linked with, never another copy of it.
+    """Return the C library that MuJoCo's bindings are linked with, never another copy of it.
 
     Raises:
         OSError: it cannot be loaded.
@@ -45,16 +45,16 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(_functions.__file__)
 
 
-# Without a handler MuJoCo prints to stderr and writes MUJOCO_LOG.TXT into the cwd, both for a
-# state that diverges, which is counted here, and for a deprecated attribute of half_cheetah.xml.
+# Without a handler MuJoCo prints to stderr and writes MUJOCO_LOG.TXT into the working directory:
+# when a state diverges, which p2p counts, and for a deprecated attribute of half_cheetah.xml.
 if mujoco.get_mju_user_warning() is None:
     mujoco.set_mju_user_warning(_log_warning)
 stop_timers()
 
 
 def model_file(name: str) -> Path:
-    """Return where one of Gymnasium's model files lies."""
-    spec = find_spec("gymnasium")  # finds the files without importing what nobody here needs
+    """Return the path of one of Gymnasium's model files."""
+    spec = find_spec("gymnasium")  # finds the files without importing Gymnasium
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "envs" / "mujoco" / "assets" / name
@@ -64,7 +64,8 @@ def load_model(name: str, *, trimmed: bool = False) -> mujoco.MjModel:
     """Compile one of Gymnasium's model files.
 
     Args:
-        trimmed: leave out what it does not need as long as nobody edits it (`p2p.envs.trimming`).
+        trimmed: leave out what the motion of the unedited model does not need
+            (`p2p.envs.trimming`).
     """
     path = str(model_file(name))
     own = mujoco.MjModel.from_xml_path
@@ -75,24 +76,24 @@ def load_model(name: str, *, trimmed: bool = False) -> mujoco.MjModel:
 
 
 def _idle_stages(model: mujoco.MjModel) -> int:
-    """Return the flags that keep `mj_step` from what changes no bit of this model's motion.
+    """Return flags that disable stages of `mj_step` without changing a bit of the motion.
 
-    They save up to 6 % of it. One that would change a bit if somebody edited the model later,
-    such as friction loss where there is none, is for `p2p.envs.trimming`.
+    They save up to 6 % of its time. Stages that could matter after an edit of the model, such as
+    friction loss, are left to `p2p.envs.trimming`.
     """
     off, flags = mujoco.mjtDisableBit, 0
-    if model.ntree == 1:  # it is one island whatever it touches
+    if model.ntree == 1:  # one island, whatever touches
         flags |= off.mjDSBL_ISLAND
-    if model.body_geomnum.max() <= FEW_GEOMS:  # each tried with each costs less than a tree
+    if model.body_geomnum.max() <= FEW_GEOMS:
         flags |= off.mjDSBL_MIDPHASE
     return int(flags)
 
 
 def native_functions(*names: str) -> list[int]:
-    """Return where functions of MuJoCo's C library lie, for compiled code to call.
+    """Return addresses of functions in MuJoCo's C library, for compiled code to call.
 
     Raises:
-        P2PError: they cannot be found.
+        P2PError: a function cannot be found.
     """
     try:
         library = _library()

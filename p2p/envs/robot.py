@@ -1,4 +1,4 @@
-"""What a domain does to a robot's model, and the pose that an episode starts from."""
+"""Applies a domain to a robot's model, and sets the start pose of an episode."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ Floats = NDArray[np.float64]
 
 
 class Robot:
-    """A task's model as compiled, and how a domain changes a copy of it.
+    """The compiled model of a task; applies domains to copies of it.
 
     Args:
-        task: whose model file to compile.
-        initial_position: what `Domain.initial_position` shifts: "joints" or "root_x".
-        trimmed: whether the model is the cheaper one of `p2p.envs.trimming`, which moves as the
-            file's own but may ignore edits of contacts, springs and dry friction.
+        task: the task with the model file.
+        initial_position: the coordinates that `Domain.initial_position` shifts: "joints" or
+            "root_x".
+        trimmed: use the faster model of `p2p.envs.trimming`, which moves identically but may
+            ignore later edits of contacts, springs and dry friction.
 
     Attributes:
         model: the nominal model; never changed.
-        num_links: bodies with mass.
-        num_joints: offsets that a start pose takes.
+        num_links: number of bodies with mass.
+        num_joints: number of offsets of a start pose.
     """
 
     def __init__(
@@ -50,11 +51,11 @@ class Robot:
         self.num_joints = len(self._shifted)
 
     def new_model(self) -> mujoco.MjModel:
-        """Return a copy of the nominal model, for `apply` to write to."""
+        """Return a copy of the nominal model, which `apply` can write to."""
         return copy.copy(self.model)
 
     def check(self, domain: Domain) -> None:
-        """Raise UsageError unless `domain` makes sense for this robot."""
+        """Raise UsageError unless `domain` is valid for this robot."""
         masses, offsets = np.atleast_1d(domain.mass), np.atleast_1d(domain.initial_position)
         if masses.size not in (1, self.num_links):
             raise UsageError(
@@ -68,21 +69,21 @@ class Robot:
             raise UsageError(f"domain {domain}: mass must be positive, friction not negative")
 
     def apply(self, domain: Domain, model: mujoco.MjModel) -> None:
-        """Make `model` the nominal one in `domain`; wind and start pose belong to the data.
+        """Set `model` to the nominal model changed by `domain`; wind and pose belong to the data.
 
-        Always from nominal values: scaling what is already scaled would compound.
+        All values are computed from nominal ones: scaling scaled values would compound.
         """
         nominal = self.model
         scale = np.ones(nominal.nbody)
         scale[self._links] = domain.mass
         model.opt.gravity[:] = nominal.opt.gravity * domain.gravity
-        # All geoms, not the floor alone: of a contact's two coefficients MuJoCo takes the larger.
+        # All geoms, not only the floor: a contact takes the larger of its two coefficients.
         model.geom_friction[:, 0] = nominal.geom_friction[:, 0] * domain.friction
         model.pair_friction[:, :2] = nominal.pair_friction[:, :2] * domain.friction
         model.body_mass[:] = nominal.body_mass * scale
         model.body_inertia[:] = nominal.body_inertia * scale[:, None]
-        mujoco.mj_setConst(model, self._scratch)  # overwrites the qpos of the data it is given
-        # mj_setConst leaves the statistics as they were, and the solver scales by mean inertia.
+        mujoco.mj_setConst(model, self._scratch)  # overwrites the qpos of its data
+        # mj_setConst does not update the statistics, and the solver scales by the mean inertia.
         model.stat.meaninertia = _mean(model.dof_M0)
         model.stat.meanmass = _mean(model.body_mass[1:])
 
@@ -95,9 +96,9 @@ class Robot:
     ) -> None:
         """Put `data` at the start of an episode.
 
-        With no offset this is Gymnasium's reset. Offsets that shrink to 0 lead to it: a shifted
-        joint is kept within its range, widened to hold where it would have started, and the root
-        is lifted by as much as the offsets have driven the robot deeper into the floor.
+        Without offsets this is Gymnasium's reset, and as offsets shrink to 0 the pose converges to
+        it: a shifted joint is clipped to its range, widened to include its unshifted position, and
+        the root is raised by the depth that the offsets have pushed the robot into the floor.
         """
         mujoco.mj_resetData(model, data)
         position, velocity = self._task.draw_noise(rng, model.nq, model.nv)
@@ -109,7 +110,7 @@ class Robot:
         mujoco.mj_forward(model, data)
 
     def _shift(self, model: mujoco.MjModel, data: mujoco.MjData, offset: Floats) -> None:
-        """Add the offsets, m along root x, or rad: then within the joints' ranges, and lifted."""
+        """Add the offsets (m along root x; or rad, clipped to the joints' ranges, root raised)."""
         start = data.qpos[self._shifted]
         if not self._moves_joints:
             data.qpos[self._shifted] = start + offset
@@ -122,7 +123,7 @@ class Robot:
 
 
 def _depth(model: mujoco.MjModel, data: mujoco.MjData) -> float:
-    """Return how deep the robot's deepest geom is in the floor, m."""
+    """Return the depth of the robot's deepest geom in the floor, m."""
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     mujoco.mj_collision(model, data)
@@ -131,5 +132,5 @@ def _depth(model: mujoco.MjModel, data: mujoco.MjData) -> float:
 
 
 def _mean(values: Floats) -> float:
-    """Return the mean, summed from first to last as MuJoCo's compiler does."""
+    """Return the mean, summed in order, as MuJoCo's compiler does."""
     return float(np.add.accumulate(values)[-1]) / len(values)

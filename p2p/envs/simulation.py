@@ -1,6 +1,6 @@
-"""N simulations of one robot in this process, each in a domain: MuJoCo's part of N envs.
+"""N simulations of one robot in this process, each in a domain: the physics of N envs.
 
-What is done for each of them in every step is the loop of `Simulations.step`, and no more.
+The loop in `Simulations.step` is all that Python does per simulation and step.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Floats = NDArray[np.float64]
 _ALL = slice(None)
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _WARNINGS = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
-_CALM = np.zeros(3, np.intc).data
+_NO_WARNINGS = np.zeros(3, np.intc).data
 
 
 class Addresses(NamedTuple):
-    """Addresses that compiled code steps N simulations by, valid as long as their owner."""
+    """What compiled code needs to step N simulations; valid while `Simulations` exists."""
 
     mj_step: int
-    mj_rne_post_constraint: int  # 0 if nothing that it computes is read
+    mj_rne_post_constraint: int  # 0 if none of its results is read
     frame_skip: int
     pointers: NDArray[np.int64]  # [N, 4 + fields]: model, data, ctrl, warnings, fields read
     widths: NDArray[np.int64]  # [fields], numbers in each
-    raw: Floats  # [N, sum of widths], where they are copied to
+    raw: Floats  # [N, sum of widths], destination of the fields
 
 
 class Simulations:
@@ -41,12 +41,12 @@ class Simulations:
     Args:
         num_envs: N.
         reads: names of the fields of `MjData` to read.
-        frame_skip: physics steps a step.
+        frame_skip: physics steps per step.
 
     Attributes:
-        raw: [N, sum of widths], what was read after the last step or start of each.
-        columns: where in `raw` each of `reads` lies.
-        domains: what each has now.
+        raw: [N, sum of widths], the fields as of the last step or start of each simulation.
+        columns: the slice of `raw` that holds each of `reads`.
+        domains: the current domain of each simulation.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class Simulations:
         self._own: list[mujoco.MjModel | None] = [None] * num_envs
         self._models = [self._shared] * num_envs
         self._datas = [mujoco.MjData(self._shared) for _ in range(num_envs)]
-        self._gather(reads)
+        self._allocate(reads)
         self._control = np.zeros((num_envs, self._shared.nu))
-        self._loop: list[Any] = [None] * num_envs  # what stepping each takes
-        self._running: list[Any] = []  # of them those that are stepped
-        self.share(Domain())
-        self.run(np.ones(num_envs))
+        self._loop: list[Any] = [None] * num_envs  # per simulation, the arguments of its step
+        self._running: list[Any] = []  # the entries of `_loop` that are stepped
+        self.set_shared_domain(Domain())
+        self.set_active(np.ones(num_envs))
 
-    def _gather(self, reads: tuple[str, ...]) -> None:
-        """Allocate `raw`, and cut the views that each step copies from, and to.
+    def _allocate(self, reads: tuple[str, ...]) -> None:
+        """Allocate `raw`, and make the views that each step copies from and to.
 
-        As memoryviews: numpy takes three times as long to copy so few numbers.
+        They are memoryviews: numpy takes three times as long to copy so few numbers.
         """
         sources = [[_field(data, name) for name in reads] for data in self._datas]
         ends = np.cumsum([0, *(len(s) for s in sources[0])]).tolist()
@@ -89,20 +89,20 @@ class Simulations:
             for row, fields in zip(self.raw, sources, strict=True)
         ]
 
-    def share(self, domain: Domain) -> None:
-        """Put all in `domain`, with one model."""
+    def set_shared_domain(self, domain: Domain) -> None:
+        """Put all simulations in `domain`; they share one model."""
         self.robot.apply(domain, self._shared)
         for env in range(len(self._datas)):
-            self._place(env, self._shared, domain)
+            self._assign(env, self._shared, domain)
 
-    def place(self, env: int, domain: Domain) -> None:
-        """Put one in `domain`, with a model of its own; the others keep theirs."""
+    def set_domain(self, env: int, domain: Domain) -> None:
+        """Put simulation `env` in `domain`, with a model of its own."""
         model = self._own[env] or self.robot.new_model()
         self._own[env] = model
         self.robot.apply(domain, model)
-        self._place(env, model, domain)
+        self._assign(env, model, domain)
 
-    def _place(self, env: int, model: mujoco.MjModel, domain: Domain) -> None:
+    def _assign(self, env: int, model: mujoco.MjModel, domain: Domain) -> None:
         data = self._datas[env]
         data.qfrc_applied[0] = domain.wind
         self._models[env], self.domains[env] = model, domain
@@ -111,25 +111,26 @@ class Simulations:
         row = self._control[env]
         self._loop[env] = (model, data, data.ctrl.data, row.data, self._reads[env], warning.data)
 
-    def run(self, which: NDArray[Any]) -> None:
-        """Step from now on those whose entry of `which` [N] is not 0."""
+    def set_active(self, which: NDArray[Any]) -> None:
+        """From now on, step only the simulations whose entry of `which` [N] is not 0."""
         self._running = [loop for loop, flag in zip(self._loop, which, strict=True) if flag]
 
     def start(self, env: int, rng: np.random.Generator) -> None:
-        """Put one at the start of an episode."""
+        """Put simulation `env` at the start of an episode."""
         self.robot.start(self._models[env], self._datas[env], self.domains[env], rng)
         for target, source in self._reads[env]:
             target[_ALL] = source
 
     def step(self, control: NDArray[np.floating[Any]]) -> bool:
-        """Step those that run, each with its row of `control` [N, A]; say whether all stayed calm.
+        """Step the active simulations, each with its row of `control` [N, A].
 
-        See `diverged` for which did not.
+        Returns:
+            Whether all are stable; `diverged` says which are not.
         """
         self._control[:] = control
         step, skip = mujoco.mj_step, self._frame_skip
         rne = mujoco.mj_rnePostConstraint if self._reads_forces else None
-        calm = True
+        stable = True
         for model, data, target, row, reads, warning in self._running:
             target[_ALL] = row
             step(model, data, skip)
@@ -137,25 +138,25 @@ class Simulations:
                 rne(model, data)
             for copy, source in reads:
                 copy[_ALL] = source
-            if warning != _CALM:  # as cheap as data.time, which may not show a reset
-                calm = False
-        return calm
+            if warning != _NO_WARNINGS:  # data.time would cost the same, and may not show a reset
+                stable = False
+        return stable
 
     def diverged(self) -> NDArray[np.bool_]:
-        """Return which MuJoCo has warned of, [N]: it has reset these silently within a step."""
-        return np.array([loop[-1] != _CALM for loop in self._loop])
+        """Return which simulations diverged, [N]: MuJoCo has reset their state within a step."""
+        return np.array([loop[-1] != _NO_WARNINGS for loop in self._loop])
 
     def mass(self, env: int) -> Floats:
-        """Return the masses of one's bodies, kg."""
+        """Return the masses of the bodies of simulation `env`, kg."""
         mass: Floats = self._models[env].body_mass
         return mass
 
     def simulation(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Return what MuJoCo knows of one."""
+        """Return MuJoCo's model and data of simulation `env`."""
         return self._models[env], self._datas[env]
 
     def addresses(self) -> Addresses:
-        """Return what compiled code needs to step all of them itself.
+        """Return what compiled code needs to step all simulations.
 
         Raises:
             P2PError: MuJoCo's library cannot be found.
@@ -168,7 +169,7 @@ class Simulations:
         )  # fmt: skip
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return all that stepping on depends on, as new arrays."""
+        """Return the complete state of all simulations, as new arrays."""
         physics = np.zeros((len(self._datas), mujoco.mj_stateSize(self._shared, _STATE)))
         for row, model, data in zip(physics, self._models, self._datas, strict=True):
             mujoco.mj_getState(model, data, row, _STATE)
@@ -176,11 +177,11 @@ class Simulations:
         rows = np.full((len(physics), max(map(len, vectors))), np.nan)
         for row, vector in zip(rows, vectors, strict=True):
             row[: len(vector)] = vector
-        # `raw` holds what lags the state, such as the torso's x.
+        # Some fields of `raw` lag behind the state, such as the torso's x.
         return {"physics": physics, "raw": self.raw.copy(), "domains": rows}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from what `state` returned, in the domains that they are in."""
+        """Continue from what `state` returned; the domains must be set already."""
         for model, data, row in zip(self._models, self._datas, state["physics"], strict=True):
             mujoco.mj_resetData(model, data)
             mujoco.mj_setState(model, data, np.ascontiguousarray(row), _STATE)
@@ -188,7 +189,7 @@ class Simulations:
 
 
 def domains_of(state: Mapping[str, NDArray[Any]]) -> Sequence[Domain]:
-    """Return the domains of what `Simulations.state` returned; one if all are in the same."""
+    """Return the domains in a result of `Simulations.state`; only one if all are equal."""
     domains = [Domain.from_vector(row[~np.isnan(row)]) for row in state["domains"]]
     return domains[:1] if len(set(domains)) == 1 else domains
 
@@ -198,6 +199,6 @@ def _address(array: NDArray[Any]) -> int:
 
 
 def _field(data: mujoco.MjData, name: str) -> Floats:
-    """Return a flat view of what a task reads under `name`."""
+    """Return a flat view of the field that a task calls `name`."""
     field: Floats = data.xpos[1] if name == "torso_xpos" else getattr(data, name)
     return field.reshape(-1)

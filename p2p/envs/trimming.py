@@ -1,6 +1,7 @@
-"""A model that moves as another does, to the last bit, and costs less to step.
+"""Trims a model: bit-identical motion, less time per step.
 
-What it leaves out has no part in the motion as it stands; it may have if somebody edits it.
+The parts that are left out do not affect the motion of the model as it is. They might after an
+edit of the model.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-FEW_PAIRS = 64  # of geoms; twice as many cost what the broadphase does
+FEW_PAIRS = 64  # of geoms; testing twice as many costs as much as the broadphase
 _OFF = mujoco.mjtDisableBit
 
 
 def trim(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    """Compile `spec`, with what its motion does not need left out; `spec` is spent.
+    """Compile `spec` without the parts that its motion does not need. `spec` is modified.
 
-    That is cameras and lights, which are moved along in every step; springs and dry friction,
-    if there are none; and the broadphase. Of few geoms, each pair that may touch is listed,
-    and MuJoCo looks at these instead of sweeping and sorting boxes around bodies: 9 to 14 % of
-    a step. Then contacts take their parameters from the pairs: to change the friction, change
-    `pair_friction` too; the geoms' contype and conaffinity are 0.
+    Left out are cameras and lights, which MuJoCo moves in every step; the computation of springs
+    and dry friction, if there are none; and the broadphase. With few geoms, every pair that may
+    touch is listed, and MuJoCo tests these pairs instead of sweeping and sorting boxes around
+    bodies, which saves 9 to 14 % of a step. Contacts then take their parameters from the pairs: to
+    change friction, change `pair_friction` too. The geoms' contype and conaffinity are 0.
     """
-    if not spec.sensors:  # one may sit on a camera
+    if not spec.sensors:  # a sensor may be attached to a camera
         for part in (*spec.cameras, *spec.lights):
             spec.delete(part)
     with warnings.catch_warnings():
@@ -39,13 +40,13 @@ def trim(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 
 def _idle_forces(model: mujoco.MjModel) -> int:
-    """Return the flags of forces that nothing in `model` exerts."""
+    """Return flags that disable the kinds of force that `model` does not have."""
     flags = 0
     if not (model.dof_frictionloss.any() or model.tendon_frictionloss.any()):
         flags |= _OFF.mjDSBL_FRICTIONLOSS
     names = [f"{part}_stiffness{poly}" for part in ("jnt", "tendon") for poly in ("", "poly")]
     springs = any(np.any(getattr(model, name, 0.0)) for name in names)  # old versions: no poly
-    # With both flags MuJoCo leaves out every passive force, that of a fluid too.
+    # With both flags MuJoCo would leave out every passive force, also that of a fluid.
     damped = not model.opt.disableflags & _OFF.mjDSBL_DAMPER
     if damped and not (springs or model.nflex):
         flags |= _OFF.mjDSBL_SPRING
@@ -53,9 +54,9 @@ def _idle_forces(model: mujoco.MjModel) -> int:
 
 
 def find_pairs(model: mujoco.MjModel) -> list[tuple[int, int]]:
-    """Return the pairs of geoms that MuJoCo would look at if they were near, in its order.
+    """Return the pairs of geoms that MuJoCo would test for contact when near, in its order.
 
-    As its documentation's section on collision detection (Selection) has it.
+    The rules are those of its documentation, section Collision detection, Selection.
     """
     body = model.geom_bodyid
     weld = model.body_weldid[body]
@@ -74,20 +75,20 @@ def find_pairs(model: mujoco.MjModel) -> list[tuple[int, int]]:
             or model.geom_contype[h] & model.geom_conaffinity[g]
         ):
             found.append((g, h))
-    if not model.opt.disableflags & _OFF.mjDSBL_MIDPHASE:  # which sorts what two bodies share
+    if not model.opt.disableflags & _OFF.mjDSBL_MIDPHASE:  # which sorts the pairs of two bodies
         found.sort(key=lambda pair: _by_type(model, *pair))
     return found
 
 
 def _by_type(model: mujoco.MjModel, g: int, h: int) -> tuple[int, int]:
-    """Return two geoms in the order that their contact has them in."""
+    """Return two geoms in the order that they have in their contact."""
     return (h, g) if model.geom_type[g] > model.geom_type[h] else (g, h)
 
 
 def _list_pairs(
     spec: mujoco.MjSpec, own: mujoco.MjModel, touching: list[tuple[int, int]]
 ) -> mujoco.MjModel:
-    """Compile `spec` with explicit pairs, which get what MuJoCo would have mixed for each."""
+    """Compile `spec` with explicit pairs, each with the contact parameters MuJoCo would mix."""
     geoms = sorted(spec.geoms, key=lambda geom: geom.id)
     for geom in geoms:
         geom.name = geom.name or f"p2p/trimming/geom {geom.id}"
@@ -110,15 +111,15 @@ def _mix(own: mujoco.MjModel, g: int, h: int, model: mujoco.MjModel, pair: int) 
     one, other = own.geom_solmix[[g, h]]
     share = one / (one + other) if one + other else 0.5
     solref, solimp = own.geom_solref[[g, h]], own.geom_solimp[[g, h]]
-    is_mixed = (solref[:, 0] > 0).all()  # else given as stiffness and damping
-    model.pair_solref[pair] = _between(solref, share) if is_mixed else solref.min(axis=0)
-    model.pair_solimp[pair] = _between(solimp, share)
+    is_mixed = (solref[:, 0] > 0).all()  # else they hold stiffness and damping
+    model.pair_solref[pair] = _interpolate(solref, share) if is_mixed else solref.min(axis=0)
+    model.pair_solimp[pair] = _interpolate(solimp, share)
     model.pair_solreffriction[pair] = 0.0
     model.pair_friction[pair] = own.geom_friction[[g, h]].max(axis=0)[[0, 0, 1, 2, 2]]
     model.pair_dim[pair] = own.geom_condim[[g, h]].max()
 
 
-def _between(two: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Return `share` of the first row and the rest of the second."""
+def _interpolate(two: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return `share` times the first row plus 1 - `share` times the second."""
     mixed: NDArray[np.float64] = share * two[0] + (1 - share) * two[1]
     return mixed

@@ -123,7 +123,7 @@ class RandomisedEnvs:
         for domain in domains:
             self.robot.check(domain)
         if len(domains) == 1:
-            self._sims.share(domains[0])
+            self._sims.set_shared_domain(domains[0])
             for env in range(N):
                 self.task.set_mass(env, self._sims.mass(env))
         else:
@@ -134,12 +134,12 @@ class RandomisedEnvs:
 
     def _set_own_domain(self, env: int, domain: Domain) -> None:
         self.robot.check(domain)
-        self._sims.place(env, domain)
+        self._sims.set_domain(env, domain)
         self.task.set_mass(env, self._sims.mass(env))
 
     def _muster(self) -> None:
         """Step those that are not retired."""
-        self._sims.run(self._ticks)
+        self._sims.set_active(self._ticks)
         self._some_retired = not self._ticks.all()
 
     def simulation(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

@@ -34,7 +34,7 @@ from p2p.core.errors import UsageError
 from p2p.runs.files import reachable
 
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
-EVALUATE_KEYS = ("eps_te", "domains", "domain_seed", "episodes", "sampled")  # of [evaluate]
+TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled")  # of [evaluate]
 DEFAULT_BUDGET = "small"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -174,10 +174,10 @@ def _evaluate(content: Mapping[str, Any]) -> EvalConfig | None:
     if not isinstance(settings, dict):
         raise UsageError("evaluate must be a table: [evaluate]")
     for name in settings:
-        if name not in EVALUATE_KEYS:
-            hint = _hint(name, EVALUATE_KEYS)
+        if name not in TESTED:
+            hint = _hint(name, TESTED)
             raise UsageError(
-                f"[evaluate]: unknown setting {name!r}{hint}; known: {', '.join(EVALUATE_KEYS)}"
+                f"[evaluate]: unknown setting {name!r}{hint}; known: {', '.join(TESTED)}"
             )
     eps_te = settings.get("eps_te", EvalConfig().eps_te)
     items = eps_te if isinstance(eps_te, list | tuple) else [eps_te]

@@ -23,7 +23,7 @@ from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
 from p2p.study.testing import read_tests
 
-# Settings that do not affect the results.
+# They tell nothing about a result.
 NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout", "grad_variance_every"}
 
 

@@ -16,7 +16,7 @@ from p2p.runs.lock import FolderLock
 from p2p.study.plan import Plan, PlannedRun, State
 from p2p.study.processes import RunProcesses
 
-TYPICAL_SPEED = {  # bare mj_step on one core, steps/s; only their order and ratios matter here
+TYPICAL = {  # bare mj_step on one core, steps/s; only their order and ratios matter here
     "hopper": 7000, "walker2d": 5300, "halfcheetah": 16000, "ant": 3000, "humanoid": 2500,
 }  # fmt: skip
 
@@ -125,7 +125,7 @@ def typical_seconds(run: PlannedRun, capacity: Capacity) -> float:
 
 
 def _typical_rate(config: TrainConfig, capacity: Capacity) -> float:
-    return TYPICAL_SPEED[config.task] * capacity.needed(config)
+    return TYPICAL[config.task] * capacity.needed(config)
 
 
 def seconds_left(runs: Sequence[PlannedRun], jobs: int | None = None) -> float | None:
