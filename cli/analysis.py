@@ -14,8 +14,8 @@ import click
 
 from p2p.core.errors import NoRoom, P2PError, UsageError
 
-from .formats import count, counted, duration
-from .terminal import can_redraw
+from .text.formats import count, counted, duration
+from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -16,7 +16,7 @@ import click
 from p2p.core.errors import NoRoom, UsageError
 
 from .options import FILE, FOLDER
-from .terminal import can_redraw
+from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
     from p2p.bench import Results, Settings

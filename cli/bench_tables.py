@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from .formats import compact, count, fixed
+from .text.formats import compact, count, fixed
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -21,7 +21,7 @@ from .analysis import (
     show,
 )
 from .options import FILE, setting_option, with_flags
-from .terminal import columns
+from .text.terminal import columns
 
 if TYPE_CHECKING:
     from p2p.analysis.comparison.results import Comparison

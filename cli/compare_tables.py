@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from .eval_tables import _interval, _table
-from .formats import NOTHING, compact, counted, fixed
+from .text.formats import NOTHING, compact, counted, fixed
 
 if TYPE_CHECKING:
     from p2p.analysis.comparison.results import Comparison, PairTest, Summary

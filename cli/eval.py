@@ -22,7 +22,7 @@ from .analysis import (
     work_options,
 )
 from .options import FILE, setting_option, with_flags
-from .terminal import columns
+from .text.terminal import columns
 
 if TYPE_CHECKING:
     from p2p.analysis.evaluation.evaluate import Evaluation

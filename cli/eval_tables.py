@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from .formats import NOTHING, compact, count, counted
+from .text.formats import NOTHING, compact, count, counted
 
 if TYPE_CHECKING:
     from p2p.analysis.evaluation.evaluate import Evaluation

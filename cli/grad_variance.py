@@ -12,9 +12,9 @@ from p2p.analysis.config import GradVarianceConfig
 from p2p.core.errors import UsageError
 
 from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
-from .formats import counted
 from .options import FILE, setting_option, with_flags
-from .terminal import can_redraw, columns
+from .text.formats import counted
+from .text.terminal import can_redraw, columns
 from .train import say_if_compiling
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from .chart import Series, chart
 from .eval_tables import _table
-from .formats import NOTHING, compact, count, counted, fixed
+from .text.chart import Series, chart
+from .text.formats import NOTHING, compact, count, counted, fixed
 
 if TYPE_CHECKING:
     from p2p.analysis.gradient_variance.curves import Curve, GradVariance, MeasuredRun

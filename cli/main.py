@@ -24,7 +24,7 @@ import click
 
 from p2p.core.errors import Interrupted, P2PError
 
-from .terminal import unwritable
+from .text.terminal import unwritable
 
 COMMANDS = {  # name: one line of help; the module named alike (`-` is `_`) holds the command
     "train": "Train a cohort of peers, or continue a run.",

@@ -15,7 +15,7 @@ from p2p.core.errors import Interrupted, P2PError, UsageError
 
 from .analysis import Files
 from .options import FOLDER
-from .terminal import can_redraw
+from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
     from collections.abc import Generator

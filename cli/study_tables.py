@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from p2p.study import Group, PlannedRun, State
 
-from .formats import compact, count, duration
+from .text.formats import compact, count, duration
 
 STYLES = {
     State.COMPLETE: "green", State.FAILED: "red", State.RUNNING: "bold", State.TESTING: "bold",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 from p2p.runs.journal import jsonable
 from p2p.study import Plan, PlannedRun, Results, State, find_capacity, seconds_left
 
-from .formats import count, counted, duration
+from .live.summary import short_path
 from .study_tables import markdown_table, progress_table, results_table
-from .summary import short_path
+from .text.formats import count, counted, duration
 
 if TYPE_CHECKING:
     from pathlib import Path

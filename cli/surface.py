@@ -12,7 +12,7 @@ from p2p.core.errors import UsageError
 
 from .analysis import Files, how_far, output_options, progress, show, work_options
 from .options import setting_option, with_flags
-from .terminal import columns
+from .text.terminal import columns
 
 if TYPE_CHECKING:
     from p2p.analysis.surface.surface import Surface

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from .eval_tables import _cost, _ground, _table
-from .formats import compact, count, counted
+from .text.formats import compact, count, counted
 
 if TYPE_CHECKING:
     from p2p.analysis.surface.surface import Best, Landscape, Mark, Surface

@@ -16,7 +16,6 @@ from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
 from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.signals import request_stop
 
-from .formats import counted
 from .main import sigint
 from .options import (
     FILE,
@@ -26,7 +25,8 @@ from .options import (
     given_on_command_line,
     setting_options,
 )
-from .terminal import can_redraw, unwritable
+from .text.formats import counted
+from .text.terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
 ON_RESUME = {"resume", *GOAL, "as_json", "plain"}
@@ -119,13 +119,13 @@ def _check_resumable(ctx: click.Context) -> None:
 
 def _views(label: str, *, as_json: bool, plain: bool) -> list[View]:
     """Choose who shows the run: JSON has stdout to itself, people then read stderr."""
-    from .plain import JsonLines, PlainLines
+    from .live.plain import JsonLines, PlainLines
 
     stream = sys.stderr if as_json else sys.stdout
     views: list[View] = [JsonLines(sys.stdout)] if as_json else []
     if plain or not can_redraw(stream) or (as_json and sys.stdout.isatty()):
         return [*views, PlainLines(stream)]
-    from .console import LiveView
+    from .live.console import LiveView
 
     return [*views, LiveView(stream, label)]
 

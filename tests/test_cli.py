@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from played import play
 
 from p2p.cli import main
-from p2p.cli.plain import PlainLines
+from p2p.cli.live.plain import PlainLines
 from p2p.cli.train import _show, train
 from p2p.cohort import cohort, launch
 from p2p.cohort.events import Event, Iterated

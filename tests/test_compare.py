@@ -23,7 +23,7 @@ from p2p.analysis.comparison.runs import ScoredRun
 from p2p.analysis.evaluation.evaluate import evaluate
 from p2p.cli import main
 from p2p.cli.compare_tables import report
-from p2p.cli.terminal import UNLIMITED
+from p2p.cli.text.terminal import UNLIMITED
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
 

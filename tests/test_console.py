@@ -10,11 +10,11 @@ from typing import Any, TextIO
 import pytest
 from played import PlayedRun, play, record, score
 
-from p2p.cli.console import LiveView
-from p2p.cli.formats import compact, count, duration, fixed
-from p2p.cli.frame import render, sparkline, stacked
-from p2p.cli.history import History
-from p2p.cli.plain import JsonLines, PlainLines
+from p2p.cli.live.console import LiveView
+from p2p.cli.live.frame import render, sparkline, stacked
+from p2p.cli.live.history import History
+from p2p.cli.live.plain import JsonLines, PlainLines
+from p2p.cli.text.formats import compact, count, duration, fixed
 from p2p.cli.train import View, _dispatch
 from p2p.cohort.events import Event, Iterated, Started
 from p2p.core.config import TrainConfig

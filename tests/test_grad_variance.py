@@ -21,7 +21,7 @@ from p2p.analysis.config import GradVarianceConfig
 from p2p.analysis.gradient_variance.curves import GradVariance, MeasuredRun
 from p2p.analysis.gradient_variance.file import QUANTITIES
 from p2p.cli import main
-from p2p.cli.chart import MARKERS, Series, chart
+from p2p.cli.text.chart import MARKERS, Series, chart
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact
 from p2p.runs import RunFolder

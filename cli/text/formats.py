@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-NOTHING = "-"  # a value that is not there yet, or not a number
+NOTHING = "-"  # a value that is not known yet, or not finite
 
 
 def compact(value: float | None) -> str:
@@ -19,7 +19,7 @@ def compact(value: float | None) -> str:
 
 
 def fixed(value: float | None, digits: int) -> str:
-    """Return `digits` decimals, so that a column lines up; large values as `compact`."""
+    """Return `digits` decimals, so that a column is aligned; large values as `compact` does."""
     if value is None or not isfinite(value) or abs(value) >= 100:
         return compact(value)
     return f"{value:.{digits}f}"
@@ -38,7 +38,7 @@ def duration(seconds: float | None) -> str:
 
 
 def count(number: float | None) -> str:
-    """Return a whole number with its thousands apart."""
+    """Return a whole number with its thousands separated by commas."""
     return NOTHING if number is None or not isfinite(number) else f"{number:,.0f}"
 
 

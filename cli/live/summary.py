@@ -1,4 +1,4 @@
-"""What is said in words at both ends of a run, and which command to type next."""
+"""The words at the start and at the end of a run, with the commands to type next."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from p2p.cohort.events import Finished
 from p2p.core.config import TrainConfig
 
-from .formats import compact, count, counted, duration
+from ..text.formats import compact, count, counted, duration
 from .history import History
 
-NEXT = (  # commands that make sense after a run; {run} is its folder, quoted for a shell
+NEXT = (  # commands to type after a run; {run} is its folder, quoted for a shell
     "p2p eval {run} --eps-te 0.5",
     "p2p train --resume {run} --total-steps {twice}",
 )
 
 
-def what_runs(config: TrainConfig) -> list[str]:
+def describe_run(config: TrainConfig) -> list[str]:
     """Return the parts of a header: task, method, peers, strength, seed."""
     return [
         config.task,
@@ -29,13 +29,13 @@ def what_runs(config: TrainConfig) -> list[str]:
 
 
 def short_path(path: Path) -> str:
-    """Return the path as one would type it here: relative if it lies below the cwd."""
+    """Return the path, relative to the working directory if it lies below it."""
     cwd = Path.cwd()
     return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
 
 
 def summary(event: Finished, history: History) -> list[str]:
-    """Return the lines that end a run: its scores, its cost, its place, what to type next."""
+    """Return the last lines of a run: scores, duration, folder, and the next commands."""
     run = short_path(event.run.path)
     peers = history.config.num_peers
     each = f" ({count(event.steps // peers)} a peer)" if peers > 1 else ""
@@ -56,7 +56,7 @@ def summary(event: Finished, history: History) -> list[str]:
 
 
 def _scores(scores: list[dict[str, float]]) -> list[str]:
-    """Return a row a peer and their mean, which is the method's score."""
+    """Return a row per peer, and their mean, which is the method's score."""
     rows = [
         (f"peer {s['peer']}", s["mean"], f"+- {compact(s['std']):>6}", s["length"]) for s in scores
     ]

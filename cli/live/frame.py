@@ -12,32 +12,32 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from .formats import compact, count, counted, duration, fixed
+from ..text.formats import compact, count, counted, duration, fixed
 from .history import PHASES, RECENT_EPISODES, History, PeerRow
-from .summary import what_runs
+from .summary import describe_run
 
 SPARKS = "▁▂▃▄▅▆▇█"
 SHARES = dict(zip(PHASES, zip("█▓▒░", ("cyan", "green", "magenta", ""), strict=True), strict=True))
-MIN_BAR = 8  # a shorter bar says less than its percentage
-ROOMY = 18  # terminal lines from which blank lines part the sections
+MIN_BAR = 8  # cells; a shorter bar says less than the percentage
+SPACIOUS = 18  # lines of the terminal from which blank lines separate the sections
 
 
 class Column(NamedTuple):
     """A column of the table.
 
     Attributes:
-        name, short: its title where there is room, and where there is not.
+        name, short: its title in a wide terminal, and in a narrow one.
         unit: second line of the title.
-        width: of what it usually holds, so that columns stay put while numbers change.
-        worth: the columns of least worth go first when the terminal is narrow.
-        text: the cell of a peer.
+        width: of usual content, so that columns do not move while numbers change.
+        priority: columns of low priority are left out when the terminal is narrow.
+        text: returns the cell of a peer.
     """
 
     name: str
     short: str
     unit: str
     width: int
-    worth: int
+    priority: int
     text: Callable[[PeerRow], str]
 
 
@@ -70,9 +70,9 @@ def render(history: History | None, run: str, status: str, width: int, height: i
 
     Args:
         history: None until the run has started.
-        run: path of the run folder, as shown.
+        run: path of the run folder.
         status: the last line; may be empty.
-        width, height: of the terminal, in cells; the frame is at most so large.
+        width, height: the largest size of the frame, cells.
     """
     last = [Text(status, "dim")] if status else []
     if history is None:
@@ -82,7 +82,7 @@ def render(history: History | None, run: str, status: str, width: int, height: i
         return [*head, *last]
     below = [_returns(history, width), _shares(history, width)]
     sections = [head, [_progress(history, width)], [], below, last]
-    blank = [Text()] if height >= ROOMY else []
+    blank = [Text()] if height >= SPACIOUS else []
     fixed = sum(map(len, sections)) + len(blank) * 4
     sections[2] = _table(history, width, height - fixed)
     return [line for section in sections if section for line in (*section, *blank)][
@@ -91,8 +91,8 @@ def render(history: History | None, run: str, status: str, width: int, height: i
 
 
 def _header(history: History, width: int) -> Text:
-    """Return what is trained, and the iteration at the right edge."""
-    task, *others = what_runs(history.config)
+    """Return task and settings, with the iteration at the right edge."""
+    task, *others = describe_run(history.config)
     left = Text.assemble((task, "bold"), *(f" · {part}" for part in others))
     right = f"iteration {count(history.iterations)} of {count(history.config.num_iterations)}"
     if history.rows and len(left) + len(right) + 2 <= width:
@@ -101,7 +101,7 @@ def _header(history: History, width: int) -> Text:
 
 
 def _progress(history: History, width: int) -> Text:
-    """Return the bar with steps, steps/s and time left; the bar takes what room is left."""
+    """Return the progress bar, steps, steps/s and time left; the bar fills the line."""
     share = min(1.0, history.steps / history.total_steps)
     words = (
         f"{share:4.0%}  {count(history.steps)} / {count(history.total_steps)} steps  "
@@ -115,7 +115,7 @@ def _progress(history: History, width: int) -> Text:
 
 
 def _table(history: History, width: int, height: int) -> list[Text]:
-    """Return a line a peer below two of titles; peers that do not fit become one line."""
+    """Return two lines of titles and a line per peer; the last line stands for those hidden."""
     rows = history.rows
     notes = []
     if history.config.domain_schedule in ("episode", "env"):
@@ -135,7 +135,7 @@ def _table(history: History, width: int, height: int) -> list[Text]:
 
 
 def _layout(rows: Sequence[PeerRow], width: int) -> tuple[list[tuple[Column, int]], int, list[str]]:
-    """Return the columns that fit with their widths, the gap between them and their titles."""
+    """Return the columns that fit, with their widths, the gap between them, and their titles."""
     columns = list(COLUMNS)
     content = {c.name: max([c.width, *(len(c.text(row)) for row in rows)]) for c in columns}
     while True:
@@ -144,11 +144,11 @@ def _layout(rows: Sequence[PeerRow], width: int) -> tuple[list[tuple[Column, int
             sizes = [max(len(t), content[c.name]) for t, c in zip(titles, columns, strict=True)]
             if sum(sizes) + gap * (len(sizes) - 1) <= width or len(columns) == 1:
                 return list(zip(columns, sizes, strict=True)), gap, titles
-        columns.remove(min(columns, key=lambda column: column.worth))
+        columns.remove(min(columns, key=lambda column: column.priority))
 
 
 def _hidden(rows: Sequence[PeerRow]) -> Text:
-    """Return the line that stands for the peers without one."""
+    """Return the line that stands for the peers in `rows`."""
     returns = [row.episode_return for row in rows if row.episode_return is not None]
     line = f"... and {counted(len(rows), 'more peer')}"
     if returns:
@@ -157,7 +157,7 @@ def _hidden(rows: Sequence[PeerRow]) -> Text:
 
 
 def _returns(history: History, width: int) -> Text:
-    """Return the course of the mean return as a sparkline with its range."""
+    """Return the mean return over iterations as a sparkline, with its range."""
     values = history.returns
     if not values:
         return Text("return  no episode has ended yet", "dim")
@@ -170,9 +170,9 @@ def _returns(history: History, width: int) -> Text:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Return bars of eight heights, from the least value to the greatest.
+    """Return bars of eight heights, from the lowest value to the highest.
 
-    More values than `width` are averaged in runs of about equal length.
+    If there are more values than `width`, stretches of about equal length are averaged.
     """
     size = min(len(values), max(width, 0))
     edges = [len(values) * i // size for i in range(size + 1)] if size else [0]
@@ -183,7 +183,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def _shares(history: History, width: int) -> Text:
-    """Return where the time of the peers goes, as a stacked bar with its legend."""
+    """Return the share of each phase in the peers' time, as a stacked bar with a legend."""
     shares = history.shares
     if not shares:
         return Text()
@@ -200,7 +200,7 @@ def _shares(history: History, width: int) -> Text:
 
 
 def stacked(shares: dict[str, float], width: int) -> dict[str, int]:
-    """Return how many of `width` cells each share gets; the sum is `width`."""
+    """Divide `width` cells among the shares; the sum of the cells is `width`."""
     edges, cells, total = 0.0, {}, 0
     for name, share in shares.items():
         edges += share
@@ -210,5 +210,5 @@ def stacked(shares: dict[str, float], width: int) -> dict[str, int]:
 
 
 def _tail(text: str, width: int) -> str:
-    """Return the end of a path that does not fit, which is what tells runs apart."""
+    """Return a path, or if it does not fit its end, which identifies the run."""
     return text if len(text) <= width else "…" + text[len(text) - width + 1 :]

@@ -1,6 +1,6 @@
-"""Curves in a terminal: braille lines in colour, or full stops where there is only plain text.
+"""Curves in a terminal: coloured braille lines, or full stops if only plain text is possible.
 
-Each curve has a marker of its own at its points, so colour carries no meaning alone.
+Each curve has its own marker at its points, so that colour is not needed to identify it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MARKERS = "ox+*#@%&"
 STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille cell, by column and row
 BRAILLE = 0x2800
-LEFT = 8  # cells of the labels of y
+LEFT = 8  # cells of the labels of the y axis
 
 
 class Series(NamedTuple):
@@ -39,14 +39,14 @@ def chart(
     series: Sequence[Series], width: int, height: int = 13, *, x_label: str = "",
     braille: bool = True,
 ) -> list[Text]:  # fmt: skip
-    """Return lines of curves over whole numbers x, axes, and a legend; none if none is finite.
+    """Return curves over whole numbers x with axes and a legend; no lines if no point is finite.
 
-    Where curves meet, the first one is on top.
+    Where curves cross, the first one is on top.
 
     Args:
         series: points that are not finite are left out.
-        width, height: cells of a line, 40 or more, and of the axis of y.
-        braille: lines of braille dots rather than full stops.
+        width, height: cells of a line (40 or more) and of the y axis.
+        braille: draw lines of braille dots, not of full stops.
     """
     curves = [(n, _finite(one.points)) for n, one in enumerate(series)]
     every = [point for _, points in curves for point in points]
@@ -84,7 +84,7 @@ def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis; never the same twice."""
+    """Return the ends of an axis, which always differ."""
     low, high = min(values), max(values)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
@@ -123,7 +123,7 @@ def _axis(first: float, last: float, columns: int, label: str, *, braille: bool)
 
 
 def _legend(series: Sequence[Series], width: int) -> list[Text]:
-    """Return the markers with their labels, as many a line as fit."""
+    """Return lines of markers with their labels, as many on a line as fit."""
     lines = [Text(" " * (LEFT + 2))]
     for n, one in enumerate(series):
         entry = Text(f"{MARKERS[n % len(MARKERS)]} {one.label}", STYLES[n % len(STYLES)])

@@ -18,18 +18,18 @@ from .frame import render
 from .history import History
 from .summary import short_path, summary
 
-REFRESH = 2  # frames/s: each costs about 2 ms of a core that the peers need
-WIDEST = 120  # numbers further apart than this are hard to follow
+REFRESH = 2  # frames/s; each takes about 2 ms from the peers' cores
+WIDEST = 120  # columns; in a wider frame rows are hard to follow
 
 
 class LiveView:
-    """A frame that is redrawn in place, and the summary below its last state.
+    """A frame that is redrawn in place; at the end, the summary below it.
 
-    A thread redraws it, so that the clock goes on while the main thread waits for peers.
+    A thread redraws it, so that the clock runs while the main thread waits for peers.
 
     Args:
         stream: the terminal.
-        label: what happens until the first iteration ends.
+        label: the status until the first iteration ends.
     """
 
     def __init__(self, stream: TextIO, label: str) -> None:
@@ -40,7 +40,7 @@ class LiveView:
         self._saved = 0
         self._phase: str | None = label
         self._phase_began = time.monotonic()
-        on_stdout = stream is sys.stdout  # else stdout is the machine's: leave it alone
+        on_stdout = stream is sys.stdout  # else stdout is read by a program
         self._live = Live(
             get_renderable=self._frame,
             console=self._console,
@@ -53,14 +53,16 @@ class LiveView:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Draw the last frame without its status, which no longer holds."""
+        """Draw the last frame, without the status."""
         with self._lock:
             self._phase = ""
-        with contextlib.suppress(OSError):  # the terminal is gone: why the run ends matters more
+        with contextlib.suppress(
+            OSError
+        ):  # the terminal is gone: the error that ends the run matters more
             self._live.stop()
 
     def started(self, event: Started) -> None:
-        """Show what runs, and where; notes stay above the frame."""
+        """Show task and run folder; print notes above the frame."""
         past = event.run.records() if event.resumed_from else []
         for note in event.notes:
             self._console.print(Text(f"note: {note}"))
@@ -70,7 +72,7 @@ class LiveView:
             self._saved = event.resumed_from
 
     def iterated(self, event: Iterated) -> None:
-        """Take in an iteration; the next frame shows it."""
+        """Add an iteration; the next frame shows it."""
         with self._lock:
             assert self._history is not None  # Started comes first
             self._history.add(event.record)
@@ -79,7 +81,7 @@ class LiveView:
                 self._phase, self._phase_began = "scoring the final policies", time.monotonic()
 
     def checkpointed(self, event: Checkpointed) -> None:
-        """Show up to where nothing can be lost."""
+        """Show the iteration of the last checkpoint."""
         with self._lock:
             self._saved = event.iteration
 
@@ -90,7 +92,7 @@ class LiveView:
         first, *others = summary(event, self._history)
         self._console.print()
         self._console.print(Text(first, "bold green"), soft_wrap=True)
-        for line in others:  # never wrapped: a command that is cut cannot be copied
+        for line in others:  # never wrapped, so that a command can be copied
             self._console.print(Text(line), soft_wrap=True)
 
     def _frame(self) -> Group:

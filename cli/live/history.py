@@ -1,4 +1,4 @@
-"""What a run has reported so far, condensed to what a view shows."""
+"""The records of a run so far, condensed to what a view shows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PHASES = ("physics", "policy", "update", "waiting")
 
 
 class PeerRow(NamedTuple):
-    """One peer now; None where nothing is known yet.
+    """The current numbers of one peer; None: not known yet.
 
     Attributes:
-        factors: its domain, one number a factor (`Domain.summary`).
-        episode_return, length: means over its last 20 episodes; where these are cut before
-            their time limit, the return is estimated of its last 10 iterations, and there is
-            no length.
+        factors: its domain, one number per factor (`Domain.summary`).
+        episode_return, length: means over its last 20 episodes. If iterations cut episodes before
+            the time limit, the return is estimated from the last 10 iterations, and there is no
+            length.
         kl: the KL that its method penalises, nats.
         entropy: of its policy, nats.
         clip_fraction: share of samples whose ratio was clipped, 0..1.
@@ -39,12 +39,12 @@ class PeerRow(NamedTuple):
 
 
 class History:
-    """The course of a run.
+    """The iterations of a run so far.
 
     Args:
         config: the run's settings.
-        past: records of the iterations before this session, if it was resumed: they count
-            as returns and episodes, not as speed.
+        past: records of iterations before this session, if the run was resumed: they count for
+            returns and episodes, not for speed.
     """
 
     def __init__(self, config: TrainConfig, past: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -62,7 +62,7 @@ class History:
         ]
         self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=RECENT_ITERATIONS)
         self._timed: list[float] = []
-        self._session = 0  # iterations in it
+        self._session = 0  # iterations of this session
         for record in past:
             self.add(record)
         self._forget_times()
@@ -75,7 +75,7 @@ class History:
 
     @property
     def complete(self) -> bool:
-        """Tell whether the last iteration is over."""
+        """Whether the last iteration has ended."""
         return self.iterations >= self.config.num_iterations
 
     @property
@@ -92,7 +92,7 @@ class History:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the last step at the present rate."""
+        """Time until the last step at the current rate."""
         return max(0, self.total_steps - self.steps) / self.rate if self.rate else None
 
     @property
@@ -118,10 +118,10 @@ class History:
         return _mean(row.kl for row in self.rows)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take in the record of one iteration."""
+        """Add the record of one iteration."""
         peers = record["peers"]
         self.iterations = record["iteration"] + 1
-        if self._session == 1:  # the first one's time holds the start of the peers
+        if self._session == 1:  # the first one's time includes the start of the peers
             self._forget_times()
         self._session += 1
         self._timed.append(record["seconds"])

@@ -9,9 +9,9 @@ from typing import Any, Self, TextIO
 
 from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
 
-from .formats import compact, count, duration
+from ..text.formats import compact, count, duration
 from .history import History
-from .summary import short_path, summary, what_runs
+from .summary import describe_run, short_path, summary
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two lines
 STRIDE = 0.01  # share of the run between two lines, so that a log has about a hundred
@@ -28,7 +28,7 @@ COLUMNS = {  # title: width
 
 
 class PlainLines:
-    """A header, a line now and then, a summary; ASCII without escape codes."""
+    """A header, lines of progress, a summary; ASCII without escape codes."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -40,23 +40,23 @@ class PlainLines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave nothing behind."""
+        """Do nothing."""
 
     def started(self, event: Started) -> None:
-        """Write what runs, and where."""
+        """Write task, settings and run folder."""
         past = event.run.records() if event.resumed_from else []
         self._history = History(event.config, past)
-        self._print(", ".join(what_runs(event.config)))
+        self._print(", ".join(describe_run(event.config)))
         self._print(f"run: {short_path(event.run.path)}")
         if event.resumed_from:
             self._print(f"resumed after iteration {event.resumed_from}")
         for note in event.notes:
             self._print(f"note: {note}")
         self._print(_line(COLUMNS))
-        self._last_line = self._clock() - LONGEST  # the first iteration has its line
+        self._last_line = self._clock() - LONGEST  # the first iteration gets a line
 
     def iterated(self, event: Iterated) -> None:
-        """Write a line if it is time for one, and always for the last iteration."""
+        """Write a line if one is due; always for the last iteration."""
         history = self._history
         history.add(event.record)
         waited = self._clock() - self._last_line
@@ -66,7 +66,7 @@ class PlainLines:
             self._print(_row(history))
 
     def checkpointed(self, event: Checkpointed) -> None:
-        """Say nothing: the summary names the run."""
+        """Do nothing."""
 
     def finished(self, event: Finished) -> None:
         """Write the summary."""
@@ -77,7 +77,7 @@ class PlainLines:
 
 
 class JsonLines:
-    """One JSON object a line for each event; numbers that are not finite become null."""
+    """One JSON object per line and event; numbers that are not finite become null."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -86,7 +86,7 @@ class JsonLines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave nothing behind."""
+        """Do nothing."""
 
     def started(self, event: Started) -> None:
         """Write the run's folder and settings."""
@@ -103,11 +103,11 @@ class JsonLines:
         self._print("iteration", **event.record)
 
     def checkpointed(self, event: Checkpointed) -> None:
-        """Write where the checkpoint lies, and how many iterations it holds."""
+        """Write the checkpoint's path and iteration."""
         self._print("checkpoint", path=str(event.path), iteration=event.iteration)
 
     def finished(self, event: Finished) -> None:
-        """Write the scores and the cost."""
+        """Write the scores and the duration."""
         self._print(
             "finished",
             run=str(event.run.path),
@@ -117,7 +117,7 @@ class JsonLines:
         )
 
     def _print(self, name: str, **fields: Any) -> None:
-        from p2p.runs.journal import jsonable  # brings h5py, so not before the first line
+        from p2p.runs.journal import jsonable  # imports h5py, so not before the first line
 
         line = json.dumps(jsonable({"event": name, **fields}), allow_nan=False)
         print(line, file=self._stream, flush=True)
