@@ -32,7 +32,7 @@ Examples:
 
 Parts: physics, engine, exchange, train, scaling, envs, evaluate; methods, if it is named; and
 against, which --against adds.
-Other trainers come with pip install 'p2p[bench]'.
+Other trainers come with pip install 'p2pdrl[bench]'.
 """
 BUSY = 0.5  # load average a core beyond which the numbers are of another program too
 

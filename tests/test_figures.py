@@ -289,5 +289,5 @@ def test_without_matplotlib_it_says_what_to_install(
     study = read_study(find_study("fig3"))
     data = load_data(study, write_tables(study, tmp_path), None, tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"pip install 'p2p\[figures\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'p2pdrl\[figures\]'"):
         draw("fig3", data)

@@ -180,7 +180,7 @@ def test_without_matplotlib_the_numbers_are_shown_all_the_same(run, monkeypatch)
     assert result.stderr.startswith("note: figures need matplotlib; install it with")
     asked = command(run, *FLAGS, "--figure", run / "f.png")
     assert (asked.exit_code, asked.stderr.splitlines()) == (
-        2, ["error: figures need matplotlib; install it with: pip install 'p2p[figures]'"],
+        2, ["error: figures need matplotlib; install it with: pip install 'p2pdrl[figures]'"],
     )  # fmt: skip
 
 

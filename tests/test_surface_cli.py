@@ -127,7 +127,7 @@ def test_without_matplotlib_the_rest_is_there(run: Path, monkeypatch: pytest.Mon
     result = p2p("surface", run, *SMALL)
     assert result.exit_code == 0
     assert result.stderr == (
-        "note: figures need matplotlib; install it with: pip install 'p2p[figures]'\n"
+        "note: figures need matplotlib; install it with: pip install 'p2pdrl[figures]'\n"
     )
     assert "best train" in result.stdout
 

@@ -58,7 +58,7 @@ class LiveView:
             self._phase = ""
         with contextlib.suppress(
             OSError
-        ):  # the terminal is gone: the error that ends the run matters more
+        ):  # of a closed terminal: the run's own error matters more
             self._live.stop()
 
     def started(self, event: Started) -> None:

@@ -77,7 +77,7 @@ def check_installed(rivals: tuple[str, ...]) -> None:
             last = done.stderr.strip().splitlines()[-1:]
             raise UsageError(
                 f"--against {rival} needs {NEEDS[rival]}, which cannot be imported "
-                f"({' '.join(last)}); pip install 'p2p[bench]', or leave it out"
+                f"({' '.join(last)}); pip install 'p2pdrl[bench]', or leave it out"
             )
 
 

@@ -115,7 +115,7 @@ def check_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise UsageError(
-            "figures need matplotlib; install it with: pip install 'p2p[figures]'"
+            "figures need matplotlib; install it with: pip install 'p2pdrl[figures]'"
         ) from None
 
 
