@@ -1,4 +1,4 @@
-"""`p2p bench`: how fast this machine trains, beside the limit and other trainers."""
+"""`p2p bench`: how fast this machine trains, compared to bare mj_step and other trainers."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  p2p bench --quick                               does all of it work here?
+  p2p bench --quick                               test that all parts work
   p2p bench --save data/results/bench.json
   p2p bench --only physics,engine --tasks hopper --json
   p2p bench --against sb3,cleanrl,envpool --tasks hopper,halfcheetah
   p2p bench --from data/results/bench.json --markdown
 
-Parts: physics, engine, exchange, train, scaling, envs, evaluate; methods, if it is named; and
+Parts: physics, engine, exchange, train, scaling, envs, evaluate; methods, only with --only; and
 against, which --against adds.
-Other trainers come with pip install 'p2pdrl[bench]'.
+To install other trainers: pip install 'p2pdrl[bench]'.
 """
-BUSY = 0.5  # load average a core beyond which the numbers are of another program too
+BUSY = 0.5  # load average per core from which other programs affect the numbers
 
 
 @click.command(epilog=EXAMPLES)
 @click.option("--only", metavar="PART,...", help="Parts to measure [default: see below].")
 @click.option("--tasks", metavar="TASK,...", help="Tasks [default: all five].")
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds, in turns [default: 5].")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds, alternating [default: 5].")
 @click.option(
     "--iterations", type=click.IntRange(min=1),
-    help="Iterations of training that are timed [default: 40].",
+    help="Timed iterations of training [default: 40].",
 )  # fmt: skip
 @click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl, envpool.")
 @click.option(
     "--run", "runs", type=FOLDER, multiple=True, metavar="RUN",
-    help="Its policy acts in parts physics and evaluate, for its task.",
+    help="Run whose policy acts in the parts physics and evaluate.",
 )  # fmt: skip
 @click.option("--quick", is_flag=True, help="One short round: a test, not a measurement.")
-@click.option("--save", type=FILE, metavar="FILE.json", help="Write what was measured.")
+@click.option("--save", type=FILE, metavar="FILE.json", help="Save the results.")
 @click.option(
-    "--from", "source", type=FILE, metavar="FILE.json", help="Show that; measure nothing."
+    "--from", "source", type=FILE, metavar="FILE.json", help="Show saved results; measure nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Markdown tables on stdout.")
@@ -61,7 +61,7 @@ BUSY = 0.5  # load average a core beyond which the numbers are of another progra
     "--plot",
     type=FILE,
     metavar="FILE.png",
-    help="Picture of what was measured.",
+    help="Draw the results.",
 )
 def bench(
     only: str | None,
@@ -79,11 +79,11 @@ def bench(
 ) -> None:
     """Measure speed on this machine: physics, engines, exchange, training, and other trainers.
 
-    The limit is mj_step in a bare loop; efficiency is the training steps/s over its steps/s on
-    as many cores. What is compared is measured in turns, and every number says what it includes.
+    The limit is mj_step in a bare loop. Efficiency is training's steps/s divided by the loop's, on
+    as many cores. Programs that are compared run in turns. Each number says what it includes.
     """
     if as_json and as_markdown:
-        raise UsageError("--json and --markdown both want stdout; choose one")
+        raise UsageError("--json and --markdown both write to stdout; choose one")
     if source:
         from p2p.bench import load_results
 
@@ -107,17 +107,17 @@ def bench(
 
 
 def _check_writable(*files: Path | None) -> None:
-    """Raise NoRoom now rather than after minutes of measuring."""
+    """Raise NoRoom now if a file could not be written after the measurements."""
     for file in files:
         if file and not file.parent.is_dir():
-            raise NoRoom(f"cannot write {file}: there is no folder {file.parent}; make it")
+            raise NoRoom(f"cannot write {file}: there is no folder {file.parent}; create it")
 
 
 def _settings(
     only: str | None, tasks: str | None, rounds: int | None, iterations: int | None,
     against: str | None, runs: tuple[Path, ...], quick: bool,
 ) -> Settings:  # fmt: skip
-    """Turn options into what to measure."""
+    """Turn options into settings."""
     from p2p.bench import Settings
     from p2p.core.config import build_config
     from p2p.runs import RunFolder
@@ -125,7 +125,7 @@ def _settings(
     rivals = _names(against)
     parts = _names(only) or (*Settings.parts, *(("against",) if rivals else ()))
     if rivals and "against" not in parts:
-        raise UsageError("--against measures part against; add it to --only")
+        raise UsageError("--against needs the part `against`; add it to --only")
     chosen = tuple(build_config(task=name).task for name in _names(tasks)) or Settings.tasks
     opened = [RunFolder.open(run) for run in runs]
     policies = {run.config.task: run.policy_path(0) for run in opened}
@@ -144,13 +144,13 @@ def _measure(settings: Settings) -> Results:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     from p2p.bench import run_bench
 
-    with _progress() as report:
-        return run_bench(settings, report)
+    with _progress() as on_progress:
+        return run_bench(settings, on_progress)
 
 
 @contextmanager
 def _progress() -> Iterator[Report]:
-    """Yield what is to be told of progress: a spinner on stderr, or lines."""
+    """Yield a function that shows progress on stderr: by a spinner, or in lines."""
     if not can_redraw(sys.stderr):
         yield lambda text: print(text, file=sys.stderr, flush=True)
         return
@@ -180,5 +180,5 @@ def _show(results: Results, *, as_json: bool, as_markdown: bool) -> None:
         console.print()
     console.print(caption(results))
     if results.machine["load"] > BUSY * results.machine["cpus"]:
-        message = "warning: other programs were running; only ratios mean something"
+        message = "warning: other programs were running; rely on the ratios alone"
         click.echo(message, err=True)

@@ -1,4 +1,4 @@
-"""The tables of `p2p bench`, for a terminal or in Markdown; each says what its numbers include."""
+"""The tables of `p2p bench`, for a terminal or in Markdown, with what the numbers include."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ NUMERIC = (2, 3, 5, 6)
 
 
 class Sheet(NamedTuple):
-    """One part as text."""
+    """The table of one part."""
 
     title: str
     rows: list[tuple[str, ...]]
-    notes: list[str]  # what is included, by the number in the last column
+    notes: list[str]  # what the numbers include; the last column refers to them
 
 
 def sheets(results: Results) -> Iterator[Sheet]:
@@ -46,7 +46,7 @@ def sheets(results: Results) -> Iterator[Sheet]:
 
 
 def caption(results: Results) -> str:
-    """Return where this was measured, and how often."""
+    """Return the machine and the number of rounds."""
     machine, rounds = results.machine, results.settings["rounds"]
     return (
         f"{machine['cpu']}, {machine['cpus']} CPUs, load {machine['load']:.1f} at the start; "
@@ -55,7 +55,7 @@ def caption(results: Results) -> str:
 
 
 def rich_table(sheet: Sheet) -> Table:
-    """Return a sheet for a console."""
+    """Return a sheet as a table for the terminal."""
     from rich.table import Table
 
     table = Table(title=sheet.title, title_justify="left", box=None, pad_edge=False)

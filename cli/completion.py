@@ -1,4 +1,4 @@
-"""`p2p completion SHELL`: the script that teaches a shell to complete `p2p`."""
+"""`p2p completion SHELL`: print the script by which a shell completes `p2p`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 from .main import p2p
 
 WHERE = """\b
-To load it with every new shell:
+To load it in every new shell:
   bash   p2p completion bash >> ~/.bashrc
   zsh    p2p completion zsh >> ~/.zshrc
   fish   p2p completion fish > ~/.config/fish/completions/p2p.fish

@@ -1,4 +1,4 @@
-"""`p2p figures`: draw a figure of the paper from what a study has found."""
+"""`p2p figures`: draw a figure of the paper from a study's results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Examples:
   p2p figures fig4 --runs runs/studies/fig4 --out docs/figures
   p2p figures my-study.toml --like fig3
 
-The data are the tables that `p2p study ... --save data/results` keeps, or else the study's runs.
+The data are the tables that `p2p study ... --save data/results` writes; without them, the runs.
 """
 
 
@@ -38,16 +38,16 @@ def _complete_figure(
     "--like",
     metavar="FIGURE",
     shell_complete=_complete_figure,
-    help="Which figure of the paper to draw [default: the study's own].",
+    help="The figure of the paper to draw [default: the study's own].",
 )
 @click.option(
     "--tables", type=FOLDER, metavar="DIR", default=Path("data/results"), show_default=True,
-    help="Folder of saved tables.",
+    help="Folder with saved tables.",
 )  # fmt: skip
 @click.option("--runs", type=FOLDER, metavar="DIR", help="Draw the study's runs in DIR instead.")
 @click.option(
     "--out", type=FOLDER, metavar="DIR", default=Path("figures"), show_default=True,
-    help="Where the pictures go.",
+    help="Folder to write the pictures to.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def figures(
@@ -61,7 +61,7 @@ def figures(
 ) -> None:
     """Draw the figure of STUDY as PNG and SVG, from its saved tables or its runs.
 
-    STUDY is a .toml file or the name of one that is shipped. Equal data gives equal files.
+    STUDY is a .toml file, or the name of a shipped study. Equal data gives identical files.
     """
     from p2p.plots import draw, load_data
     from p2p.runs import write_atomically
@@ -98,9 +98,9 @@ def _figure(like: str | None, study: str) -> str:
 
     known = ", ".join(FIGURES)
     if like is not None and like not in FIGURES:
-        raise UsageError(f"--like {like}: no such figure; known: {known}")
+        raise UsageError(f"--like {like}: unknown figure; known: {known}")
     if like is None and study == "fig5":
-        raise UsageError("fig5 is drawn run by run: p2p surface RUN, with a run of that study")
+        raise UsageError("fig5 is drawn from one run of the study: p2p surface RUN")
     if like is None and study not in FIGURES:
         raise UsageError(f"study {study!r} has no figure of its own; name one with --like: {known}")
     return like or study

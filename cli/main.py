@@ -1,7 +1,7 @@
-"""`p2p`: the group of commands, imported when used, and how the program ends.
+"""`p2p`: the group of commands, each imported when it is called, and the exit codes.
 
-Nothing here, nor in a command's module before it runs, imports torch, numpy, MuJoCo or
-numba, so that `--help` and shell completion answer at once.
+Neither this module nor a command's module imports torch, numpy, MuJoCo or numba at its top, so
+that `--help` and shell completion answer at once.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from p2p.core.errors import Interrupted, P2PError
 
 from .text.terminal import unwritable
 
-COMMANDS = {  # name: one line of help; the module named alike (`-` is `_`) holds the command
-    "train": "Train a cohort of peers, or continue a run.",
+COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`) has the command
+    "train": "Train a cohort of peers, or resume a run.",
     "eval": "Test trained policies in randomised domains.",
-    "surface": "Map returns on the plane through a run's policies.",
+    "surface": "Map the return on a plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",
-    "compare": "Compare groups of runs, and say what is shown.",
-    "study": "Train a grid of runs, and tabulate their results.",
-    "figures": "Draw a figure of the paper from the results of a study.",
-    "bench": "Measure speed here, beside bare mj_step and other trainers.",
-    "methods": "List the methods: what each minimises and exchanges.",
-    "completion": "Print the completion script of a shell.",
+    "compare": "Compare groups of runs, and test their differences.",
+    "study": "Train a grid of runs, and tabulate the results.",
+    "figures": "Draw a figure of the paper from a study's results.",
+    "bench": "Measure the speed of training on this machine.",
+    "methods": "List the methods, with what each minimises and exchanges.",
+    "completion": "Print a shell's completion script.",
 }
 
 LAYOUT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + signal, as a shell counts
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # full, over quota, a terminal that is gone
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # full, over quota, a closed terminal
 
 
 class Program(click.Group):
-    """A group whose commands are imported when they are called."""
+    """A group that imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import the command, or fail with the nearest names."""
+        """Import and return the command, or fail with the nearest name."""
         if name in COMMANDS:
             return _import(name)
         if not ctx.resilient_parsing:  # shell completion must not fail
@@ -72,11 +72,11 @@ class Program(click.Group):
             stream = getattr(sys, name)
             if stream is None:  # closed by the caller (`>&-`)
                 setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-            elif isinstance(stream, TextIOWrapper):  # a path may hold what the locale cannot show
+            elif isinstance(stream, TextIOWrapper):  # escape what the locale lacks
                 stream.reconfigure(errors="backslashreplace")
         exit_code = _run(self, sys.argv[1:] if args is None else list(args))
         for stream in (sys.stdout, sys.stderr):
-            if _cannot_flush(stream):  # Python would complain when it tries at exit
+            if _cannot_flush(stream):  # Python would print an error at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(exit_code)
 
@@ -91,13 +91,13 @@ def _import(name: str) -> click.Command:
 @click.version_option(package_name="p2p", message="%(prog)s %(version)s")
 @click.pass_context
 def p2p(ctx: click.Context) -> None:
-    """Train peers that distil into one another, on randomised MuJoCo tasks (P2PDRL)."""
+    """Train peers that distil into each other on randomised MuJoCo tasks (P2PDRL)."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
 class Sigint:
-    """Python's own handler, with a memory: numpy, when interrupted, raises what it likes."""
+    """Python's own handler, which also records the signal: an import may swallow the exception."""
 
     def __init__(self) -> None:
         self.received = False
@@ -108,7 +108,7 @@ class Sigint:
         raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt again if an import has swallowed it."""
+        """Raise KeyboardInterrupt again, if an import has swallowed it."""
         if self.received:
             raise KeyboardInterrupt
 
@@ -117,21 +117,21 @@ sigint = Sigint()
 
 
 def main() -> NoReturn:
-    """Enter from the console script."""
+    """Run the console script `p2p`."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
         signal.signal(signal.SIGINT, sigint)
     p2p.main()
 
 
 def _run(program: Program, args: list[str]) -> int:
-    """Return the exit code; what a user can act on is one line on stderr.
+    """Run the command and return the exit code; an error of the user's is one line on stderr.
 
-    Anything else is a defect of the program: it leaves as an exception, so that Python
-    prints the traceback and ends with 1.
+    Any other exception is a defect of the program. It is not caught, so that Python prints the
+    traceback and ends with 1.
     """
     try:
-        # click's own `main` is not used: it takes any broken pipe, also one between
-        # processes of a cohort, for a closed stdout, and ends with 1.
+        # click's own `main` is not used: it treats any broken pipe as a closed stdout and ends
+        # with 1, also one between processes of a cohort.
         if instruction := os.environ.get("_P2P_COMPLETE"):
             from click.shell_completion import shell_complete
 
@@ -155,7 +155,7 @@ def _run(program: Program, args: list[str]) -> int:
         if sigint.received:
             return _fail("interrupted", SIGINT_EXIT)
         if not isinstance(error, OSError) or error.errno not in UNWRITABLE or error.filename:
-            raise  # a filename: that of a file, not of a stream
+            raise  # with a filename it is a file, not a stream
         cannot_write = unwritable(error)
         return _fail(str(cannot_write), cannot_write.exit_code)
     return 0
@@ -165,7 +165,7 @@ def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:
     """Print one line on stderr, in colour on a terminal, and return the exit code."""
     label, colour = ("interrupted", "yellow") if interrupted else ("error", "red")
     line = f"{label}: {'; '.join(message.splitlines())}"
-    with contextlib.suppress(OSError):  # stderr is gone as well: the exit code has to do
+    with contextlib.suppress(OSError):  # stderr is closed too: the exit code must do
         click.secho(line, fg=colour, err=True, color=False if "NO_COLOR" in os.environ else None)
     return exit_code
 
@@ -177,7 +177,7 @@ def _fail_usage(error: click.ClickException) -> int:
 
 
 def _cannot_flush(stream: TextIO) -> bool:
-    """Tell whether what is yet to be written to the stream has no place to go."""
+    """Whether the stream's buffered output cannot be written."""
     try:
         stream.flush()
     except OSError:
@@ -186,8 +186,8 @@ def _cannot_flush(stream: TextIO) -> bool:
 
 
 def _reader_is_gone(stream: TextIO) -> bool:
-    """Tell whether the other end of a pipe that we write to has been closed."""
-    with contextlib.suppress(OSError, ValueError):  # no file behind it
+    """Whether the stream is a pipe whose reading end is closed."""
+    with contextlib.suppress(OSError, ValueError):  # the stream is not a file
         poll = select.poll()
         poll.register(stream.fileno(), 0)
         return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,4 +1,4 @@
-"""`p2p study`: train a grid of runs side by side, and tabulate what came of them."""
+"""`p2p study`: train a grid of runs side by side, and tabulate the results."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ A study file is a grid of runs:
   task = ["hopper", "ant"]
   method = "p2pdrl"
   seed = [0, 1, 2]
-  [evaluate]                  # of each run once it is trained, as p2p eval does
+  [evaluate]                  # tests of each run after training, as by p2p eval
   eps_te = "0:1:0.1"
-  [budget.paper]              # what --budget paper has instead
+  [budget.paper]              # replaces these values with --budget paper
   total_steps = 16_000_000
 """
 
@@ -63,9 +63,9 @@ def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[Co
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
-    help="Runs at a time, packed on the cores [default: a core for each peer, while there is one].",
+    help="Runs at a time, sharing all cores [default: as many as leave each peer a core].",
 )
-@click.option("--results-only", is_flag=True, help="Train nothing; tabulate what is complete.")
+@click.option("--results-only", is_flag=True, help="Train nothing; tabulate the complete runs.")
 @click.option("--markdown", is_flag=True, help="Print the summary as a Markdown table.")
 @click.option(
     "--save", type=FOLDER, metavar="DIR", help="Save DIR/<name>.csv and <name>-curves.csv."
@@ -83,13 +83,13 @@ def study(
     as_json: bool,
     plain: bool,
 ) -> None:
-    """Train and test the runs of STUDY, a .toml file or the name of one that is shipped.
+    """Train and test the runs of STUDY, a .toml file or the name of a shipped study.
 
-    Complete runs are skipped and cut ones continued, so the same command takes a study
-    up again after whatever stopped it.
+    Complete runs are skipped and interrupted ones are resumed: to continue a study, repeat
+    the command.
     """
     if as_json and markdown:
-        raise UsageError("--json and --markdown both want stdout; choose one")
+        raise UsageError("--json and --markdown both write to stdout; choose one")
     from p2p.study import find_study, plan_study, read_study
 
     described = read_study(find_study(study), budget)
@@ -115,7 +115,7 @@ def study(
 
 
 def _train(plan: Plan, jobs: int | None, views: list[StudyView], files: Files) -> list[PlannedRun]:
-    """Train the plan's runs; return those that failed, the first to fail first."""
+    """Train the plan's runs; return those that failed, in the order of failing."""
     from p2p.study import State, collect_results, run_study
 
     failed = []
@@ -129,10 +129,10 @@ def _train(plan: Plan, jobs: int | None, views: list[StudyView], files: Files) -
                 view.changed(run)
             if run.state is State.FAILED:
                 failed.append(run)
-            if run.state is State.COMPLETE:  # now, so that a kill takes no table away
+            if run.state is State.COMPLETE:  # now, so that a kill loses no results
                 known = {r.run: r for r in results.runs if r.run not in results.untested}
                 results = collect_results(plan, known)
-                with files.writing("it is tried again when the next run ends", asked=False):
+                with files.writing("the next run that ends writes it again", asked=False):
                     results.write(plan)
     return failed
 
@@ -140,17 +140,17 @@ def _train(plan: Plan, jobs: int | None, views: list[StudyView], files: Files) -
 def _tabulate(
     plan: Plan, views: list[StudyView], save: Path | None, files: Files, *, trained: bool
 ) -> None:
-    """Write and show the results of what is complete.
+    """Write and show the results of the complete runs.
 
     Args:
-        trained: the table in the study's folder is asked for; else it is kept if it can be.
+        trained: failing to write the table is an error; else it is a note.
     """
     from p2p.study import collect_results
 
     results: Results = collect_results(plan)
     table = None
     if results.runs:
-        advice = "mend that, then --results-only writes it" if trained else "it is shown, not kept"
+        advice = "then write it with --results-only" if trained else "it is shown, not kept"
         with files.writing(advice, asked=trained):
             results.write(plan)
             table = plan.table
@@ -176,12 +176,12 @@ def _save(plan: Plan, results: Results, folder: Path) -> None:
 def _views(
     plan: Plan, jobs: int | None, *, as_json: bool, plain: bool, markdown: bool
 ) -> list[StudyView]:
-    """Choose who shows the study: JSON and Markdown have stdout to themselves."""
-    from .study_views import JsonLines, LiveTable, Markdown, PlainLines
+    """Return the views: JSON or Markdown on stdout, or lines or a table for people."""
+    from .study_views import StudyJson, StudyLines, StudyMarkdown, StudyTable
 
     stream = sys.stderr if as_json or markdown else sys.stdout
-    views: list[StudyView] = [JsonLines(sys.stdout)] if as_json else []
-    views += [Markdown(sys.stdout)] if markdown else []
+    views: list[StudyView] = [StudyJson(sys.stdout)] if as_json else []
+    views += [StudyMarkdown(sys.stdout)] if markdown else []
     if plain or not can_redraw(stream) or (stream is sys.stderr and sys.stdout.isatty()):
-        return [*views, PlainLines(stream, plan, jobs)]
-    return [*views, LiveTable(stream, plan, jobs)]
+        return [*views, StudyLines(stream, plan, jobs)]
+    return [*views, StudyTable(stream, plan, jobs)]

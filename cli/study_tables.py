@@ -11,7 +11,7 @@ from .text.formats import compact, count, duration
 STYLES = {
     State.COMPLETE: "green", State.FAILED: "red", State.RUNNING: "bold", State.TESTING: "bold",
 }  # fmt: skip
-BY_WORTH = (  # where not all runs fit on the screen
+BY_PRIORITY = (  # if not all runs fit on the screen
     State.RUNNING, State.TESTING, State.STOPPING, State.FAILED,
     State.STOPPED, State.WAITING, State.COMPLETE,
 )  # fmt: skip
@@ -20,28 +20,28 @@ HEAD = ("run", "state", "progress", "steps/s", "left", "score")
 
 
 def progress_table(runs: Sequence[PlannedRun], height: int) -> list[tuple[str, str]]:
-    """Return (line, style) of a table of runs; if not all fit, of those that matter now.
+    """Return a table of runs as (line, style); if not all fit, of those with the first states.
 
     Args:
-        height: lines that there is room for.
+        height: lines that the table may have.
     """
-    by_worth = sorted(runs, key=lambda run: BY_WORTH.index(run.state))
+    by_priority = sorted(runs, key=lambda run: BY_PRIORITY.index(run.state))
     room = len(runs) if len(runs) < height else max(1, height - 2)
-    shown = {run.name for run in by_worth[:room]}
+    shown = {run.name for run in by_priority[:room]}
     width = max(len(HEAD[0]), *(len(run.name) for run in runs))
     lines = [(_line(HEAD, width), "bold")]
     for run in runs:
         if run.name in shown:
             lines.append((_line(_cells(run), width), STYLES.get(run.state, "")))
-    if hidden := [run.state for run in by_worth[room:]]:
-        counts = ((state, hidden.count(state)) for state in BY_WORTH)
+    if hidden := [run.state for run in by_priority[room:]]:
+        counts = ((state, hidden.count(state)) for state in BY_PRIORITY)
         rest = ", ".join(f"{number} {state}" for state, number in counts if number)
         lines.append((f"... and {rest}", "dim"))
     return lines
 
 
 def results_table(summary: Sequence[Group]) -> list[str]:
-    """Return the summary with its columns lined up."""
+    """Return the summary as text with aligned columns."""
     head, *rows = _summary(summary, "+-")
     sizes = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
@@ -61,10 +61,10 @@ def markdown_table(summary: Sequence[Group]) -> list[str]:
 
 
 def _summary(summary: Sequence[Group], sign: str) -> list[list[str]]:
-    """Return the cells of the summary below those of its head.
+    """Return the rows of cells of the summary; the first is the head.
 
     Args:
-        sign: what stands between a mean and its standard deviation.
+        sign: the text between a mean and its standard deviation.
     """
     shown = _shown_measures(summary)
     words = {"num_peers": "peers"}
@@ -84,7 +84,7 @@ def _summary(summary: Sequence[Group], sign: str) -> list[list[str]]:
 
 
 def _shown_measures(summary: Sequence[Group]) -> list[str]:
-    """Return the measures that there is room for: first, middle and last strength, or the score."""
+    """Return the measures to show: those at the first, middle and last strength, or the score."""
     names = list(dict.fromkeys(group.measure for group in summary))
     strengths = [name for name in names if name.startswith("eps_te=")]
     few = [strengths[n] for n in (0, len(strengths) // 2, -1)] if strengths else names[:1]
@@ -92,7 +92,7 @@ def _shown_measures(summary: Sequence[Group]) -> list[str]:
 
 
 def _is_number(rows: Sequence[Sequence[str]]) -> list[bool]:
-    """Tell which columns hold numbers, and so are lined up at the right."""
+    """Tell which columns hold numbers, which are aligned right."""
     return [all(cell[:1] in "-0123456789" for cell in column) for column in zip(*rows, strict=True)]
 
 

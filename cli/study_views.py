@@ -1,4 +1,4 @@
-"""A study as it is shown: a live table, plain lines, or JSON."""
+"""Views of a running study: a live table, plain lines, JSON, or Markdown."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-LONGEST = 60.0  # s between two lines about progress
+LONGEST = 60.0  # s between two lines of progress
 HINT = "; Ctrl-C saves and stops"
 
 
 class StudyView(Protocol):
-    """Something that shows a study; it is entered while runs are trained."""
+    """A view of a study; its context is entered while runs are trained."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
@@ -33,8 +33,8 @@ class StudyView(Protocol):
     def finished(self, results: Results, table: Path | None) -> None: ...  # noqa: D102
 
 
-class PlainLines:
-    """A line when a run starts or ends, one a minute on progress, and the results."""
+class StudyLines:
+    """A line when a run starts or ends, a line of progress every minute, and the results."""
 
     def __init__(self, stream: TextIO, plan: Plan, jobs: int | None) -> None:
         self._stream, self._plan, self._jobs = stream, plan, jobs
@@ -42,33 +42,33 @@ class PlainLines:
         self._last = time.monotonic()
 
     def __enter__(self) -> Self:
-        for line in opening(self._plan, self._jobs):
+        for line in header_lines(self._plan, self._jobs):
             self._print(line)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave nothing behind."""
+        """Do nothing."""
 
     def changed(self, run: PlannedRun) -> None:
-        """Write a line if there is something to say."""
+        """Write a line if the run's state has changed, or a minute has passed."""
         if self._states[run.name] is not run.state:
             self._states[run.name] = run.state
             self._print(f"{run.state:<8}  {run.name}{_outcome(run)}")
         elif time.monotonic() - self._last >= LONGEST:
             self._last = time.monotonic()
-            self._print(overall(self._plan, self._jobs).removesuffix(HINT))
+            self._print(progress_line(self._plan, self._jobs).removesuffix(HINT))
 
     def finished(self, results: Results, table: Path | None) -> None:
         """Write the results."""
-        for line in closing(self._plan, results, table):
+        for line in result_lines(self._plan, results, table):
             self._print(line)
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
 
 
-class LiveTable:
-    """A table that is redrawn in place, and the results below its last state."""
+class StudyTable:
+    """A table that is redrawn in place; at the end, the results below it."""
 
     def __init__(self, stream: TextIO, plan: Plan, jobs: int | None) -> None:
         from rich.console import Console
@@ -78,17 +78,17 @@ class LiveTable:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._live = Live(
             get_renderable=self._frame, console=self._console, refresh_per_second=2,
-            redirect_stdout=stream is sys.stdout,  # else stdout is the machine's
+            redirect_stdout=stream is sys.stdout,  # else stdout is read by a program
         )  # fmt: skip
 
     def __enter__(self) -> Self:
-        for line in opening(self._plan, self._jobs):
+        for line in header_lines(self._plan, self._jobs):
             self._print(line)
         self._live.start(refresh=True)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave the last state on the screen."""
+        """Stop redrawing; the last table stays on the screen."""
         self._live.stop()
 
     def changed(self, run: PlannedRun) -> None:
@@ -96,7 +96,7 @@ class LiveTable:
 
     def finished(self, results: Results, table: Path | None) -> None:
         """Print the results below the table."""
-        for line in closing(self._plan, results, table):
+        for line in result_lines(self._plan, results, table):
             self._print(line)
 
     def _print(self, line: str) -> None:
@@ -110,13 +110,13 @@ class LiveTable:
         lines = progress_table(self._plan.runs, size.height - 2)
         texts = [
             Text(line, style, no_wrap=True, overflow="ellipsis")
-            for line, style in [*lines, (overall(self._plan, self._jobs), "dim")]
+            for line, style in [*lines, (progress_line(self._plan, self._jobs), "dim")]
         ]
         return Group(*texts)
 
 
-class JsonLines:
-    """One JSON object a line for each change of a run, and one for the results."""
+class StudyJson:
+    """One JSON object per line: one for each change of a run, and one for the results."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -125,10 +125,10 @@ class JsonLines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave nothing behind."""
+        """Do nothing."""
 
     def changed(self, run: PlannedRun) -> None:
-        """Write how a run stands."""
+        """Write the run's state and progress."""
         self._print(
             "run",
             run=run.name,
@@ -151,8 +151,8 @@ class JsonLines:
         print(line, file=self._stream, flush=True)
 
 
-class Markdown:
-    """The summary alone, to be pasted into a document."""
+class StudyMarkdown:
+    """Only the summary, as a Markdown table."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -161,10 +161,10 @@ class Markdown:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave nothing behind."""
+        """Do nothing."""
 
     def changed(self, run: PlannedRun) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def finished(self, results: Results, table: Path | None) -> None:
         """Write the table."""
@@ -172,20 +172,21 @@ class Markdown:
             print("\n".join(markdown_table(results.summary)), file=self._stream, flush=True)
 
 
-def opening(plan: Plan, jobs: int | None) -> list[str]:
-    """Return what is said before the first run starts."""
+def header_lines(plan: Plan, jobs: int | None) -> list[str]:
+    """Return the lines before the first run starts: name, number of runs, folder."""
     done = plan.count(State.COMPLETE)
     known = f", {done} complete" if done else ""
     budget = f", budget {plan.study.budget}" if plan.study.budget else ""
-    share = f"{jobs} at a time" if jobs else f"{counted(find_capacity().size, 'core')}, one a peer"
+    cores = counted(find_capacity().size, "core")
+    share = f"{jobs} at a time" if jobs else f"{cores}, one per peer"
     return [
         f"study {plan.study.name}{budget}: {counted(len(plan.runs), 'run')}{known}, {share}",
         f"folder: {short_path(plan.out)}",
     ]
 
 
-def closing(plan: Plan, results: Results, table: Path | None) -> list[str]:
-    """Return the results, and where they lie, if anywhere."""
+def result_lines(plan: Plan, results: Results, table: Path | None) -> list[str]:
+    """Return the results and their file, the failed, and the missing runs."""
     lines = [f"failed   {r.name}: {r.error}" for r in plan.runs if r.state is State.FAILED]
     if not results.runs:
         return [*lines, "no run of this study is complete yet"]
@@ -200,12 +201,12 @@ def closing(plan: Plan, results: Results, table: Path | None) -> list[str]:
     return lines
 
 
-def overall(plan: Plan, jobs: int | None) -> str:
-    """Return how far the whole study is."""
+def progress_line(plan: Plan, jobs: int | None) -> str:
+    """Return the progress of the whole study."""
     done = sum(run.steps for run in plan.runs)
     total = sum(run.total_steps for run in plan.runs)
-    at_work = [run for run in plan.runs if run.state in (State.RUNNING, State.TESTING)]
-    rate = sum(run.rate or 0.0 for run in at_work) or None
+    running = [run for run in plan.runs if run.state in (State.RUNNING, State.TESTING)]
+    rate = sum(run.rate or 0.0 for run in running) or None
     text = f"{plan.count(State.COMPLETE)} of {len(plan.runs)} runs complete"
     if failed := plan.count(State.FAILED):
         text += f", {failed} failed"

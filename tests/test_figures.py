@@ -258,7 +258,7 @@ def test_json_has_stdout_to_itself(tmp_path: Path) -> None:
         ),
         (["fig4", "--like", "fig6"], "has no test returns"),
         (["fig4", "--like", "fig8bc"], "has no variance of the gradient"),
-        (["fig4", "--like", "fig0"], "--like fig0: no such figure; known: fig2, "),
+        (["fig4", "--like", "fig0"], "--like fig0: unknown figure; known: fig2, "),
         (["fig5"], "p2p surface RUN"),
         (["learning"], "study 'learning' has no figure of its own; name one with --like: fig2, "),
     ],

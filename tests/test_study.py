@@ -642,9 +642,9 @@ def test_a_table_that_cannot_be_written_stops_no_run(
     assert "hopper  p2pdrl      2         0.0001      3" in result.stdout
     note, *error = result.stderr.splitlines()
     assert note.startswith("note: cannot write results ")
-    assert note.endswith("no space left on device; it is tried again when the next run ends")
+    assert note.endswith("no space left on device; the next run that ends writes it again")
     assert [line.split("; ")[1] for line in error] == (
-        ["mend that, then --results-only writes it"] if code else []
+        ["then write it with --results-only"] if code else []
     )
     assert (tmp_path / "out" / "results.csv").exists() is (code == 0)
 

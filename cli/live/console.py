@@ -56,9 +56,7 @@ class LiveView:
         """Draw the last frame, without the status."""
         with self._lock:
             self._phase = ""
-        with contextlib.suppress(
-            OSError
-        ):  # of a closed terminal: the run's own error matters more
+        with contextlib.suppress(OSError):  # of a closed terminal: the run's own error matters more
             self._live.stop()
 
     def started(self, event: Started) -> None:
