@@ -150,7 +150,7 @@ def _tabulate(
     results: Results = collect_results(plan)
     table = None
     if results.runs:
-        advice = "then write it with --results-only" if trained else "it is shown, not kept"
+        advice = "fix that, then use --results-only" if trained else "it is shown, not kept"
         with files.writing(advice, asked=trained):
             results.write(plan)
             table = plan.table

@@ -644,7 +644,7 @@ def test_a_table_that_cannot_be_written_stops_no_run(
     assert note.startswith("note: cannot write results ")
     assert note.endswith("no space left on device; the next run that ends writes it again")
     assert [line.split("; ")[1] for line in error] == (
-        ["then write it with --results-only"] if code else []
+        ["fix that, then use --results-only"] if code else []
     )
     assert (tmp_path / "out" / "results.csv").exists() is (code == 0)
 
