@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made import make_policy
+from made import METHODS, TASKS, make_policy
 
 from p2p.analysis.evaluation.domain_sets import single_set
 from p2p.analysis.evaluation.evaluate import evaluate
@@ -35,9 +35,8 @@ from p2p.cli.bench import bench
 from p2p.cli.bench_tables import markdown, sheets
 from p2p.cli.options import given_on_command_line
 from p2p.cli.train import train
-from p2p.core.config import TASKS, build_config
+from p2p.core.config import build_config
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.core.method_facts import METHODS
 from p2p.envs.domain import Domain
 from p2p.envs.vector import RandomisedEnvs
 

@@ -41,7 +41,7 @@ def stepping(engine: Literal["fused", "autograd"], task: str, steps: int) -> Cal
     envs = RandomisedEnvs(task, 1)
     built = build_engine(config, envs.obs_dim, envs.action_dim)
     batch = _batch(config, envs, built)
-    penalty = Penalty(config.distill_coef, built.actor[None] + np.float32(0.01))
+    penalty = Penalty(1.0, built.actor[None] + np.float32(0.01))
     rng = np.random.default_rng(SEED)
     order = rng.permutation(config.steps_per_peer).reshape(config.num_minibatches, -1)
     rows = [Minibatch(batch, index) for index in order]

@@ -20,11 +20,14 @@ from typing import Any, NoReturn
 from p2p.cohort import launch, process
 from p2p.cohort.events import Event, Started
 from p2p.cohort.recorder import Recorder
+from p2p.core import registry
 from p2p.core.config import TrainConfig, build_config, override
 from p2p.core.errors import Diverged, Interrupted, P2PError, PeerLost, UsageError
 from p2p.core.returns import MAX_EPISODE_STEPS
 from p2p.core.signals import StopSignals
+from p2p.envs.task import find_task
 from p2p.exchange.shared_memory import Arena, Phase
+from p2p.methods import find_method
 from p2p.peer import reports
 from p2p.peer.peer import slot_bytes
 from p2p.runs import RunFolder
@@ -67,14 +70,17 @@ def resume(
         total_steps_per_peer: the same, counted for each peer.
 
     Raises:
-        BadArtefact: `path` is no run folder, or holds no sound checkpoint.
+        BadArtefact: `path` is no run folder, holds no sound checkpoint, or was made with code of
+            a user's that was not named in this process.
         UsageError: the run has already reached its goal.
     """
     run = RunFolder.open(path)
     config = run.config
+    find_task(config.task)  # raises where code of the user's was not named
+    find_method(config.method)
     goal = {"total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer}
     goal = {name: steps for name, steps in goal.items() if steps is not None}
-    config = build_config(**override(config.model_dump(), goal))
+    config = build_config(**override(config.settings, goal))
     if run.config.why_its_end_counts and config != run.config:
         raise UsageError(
             f"{path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
@@ -111,7 +117,7 @@ def _run(
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
     with run, StopSignals() as signals, Cohort(config, states) as cohort:
-        yield Started(run, config, done, [*notes, *_on_returns(config)])
+        yield Started(run, config, done, [*notes, *_on_returns(config), *_on_task(config)])
         recorder = Recorder(run, config, done)
         for rank, message in cohort.messages():
             if signals.received is not None:
@@ -141,6 +147,14 @@ def _on_returns(config: TrainConfig) -> list[str]:
     ]
 
 
+def _on_task(config: TrainConfig) -> list[str]:
+    """Say so where a task of the user's is stepped by its own code."""
+    anew = find_task(config.task).computed_anew()
+    if not anew or config.engine != "fused":
+        return []
+    return [f"{config.task} overrides {', '.join(anew)}: its steps run in numpy, not compiled"]
+
+
 def _fail(rank: int, failed: process.Failed, run: RunFolder) -> NoReturn:
     """Raise what a peer raised."""
     if isinstance(failed.error, Diverged):
@@ -163,11 +177,12 @@ class Cohort:
     def __enter__(self) -> Cohort:
         context = launch.prepare(self.config.engine)
         self.arena = Arena(self.config.num_peers, slot_bytes(self.config))
+        sources = registry.sources()
         with launch.without_main():
             for rank in range(self.config.num_peers):
                 ours, theirs = context.Pipe(duplex=False)
                 state = self.states[rank] if self.states else None
-                args = (rank, self.config, self.arena, theirs, state)
+                args = (rank, self.config, self.arena, theirs, state, sources)
                 child = context.Process(
                     target=process.peer_main, args=args, name=f"peer {rank}", daemon=True
                 )

@@ -2,8 +2,9 @@
 
     python -m p2p.study.run FD PARENT FOLDER CORES [TESTS]
 
-Its settings come in on stdin, as JSON; TESTS are those of its evaluation, if it has one, also
-as JSON. What it has to tell goes out as JSON lines on the file descriptor FD:
+Its settings, and the sources of classes of the user's, come in on stdin, as JSON; TESTS are
+those of its evaluation, if it has one, also as JSON. What it has to tell goes out as JSON lines
+on the file descriptor FD:
 {"steps": int, "seconds": float | null} at the start and after each iteration,
 {"tested": float, "steps_per_second": float | null} while it is tested, {"error": str,
 "exit_code": int} if it fails. Stdout and stderr are its log.
@@ -25,7 +26,8 @@ from typing import Any
 from p2p.analysis.config import EvalConfig
 from p2p.cohort import launch
 from p2p.cohort.events import Iterated, Started
-from p2p.core.config import TrainConfig
+from p2p.core import registry
+from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import P2PError, UsageError
 from p2p.runs import RunFolder
 from p2p.runs.lock import FolderLock
@@ -46,8 +48,10 @@ def main() -> int:
         with suppress(BrokenPipeError):  # the scheduler is gone; we are about to stop
             os.write(fd, json.dumps(message).encode() + b"\n")
 
-    config = TrainConfig(**json.load(sys.stdin))
+    given = json.load(sys.stdin)
     try:
+        registry.add_sources(registry.Source(*source) for source in given["sources"])
+        config = build_config(**given["settings"])
         for message in train(config, folder):
             tell(**message)
         if tests is not None:

@@ -16,9 +16,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from p2p.core import registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import Interrupted, P2PError, PeerLost
 from p2p.core.signals import StopSignals
+from p2p.envs.task import find_task
 from p2p.runs.files import disk_errors
 from p2p.runs.lock import FolderLock
 from p2p.study.plan import Plan, PlannedRun, State
@@ -26,9 +28,6 @@ from p2p.study.plan import Plan, PlannedRun, State
 COMMAND = [sys.executable, "-P", "-m", "p2p.study.run"]
 POLL = 0.5  # s, between looks at a wish to stop
 INTERRUPTED = (128 + signal.SIGINT, -signal.SIGINT)  # the latter: before it took over SIGINT
-TYPICAL = {  # bare mj_step on one core, steps/s; only their order and ratios matter here
-    "hopper": 7000, "walker2d": 5300, "halfcheetah": 16000, "ant": 3000, "humanoid": 2500,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,8 @@ class Process:
             os.close(theirs)
         assert self.child.stdin is not None
         with suppress(BrokenPipeError), self.child.stdin as stdin:
-            stdin.write(run.config.model_dump_json().encode())
+            given = {"settings": run.config.settings, "sources": registry.sources()}
+            stdin.write(json.dumps(given).encode())
 
     def read(self) -> bool:
         """Take in what it tells; return False once it has closed its pipe."""
@@ -262,7 +262,7 @@ def typical_seconds(run: PlannedRun, room: Room) -> float:
 
 
 def _typical_rate(config: TrainConfig, room: Room) -> float:
-    return TYPICAL[config.task] * room.takes(config)
+    return find_task(config.task).steps_per_second * room.takes(config)
 
 
 def seconds_left(runs: Sequence[PlannedRun], jobs: int | None = None) -> float | None:
