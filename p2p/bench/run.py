@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from p2p.bench.measure import Measurement, Report
 from p2p.bench.results import Results
@@ -21,21 +22,30 @@ def run_bench(settings: Settings, report: Report) -> Results:
         report: told what is measured now.
 
     Raises:
-        UsageError: a trainer to compare with is not installed.
         P2PError: a training run failed.
     """
-    from p2p.bench.rivals import check_installed
+    described = {**asdict(settings), "runs": {k: str(v) for k, v in settings.runs.items()}}
+    return gather(lambda folder: _measure(settings, folder, report), described, report)
+
+
+def gather(
+    measure: Callable[[Path], Iterable[Measurement]], settings: dict[str, Any], report: Report
+) -> Results:
+    """Return what `measure` yields, with the machine that it was measured on.
+
+    Args:
+        measure: called with a folder that training runs may be made in, one after the other.
+        settings: how much is measured, for whoever reads the results.
+        report: told what is measured now.
+    """
     from p2p.engine.fused import compile_all
 
-    if "against" in settings.parts:
-        check_installed(settings.against)
     machine = {**collect_versions(), "load": os.getloadavg()[0]}
     report("loading the engine")
     compile_all()  # so that no start-up below pays for it
     with tempfile.TemporaryDirectory(prefix="p2p-bench-") as folder:
-        found = list(_measure(settings, Path(folder) / "run", report))
-    described = {**asdict(settings), "runs": {k: str(v) for k, v in settings.runs.items()}}
-    return Results(found, machine, described)
+        found = list(measure(Path(folder) / "run"))
+    return Results(found, machine, settings)
 
 
 def _measure(settings: Settings, folder: Path, report: Report) -> Iterator[Measurement]:
@@ -65,10 +75,6 @@ def _measure_task(
         from p2p.bench.engines import measure_engines
 
         return measure_engines(settings, task, report)
-    if part == "against":
-        from p2p.bench.rivals import measure_against
-
-        return measure_against(settings, task, folder, report)
     if part == "methods":
         from p2p.bench.methods import measure_methods
 

@@ -33,9 +33,9 @@ TRAINED = (
 )
 
 
-def trained_for(settings: Settings) -> str:
+def trained_for(iterations: int) -> str:
     """Return what steps/s of training include, and over how many iterations."""
-    return f"{TRAINED}; over {settings.iterations} iterations"
+    return f"{TRAINED}; over {iterations} iterations"
 
 
 class Trained(NamedTuple):
@@ -173,7 +173,7 @@ def measure_training(
         f"domains of its training distribution, {ENVS} episodes in each; resets included"
     )
     candidates = [
-        Candidate(f"p2p train, K={num_peers}", train, trained_for(settings), name),
+        Candidate(f"p2p train, K={num_peers}", train, trained_for(settings.iterations), name),
         Candidate(name, bare, limit),
     ]
     found = compare("train", task, "steps/s", candidates, settings.rounds, report)
