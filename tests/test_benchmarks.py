@@ -1,17 +1,23 @@
-"""The scripts in `benchmarks/`: how they count, not how fast anything is."""
+"""The scripts in `benchmarks/`: how they count, not how fast or how well anything learns."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import against
+import learning
 import pytest
 import rivals
 from click.testing import CliRunner
+from learning import Pool
+from learning_runs import LAST, TASKS, Learned, Point, Run, all_runs, load, mean_return
 from rivals import NEEDS, RIVALS, check_installed, rate, setups
 
 from p2p.bench import load_results
@@ -123,3 +129,80 @@ def test_a_file_that_cannot_be_written_is_refused_first(tmp_path):
     done = CliRunner().invoke(against.main, ["-o", str(tmp_path / "no" / "such.json")])
     assert done.exit_code == 2
     assert "there is no folder" in done.stderr
+
+
+# What PPO learns ------------------------------------------------------------------
+
+
+def test_a_training_return_is_the_mean_over_episodes():
+    """Iterations that end in (100, 300]: 1 episode of 7, 3 of 11, so 10; not 9, theirs apart."""
+    points = [Point(100, 9, 0.0, 1.0), Point(200, 1, 7.0, 1.0), Point(300, 3, 11.0, 1.0)]
+    assert mean_return(points, 100, 300) == (4, 10.0)
+    assert mean_return(points, 300, 400)[0] == 0
+
+
+def test_the_first_runs_cover_all_tasks():
+    """Whoever stops early has whole seeds."""
+    runs = all_runs(["sb3-"], seeds=2)
+    assert [(run.task, run.seed) for run in runs[:6]] == [
+        (task, seed) for seed in (0, 1) for task in TASKS
+    ]
+
+
+def test_the_table_compares_each_variant_with_sb3():
+    """Means 11 and 15, both of variance 2 over two seeds: Welch's t is 4 / sqrt(2) at 2 degrees."""
+    found = [
+        Learned(Run(variant, "hopper", seed), [Point(LAST, 1, score, 1.0)], 1.0)
+        for variant, scores in {"sb3": (10.0, 12.0), "p2p-carry": (14.0, 16.0)}.items()
+        for seed, score in enumerate(scores)
+    ]
+    sb3, ours = [line.split(" | ") for line in list(learning.lines(found))[2:]]
+    assert sb3[2:4] == ["2", "11"]
+    assert ours[2:6] == ["2", "15", "2 - 28", "+4"]  # 15 +- 12.706
+    assert ours[6].startswith("-2 to +10")  # 4 +- 4.303 sqrt 2
+    assert float(ours[7].rstrip(" |")) == pytest.approx(0.106, abs=1e-3)
+
+
+def test_both_trainers_leave_curves_of_one_shape(tmp_path):
+    """Two iterations of each, in processes of their own; what is there is not run again."""
+    pytest.importorskip("stable_baselines3")
+    options = ["--out", str(tmp_path), "--steps", "8192", "--seeds", "1"]
+    only = ["--only", "sb3-hopper", "--only", "p2p-carry-hopper"]
+    for text in ("2 runs to do", "0 runs to do"):
+        done = CliRunner().invoke(learning.main, ["run", *options, *only], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert text in done.stdout
+    found = load(tmp_path)
+    assert [x.run.variant for x in found] == ["sb3", "p2p-carry"]
+    assert all([p.steps for p in x.points] == [4096, 8192] for x in found)
+    assert all(10 < x.last[1] < 100 for x in found)  # Hopper falls at once
+    rows = tmp_path / "rows.csv"
+    options = ["table", "--out", str(tmp_path), "--csv", str(rows)]
+    done = CliRunner().invoke(learning.main, options, catch_exceptions=False)
+    assert "| hopper | p2p-carry | 1 |" in done.stdout
+    assert len(rows.read_text().splitlines()) == 3
+
+
+def test_runs_stand_still_while_the_pause_file_is_there(tmp_path):
+    """All processes of a run stop, and go on."""
+    pool = Pool(tmp_path, 1)
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    pool.processes[Run("sb3", "hopper", 0)] = process
+
+    def state() -> str:
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0]
+
+    def becomes(wanted: str) -> bool:
+        end = time.monotonic() + 10
+        while state() != wanted and time.monotonic() < end:
+            time.sleep(0.01)
+        return state() == wanted
+
+    try:
+        pool.pause(True)
+        assert becomes("T")
+        pool.pause(False)
+        assert becomes("S")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
