@@ -17,8 +17,8 @@ import click
 from rivals import INCLUDES, RIVALS, Setup, check_installed, rate, setups
 
 from p2p.bench.measure import Candidate, Measurement, compare
-from p2p.bench.run import gather
 from p2p.bench.settings import TASKS
+from p2p.bench.suite import gather
 from p2p.bench.training import train_once, trained_for
 from p2p.cli.bench_tables import markdown
 from p2p.errors import P2PError, UsageError

@@ -20,7 +20,7 @@ from .terminal import can_redraw
 
 if TYPE_CHECKING:
     from p2p.bench import Results, Settings
-    from p2p.bench.measure import Report
+    from p2p.bench.measure import Tell
 
 EXAMPLES = """\b
 Examples:
@@ -137,12 +137,12 @@ def _measure(settings: Settings) -> Results:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     from p2p.bench import run_bench
 
-    with _progress() as report:
-        return run_bench(settings, report)
+    with _progress() as tell:
+        return run_bench(settings, tell)
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def _progress() -> Iterator[Tell]:
     """Yield what is to be told of progress: a spinner on stderr, or lines."""
     if not can_redraw(sys.stderr):
         yield lambda text: print(text, file=sys.stderr, flush=True)

@@ -17,14 +17,14 @@ from click.testing import CliRunner
 from made import make_policy
 
 from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results, training
-from p2p.bench.bare import BareLoop, Script, bare_episodes, record_episode, record_script
-from p2p.bench.engines import stepping
-from p2p.bench.evaluating import measure_evaluation
-from p2p.bench.exchanges import cost, work_and_exchange
+from p2p.bench.bare_loop import BareLoop, Script, bare_episodes, record_episode, record_script
+from p2p.bench.engine import stepping
+from p2p.bench.evaluation import measure_evaluation
+from p2p.bench.exchange import cost, work_and_exchange
 from p2p.bench.measure import Candidate, alternate, compare
 from p2p.bench.methods import COMPARED, dnc_with_distillation, measure_methods
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play, timed
-from p2p.bench.together import run_together
+from p2p.bench.processes import run_together
 from p2p.bench.training import Trained, measure_envs, private_memory, summarise
 from p2p.cli.bench import bench
 from p2p.cli.bench_tables import TITLES, markdown, sheets
@@ -235,7 +235,7 @@ def test_a_measuring_process_that_fails_ends_the_measurement(tmp_path):
 
 def test_an_evaluation_of_fewer_domains_than_cores_is_measured(tmp_path, monkeypatch):
     """On a machine with more cores the rest of them have nothing to do."""
-    monkeypatch.setattr("p2p.bench.evaluating.cores", lambda: 3)
+    monkeypatch.setattr("p2p.bench.evaluation.cores", lambda: 3)
     policy = tmp_path / "policy.safetensors"
     policy.write_bytes(make_policy("hopper").to_bytes())
     few = Settings(rounds=1, runs={"hopper": policy}, eval_domains=2)
@@ -271,7 +271,7 @@ def test_a_policy_that_is_evaluated_is_trained_first(tmp_path, monkeypatch):
         timed.append(iterations)
         return Trained(1.0, 0.0, 0.0, 1.0, (1.0,), policy)
 
-    monkeypatch.setattr("p2p.bench.evaluating.train_once", train_once)
+    monkeypatch.setattr("p2p.bench.evaluation.train_once", train_once)
     settings = replace(Settings(rounds=1).quick(), eval_iterations=7)
     ours, _ = measure_evaluation(settings, "hopper", tmp_path / "run", lambda text: None)
     assert timed == [6]
@@ -412,7 +412,7 @@ def test_a_short_round_may_time_more_iterations(monkeypatch):
     """What is named counts, --quick or not."""
     asked: list[Settings] = []
 
-    def run(settings: Settings, report: Any) -> Results:
+    def run(settings: Settings, tell: Any) -> Results:
         asked.append(settings)
         return results(measured("ours", 1.0))
 

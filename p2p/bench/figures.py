@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.bench.measure import Measurement
-from p2p.bench.results import Results
+from p2p.bench.measure import Measurement, Results
 from p2p.envs import RandomisedEnvs
 from p2p.errors import UsageError
 from p2p.evaluation.figures import check_matplotlib, picture
