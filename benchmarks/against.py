@@ -21,7 +21,7 @@ from p2p.bench.settings import TASKS
 from p2p.bench.suite import gather
 from p2p.bench.training import train_once, trained_for
 from p2p.cli.bench_tables import markdown
-from p2p.errors import P2PError, UsageError
+from p2p.core.errors import P2PError, UsageError
 
 TRIAL = 6  # iterations; two do not tell 32 envs from 64
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from p2p.bench.physics import GYMNASIUM_IDS
-from p2p.config import TrainConfig, build_config
+from p2p.core.config import TrainConfig, build_config
 
 OBS_LIMIT = REWARD_LIMIT = 10.0
 

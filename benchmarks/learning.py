@@ -156,7 +156,7 @@ def one(variant: str, task: str, seed: int, out: Path, steps: int) -> None:
 
 def lines(learned: Sequence[Learned], against: str = "sb3") -> Iterator[str]:
     """Yield a Markdown table: mean, Student's interval, and Welch's test against a variant."""
-    from p2p.stats import mean_interval, welch
+    from p2p.analysis.statistics import mean_interval, welch
 
     yield f"| task | variant | n | return | 95 % | minus {against} | 95 % | p |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|"

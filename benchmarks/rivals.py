@@ -16,9 +16,9 @@ import mujoco
 from sb3 import train_sb3
 
 from p2p.bench.settings import cores
-from p2p.config import build_config
-from p2p.errors import P2PError, UsageError
-from p2p.launch import ONE_THREAD, die_with_parent
+from p2p.cohort.launch import ONE_THREAD, die_with_parent
+from p2p.core.config import build_config
+from p2p.core.errors import P2PError, UsageError
 
 NEEDS = {"sb3": "stable_baselines3", "cleanrl": "gymnasium", "envpool": "envpool"}
 AS_IT_COMES = "no logging, MuJoCo's timers on as its bindings have them"

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from p2p.bench.physics import GYMNASIUM_IDS
-from p2p.config import build_config
+from p2p.core.config import build_config
 
 
 def train_sb3(order: dict[str, Any]) -> list[float]:

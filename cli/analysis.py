@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from p2p.errors import NoRoom, P2PError, UsageError
+from p2p.core.errors import NoRoom, P2PError, UsageError
 
 from .formats import count, counted, duration
 from .terminal import can_redraw
@@ -143,7 +143,7 @@ def show(
         plain: no styles, on a terminal too.
     """
     if as_json:
-        from p2p.store.journal import jsonable
+        from p2p.runs.journal import jsonable
 
         print(json.dumps(jsonable({**found.to_dict(), **files}), allow_nan=False))
         return
@@ -180,7 +180,7 @@ class Files:
             advice: what to do then.
             asked: the file was asked for, so `raise_failed` fails; else a note on stderr is all.
         """
-        from p2p.store.files import advising
+        from p2p.runs.files import advising
 
         try:
             with advising(advice):
@@ -196,7 +196,7 @@ class Files:
         self, path: Path, encode: Callable[[], bytes], kind: str, advice: str, *, asked: bool
     ) -> str | None:
         """Write a file, and return its path; None if that failed, as `writing` has it."""
-        from p2p.store import write_atomically
+        from p2p.runs import write_atomically
 
         with self.writing(advice, asked=asked):
             write_atomically(path, encode(), kind)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from p2p.errors import NoRoom, UsageError
+from p2p.core.errors import NoRoom, UsageError
 
 from .options import FILE, FOLDER
 from .terminal import can_redraw
@@ -97,7 +97,7 @@ def bench(
     _show(results, as_json=as_json, as_markdown=as_markdown)
     if plot:
         from p2p.bench.figures import draw
-        from p2p.store import write_atomically
+        from p2p.runs import write_atomically
 
         write_atomically(plot, draw(results), "figure")
 
@@ -115,8 +115,8 @@ def _settings(
 ) -> Settings:  # fmt: skip
     """Turn options into what to measure."""
     from p2p.bench import Settings
-    from p2p.config import build_config
-    from p2p.store import RunFolder
+    from p2p.core.config import build_config
+    from p2p.runs import RunFolder
 
     parts = _names(only) or Settings.parts
     chosen = tuple(build_config(task=name).task for name in _names(tasks)) or Settings.tasks

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.errors import UsageError
-from p2p.evaluation.config import EvalConfig, parse_strengths
+from p2p.analysis.config import EvalConfig, parse_strengths
+from p2p.core.errors import UsageError
 
 from .analysis import (
     Files,
@@ -24,7 +24,7 @@ from .options import FILE, setting_option, with_flags
 from .terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.comparison.results import Comparison
+    from p2p.analysis.comparison.results import Comparison
 
 OF_EVALUATION = ("domains", "domain_seed", "episodes", "sampled")
 EXAMPLES = """\b
@@ -81,7 +81,7 @@ def compare(
     means excludes 0, corrected for the number of tests.
     """
     strength = _strength(ctx, eps_te)
-    from p2p.comparison.compare import compare as compare_runs
+    from p2p.analysis.comparison.compare import compare as compare_runs
 
     try:
         if strength is None:
@@ -122,7 +122,8 @@ def _write(
     found: Comparison, figure: Path | None, out: Path | None, files: Files
 ) -> dict[str, str | None]:
     """Write what is asked for, and return where it lies."""
-    from p2p.comparison import figures, hdf5
+    from p2p.analysis.comparison import file as hdf5
+    from p2p.plots import comparison as figures
 
     written = {}
     for kind, path, encode in (

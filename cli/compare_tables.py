@@ -11,8 +11,8 @@ from .eval_tables import _interval, _table
 from .formats import NOTHING, compact, counted, fixed
 
 if TYPE_CHECKING:
-    from p2p.comparison.results import Comparison, PairTest, Summary
-    from p2p.stats import Profile
+    from p2p.analysis.comparison.results import Comparison, PairTest, Summary
+    from p2p.analysis.statistics import Profile
 
 
 def report(found: Comparison, width: int) -> list[Text]:
@@ -67,7 +67,7 @@ def _summaries(title: str, rows: Sequence[Summary], names: Mapping[str, str]) ->
 
 def _profiles(found: Comparison, names: Mapping[str, str]) -> list[Text]:
     """Return a row a group: the share of its runs above each round threshold."""
-    from p2p.comparison.compare import MINOR
+    from p2p.analysis.comparison.compare import MINOR
 
     whole = next(iter(found.profiles.values())).thresholds
     at = range(MINOR, len(whole), MINOR)

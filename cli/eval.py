@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.errors import UsageError
-from p2p.evaluation.config import EvalConfig, parse_strengths
+from p2p.analysis.config import EvalConfig, parse_strengths
+from p2p.core.errors import UsageError
 
 from .analysis import (
     Files,
@@ -25,8 +25,8 @@ from .options import FILE, setting_option, with_flags
 from .terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.evaluation.evaluate import Evaluation
-    from p2p.evaluation.performance import EvaluatedRun
+    from p2p.analysis.evaluation.evaluate import Evaluation
+    from p2p.analysis.evaluation.performance import EvaluatedRun
 
 AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN"}
 EXAMPLES = """\b
@@ -88,11 +88,11 @@ def eval(
     strengths = [eps for text in eps_te for eps in parse_strengths(text)]
     factors = grid.split(",") if grid else None
     _check(runs, figure, factors, by_factor=settings["by_factor"])
-    from p2p import launch
+    from p2p.cohort import launch
 
-    launch.start_server("p2p.evaluation.pool")  # it imports while we do
-    from p2p.evaluation.evaluate import evaluate
-    from p2p.store import RunFolder
+    launch.start_server("p2p.analysis.pool")  # it imports while we do
+    from p2p.analysis.evaluation.evaluate import evaluate
+    from p2p.runs import RunFolder
 
     chosen = runs or (RunFolder.latest().path,)
     try:
@@ -130,7 +130,7 @@ def _draw(found: Evaluation, figure: Path | None, files: Files, *, save: bool) -
     """Draw what can be drawn, and return the pictures' paths."""
     if not (found.config.grid or found.config.by_factor) or not (figure or save):
         return []
-    from p2p.evaluation import figures
+    from p2p.plots import evaluation as figures
 
     name = "-".join(found.config.grid) if found.config.grid else "by-factor"
     draw: Callable[[EvaluatedRun], bytes] = (

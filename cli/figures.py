@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from p2p.errors import UsageError
+from p2p.core.errors import UsageError
 
 from .options import FOLDER
 from .study import STUDIES, _complete
@@ -26,7 +26,7 @@ The data are the tables that `p2p study ... --save data/results` keeps, or else 
 def _complete_figure(
     ctx: click.Context, param: click.Parameter, begun: str
 ) -> list[CompletionItem]:
-    from p2p.figures import FIGURES
+    from p2p.plots import FIGURES
 
     return [CompletionItem(name) for name in FIGURES if name.startswith(begun)]
 
@@ -63,9 +63,9 @@ def figures(
 
     STUDY is a .toml file or the name of one that is shipped. Equal data gives equal files.
     """
-    from p2p.figures import draw, load_data
-    from p2p.store import write_atomically
-    from p2p.store.files import disk_errors
+    from p2p.plots import draw, load_data
+    from p2p.runs import write_atomically
+    from p2p.runs.files import disk_errors
     from p2p.study import find_study, read_study
 
     file = find_study(study)
@@ -94,7 +94,7 @@ def figures(
 
 
 def _figure(like: str | None, study: str) -> str:
-    from p2p.figures import FIGURES
+    from p2p.plots import FIGURES
 
     known = ", ".join(FIGURES)
     if like is not None and like not in FIGURES:

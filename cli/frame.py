@@ -58,7 +58,7 @@ COLUMNS = (
     Column("start", "start", "rad", 5, 2, _factor("initial_position", ".2f")),
     Column("return", "return", "", 6, 98, lambda row: compact(row.episode_return)),
     Column("length", "len", "", 4, 9, lambda row: count(row.length).replace(",", "")),
-    Column("KL to peers", "KL", "nat", 6, 8, lambda row: compact(row.kl)),
+    Column("penalty KL", "KL", "nat", 6, 8, lambda row: compact(row.kl)),
     Column("entropy", "entr", "nat", 5, 1, lambda row: fixed(row.entropy, 2)),
     Column("clipped", "clip", "%", 4, 0, _percent),
     Column("critic loss", "critic", "", 6, 7, lambda row: fixed(row.value_loss, 3)),
@@ -163,7 +163,8 @@ def _returns(history: History, width: int) -> Text:
         return Text("return  no episode has ended yet", "dim")
     words = f"  {compact(min(values))} to {compact(max(values))}"
     if width >= 76:
-        words += f" (mean of the last {RECENT_EPISODES} episodes)"
+        cut = history.config.cuts_episodes
+        words += " (estimated)" if cut else f" (mean of the last {RECENT_EPISODES} episodes)"
     room = width - len("return  ") - len(words)
     return Text.assemble("return  ", (sparkline(values, room), "cyan"), words)
 

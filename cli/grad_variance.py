@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.errors import UsageError
-from p2p.evaluation.config import GradVarianceConfig
+from p2p.analysis.config import GradVarianceConfig
+from p2p.core.errors import UsageError
 
 from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
 from .formats import counted
@@ -18,8 +18,8 @@ from .terminal import can_redraw, columns
 from .train import say_if_compiling
 
 if TYPE_CHECKING:
-    from p2p.evaluation.gradient_curves import GradVariance
-    from p2p.evaluation.gradient_variance import Progress
+    from p2p.analysis.gradient_variance.curves import GradVariance
+    from p2p.analysis.gradient_variance.measure import Progress
 
 UNSEEN = 80  # columns of a file or pipe
 EXAMPLES = """\b
@@ -63,8 +63,8 @@ def grad_variance(
     grad-variance.h5 beside the run, and what is there is not measured again. Runs that differ
     in their seed alone are one group. No RUN: the latest under runs/.
     """
-    from p2p.evaluation.gradient_variance import grad_variance as measure
-    from p2p.store import RunFolder
+    from p2p.analysis.gradient_variance.measure import grad_variance as measure
+    from p2p.runs import RunFolder
 
     folders = [RunFolder.open(path) for path in runs] or [RunFolder.latest()]
     for engine in sorted({folder.config.engine for folder in folders}):
@@ -92,7 +92,7 @@ def _at(now: Progress) -> str:
 
 def _draw(found: GradVariance, figure: Path | None, files: Files, *, save: bool) -> str | None:
     """Draw the curves, and return the picture's path."""
-    from p2p.evaluation.gradient_figure import gradient_curves
+    from p2p.plots.gradient_variance import gradient_curves
 
     if figure is None and (not save or len(found.runs) > 1):
         return None

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
+from p2p.core.returns import training_return
 
 RECENT_EPISODES = 20
 RECENT_ITERATIONS = 10
@@ -18,8 +19,10 @@ class PeerRow(NamedTuple):
 
     Attributes:
         factors: its domain, one number a factor (`Domain.summary`).
-        episode_return, length: means over its last 20 episodes.
-        kl: mean KL(own || peer), nats; of `dnc` both ways, of `distral` KL(own || centre).
+        episode_return, length: means over its last 20 episodes; where these are cut before
+            their time limit, the return is estimated of its last 10 iterations, and there is
+            no length.
+        kl: the KL that its method penalises, nats.
         entropy: of its policy, nats.
         clip_fraction: share of samples whose ratio was clipped, 0..1.
         value_loss: the critic's.
@@ -53,6 +56,9 @@ class History:
         self.rows: list[PeerRow] = []
         self._episodes: list[deque[tuple[float, float]]] = [
             deque(maxlen=RECENT_EPISODES) for _ in range(config.num_peers)
+        ]
+        self._recent: list[deque[Mapping[str, Any]]] = [
+            deque(maxlen=RECENT_ITERATIONS) for _ in range(config.num_peers)
         ]
         self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=RECENT_ITERATIONS)
         self._timed: list[float] = []
@@ -108,7 +114,7 @@ class History:
 
     @property
     def mean_kl(self) -> float | None:
-        """Mean over the peers of their KL to the others, nats."""
+        """Mean over the peers of the KL that their method penalises, nats."""
         return _mean(row.kl for row in self.rows)
 
     def add(self, record: Mapping[str, Any]) -> None:
@@ -133,12 +139,16 @@ class History:
     def _row(self, rank: int, peer: Mapping[str, Any]) -> PeerRow:
         episodes = self._episodes[rank]
         episodes.extend((total, length) for total, length in peer["episodes"])
+        recent = self._recent[rank]
+        recent.append(peer)
+        cut = self.config.cuts_episodes
+        mean = _mean(total for total, _ in episodes)
         return PeerRow(
             rank=rank,
             factors=peer["factors"],
-            episode_return=_mean(total for total, _ in episodes),
-            length=_mean(length for _, length in episodes),
-            kl=peer["kl_to_peers"],
+            episode_return=training_return(recent) if cut else mean,
+            length=None if cut else _mean(length for _, length in episodes),
+            kl=peer.get("penalty_kl", peer.get("kl_to_peers")),
             entropy=peer["entropy"],
             clip_fraction=peer["clip_fraction"],
             value_loss=peer["value_loss"],

@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from p2p.errors import Interrupted, P2PError
+from p2p.core.errors import Interrupted, P2PError
 
 from .terminal import unwritable
 

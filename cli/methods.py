@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from p2p.config import TrainConfig
-from p2p.method_facts import METHODS, MethodFacts
+from p2p.core.config import TrainConfig
+from p2p.core.method_facts import METHODS, MethodFacts
 
 from .options import flag
 

@@ -1,6 +1,6 @@
 """Options made from TrainConfig's fields, and the way back: from options and file to a config.
 
-A setting's name, type, default and help are written once, in `p2p.config`. Here is only
+A setting's name, type, default and help are written once, in `p2p.core.config`. Here is only
 what a field cannot say: the short flags of the two that are typed most.
 """
 
@@ -20,9 +20,9 @@ from click.shell_completion import CompletionItem
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from p2p.config import TASKS, TrainConfig, build_config, override
-from p2p.errors import UsageError
-from p2p.method_facts import METHODS
+from p2p.core.config import TASKS, TrainConfig, build_config, override
+from p2p.core.errors import UsageError
+from p2p.core.method_facts import METHODS
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Self, TextIO
 
-from p2p.events import Checkpointed, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
 
 from .formats import compact, count, duration
 from .history import History
@@ -117,7 +117,7 @@ class JsonLines:
         )
 
     def _print(self, name: str, **fields: Any) -> None:
-        from p2p.store.journal import jsonable  # brings h5py, so not before the first line
+        from p2p.runs.journal import jsonable  # brings h5py, so not before the first line
 
         line = json.dumps(jsonable({"event": name, **fields}), allow_nan=False)
         print(line, file=self._stream, flush=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import click
 from click.shell_completion import CompletionItem
 
-from p2p.errors import Interrupted, P2PError, UsageError
+from p2p.core.errors import Interrupted, P2PError, UsageError
 
 from .analysis import Files
 from .options import FOLDER
@@ -163,8 +163,8 @@ def _tabulate(
 
 def _save(plan: Plan, results: Results, folder: Path) -> None:
     """Write the tables of results and curves into `folder`."""
-    from p2p.store import write_atomically
-    from p2p.store.files import disk_errors
+    from p2p.runs import write_atomically
+    from p2p.runs.files import disk_errors
     from p2p.study import curves_csv
 
     with disk_errors("results", folder):

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
-from p2p.store.journal import jsonable
+from p2p.runs.journal import jsonable
 from p2p.study import Plan, PlannedRun, Results, State, find_room, seconds_left
 
 from .formats import count, counted, duration

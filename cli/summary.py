@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from p2p.config import TrainConfig
-from p2p.events import Finished
+from p2p.cohort.events import Finished
+from p2p.core.config import TrainConfig
 
 from .formats import compact, count, counted, duration
 from .history import History

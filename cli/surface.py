@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.errors import UsageError
-from p2p.evaluation.config import SurfaceConfig
+from p2p.analysis.config import SurfaceConfig
+from p2p.core.errors import UsageError
 
 from .analysis import Files, how_far, output_options, progress, show, work_options
 from .options import setting_option, with_flags
 from .terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.evaluation.surface import Surface
+    from p2p.analysis.surface.surface import Surface
 
 PICTURES = ("png", "svg")
 EXAMPLES = """\b
@@ -48,11 +48,11 @@ def surface(
     the run, and what is there is not run again; the surface goes to surface-peer-K.h5, and as a
     picture to .png and .svg of that name. No RUN: the latest under runs/.
     """
-    from p2p import launch
+    from p2p.cohort import launch
 
-    launch.start_server("p2p.evaluation.pool")  # it imports while we do
-    from p2p.evaluation.surface import find_surface
-    from p2p.store import RunFolder
+    launch.start_server("p2p.analysis.pool")  # it imports while we do
+    from p2p.analysis.surface.surface import find_surface
+    from p2p.runs import RunFolder
 
     folder = RunFolder.open(run) if run else RunFolder.latest()
     try:
@@ -73,9 +73,9 @@ def surface(
 
 def _keep(found: Surface) -> list[str]:
     """Write the surface beside the run and draw it, as far as that works; return the pictures."""
-    from p2p.evaluation.surface import surface_path
-    from p2p.evaluation.surface_figure import surface_figure
-    from p2p.store import write_atomically
+    from p2p.analysis.surface.surface import surface_path
+    from p2p.plots.surface import surface_figure
+    from p2p.runs import write_atomically
 
     pictures = []
     with Files().writing("it is shown, not kept", asked=False):

@@ -7,7 +7,7 @@ import shutil
 import sys
 from typing import TextIO
 
-from p2p.errors import NoRoom
+from p2p.core.errors import NoRoom
 
 UNLIMITED = 10_000  # columns of a file or pipe
 

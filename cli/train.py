@@ -12,9 +12,9 @@ from typing import Protocol, Self, cast
 import click
 from click.core import ParameterSource
 
-from p2p.errors import Interrupted, P2PError, UsageError
-from p2p.events import Checkpointed, Event, Finished, Iterated, Started
-from p2p.signals import wish_to_stop
+from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.core.errors import Interrupted, P2PError, UsageError
+from p2p.core.signals import wish_to_stop
 
 from .formats import counted
 from .main import sigint
@@ -69,7 +69,7 @@ def train(
     **settings: object,
 ) -> None:
     """Train a cohort of peers, one process each, and show how they do."""
-    from p2p import launch
+    from p2p.cohort import launch
 
     given = given_on_command_line(ctx)
     if resume is not None:
@@ -81,7 +81,7 @@ def train(
     launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
 
     def events() -> Iterator[Event]:
-        from p2p import cohort  # brings torch, so it comes after the first line is on screen
+        from p2p.cohort import cohort  # brings torch, so it comes after the first line is on screen
 
         sigint.check()
         if resume is None:
@@ -95,7 +95,7 @@ def train(
 def say_if_compiling(engine: str) -> None:
     """Say on stderr that it will take a while, if it will."""
     if engine == "fused":
-        from p2p import jit
+        from p2p.core import jit
 
         if not jit.is_cached():
             click.echo("compiling the engine, once for this machine: some 20 s", err=True)

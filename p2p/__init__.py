@@ -12,19 +12,20 @@ from __future__ import annotations
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
-from p2p.registration import register_with_gymnasium
+from p2p.core.registration import register_with_gymnasium
 
 if TYPE_CHECKING:
-    from p2p.api import load_policy, train
-    from p2p.comparison.compare import compare
-    from p2p.config import TrainConfig
-    from p2p.domains import Domain, sample_domain
-    from p2p.errors import P2PError
-    from p2p.evaluation.evaluate import evaluate
-    from p2p.evaluation.gradient_variance import grad_variance
-    from p2p.evaluation.surface import measure_surface
-    from p2p.policy import Policy
-    from p2p.store import RunFolder
+    from p2p.analysis.comparison.compare import compare
+    from p2p.analysis.evaluation.evaluate import evaluate
+    from p2p.analysis.gradient_variance.measure import grad_variance
+    from p2p.analysis.surface.surface import measure_surface
+    from p2p.cohort.api import train
+    from p2p.core.config import TrainConfig
+    from p2p.core.errors import P2PError
+    from p2p.envs.domain import Domain, sample_domain
+    from p2p.policy.policy import Policy
+    from p2p.runs import RunFolder
+    from p2p.runs.policies import load_policy
 
 __all__ = [
     "Domain",
@@ -44,18 +45,18 @@ __version__ = metadata.version("p2p")
 register_with_gymnasium()
 
 _HOME = {
-    "Domain": "domains",
-    "P2PError": "errors",
-    "Policy": "policy",
-    "RunFolder": "store",
-    "TrainConfig": "config",
-    "compare": "comparison.compare",
-    "evaluate": "evaluation.evaluate",
-    "grad_variance": "evaluation.gradient_variance",
-    "load_policy": "api",
-    "measure_surface": "evaluation.surface",
-    "sample_domain": "domains",
-    "train": "api",
+    "Domain": "envs.domain",
+    "P2PError": "core.errors",
+    "Policy": "policy.policy",
+    "RunFolder": "runs",
+    "TrainConfig": "core.config",
+    "compare": "analysis.comparison.compare",
+    "evaluate": "analysis.evaluation.evaluate",
+    "grad_variance": "analysis.gradient_variance.measure",
+    "load_policy": "runs.policies",
+    "measure_surface": "analysis.surface.surface",
+    "sample_domain": "envs.domain",
+    "train": "cohort.api",
 }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from p2p.config import TrainConfig
-from p2p.exchange import Exchange, Phase
-from p2p.peer import Peer
-from p2p.reports import Ended, Iteration, Milestone, Report, State, Stopped
+from p2p.core.config import TrainConfig
+from p2p.exchange.shared_memory import Exchange, Phase
+from p2p.peer.peer import Peer
+from p2p.peer.reports import Ended, Iteration, Milestone, Report, State, Stopped
 
 
 def run_peer(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2p.config import TrainConfig
-from p2p.envs import RandomisedEnvs
-from p2p.policy import Moments, Normaliser, Policy, actor_layout
-from p2p.store import RunFolder, write_atomically
+from p2p.core.config import TrainConfig
+from p2p.envs.vector import RandomisedEnvs
+from p2p.policy.policy import Moments, Normaliser, Policy, actor_layout
+from p2p.runs import RunFolder, write_atomically
 
 
 def make_policy(task: str = "hopper", key: int = 0, scale: float = 0.3, **meta: Any) -> Policy:

@@ -12,21 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from p2p import cohort, losses
-from p2p.config import TrainConfig
-from p2p.domains import sample_domain
-from p2p.envs import RandomisedEnvs
-from p2p.events import Started
-from p2p.policy import (
+from p2p.cohort import cohort
+from p2p.cohort.events import Started
+from p2p.core.config import TrainConfig
+from p2p.core.rng import Purpose, keyed_generator
+from p2p.engine import losses
+from p2p.envs.domain import sample_domain
+from p2p.envs.vector import RandomisedEnvs
+from p2p.peer.reports import split_by_peer
+from p2p.peer.rollout import gae, reward_scale
+from p2p.policy.policy import (
     Moments,
     Normaliser,
     actor_layout,
     critic_layout,
     init_parameters,
 )
-from p2p.reports import split_by_peer
-from p2p.rng import Purpose, keyed_generator
-from p2p.rollout import gae, reward_scale
 
 
 def trained(config: TrainConfig, out: Path) -> list[dict[str, np.ndarray]]:
@@ -77,7 +78,12 @@ class PlainPeer:
             return keyed_generator(config.seed, purpose, self.rank, iteration)
 
         envs.set_domains([sample_domain(stream(Purpose.DOMAIN), config.eps_tr, 1, envs.num_joints)])
-        envs.reset(stream(Purpose.RESET))
+        envs.reset(
+            [
+                keyed_generator(config.seed, Purpose.RESET, self.rank, iteration, env)
+                for env in range(N)
+            ]
+        )
         noise = stream(Purpose.ACTION).standard_normal((T, N, envs.action_dim), np.float32)
         self.shuffle = stream(Purpose.SHUFFLE)
         self.obs, self.action, self.reward, ended, self.fallen = [], [], [], [], []

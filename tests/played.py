@@ -1,4 +1,4 @@
-"""A run that is played rather than trained: the events of `p2p.cohort`, at once."""
+"""A run that is played rather than trained: the events of `p2p.cohort.cohort`, at once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from p2p.config import TrainConfig
-from p2p.domains import Domain
-from p2p.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.core.config import TrainConfig
+from p2p.envs.domain import Domain
 
 
 class PlayedRun:
@@ -32,7 +32,9 @@ def record(config: TrainConfig, iteration: int, seconds: float = 1.0) -> dict[st
             "factors": domain.summary(),
             "episodes": [[100.0 * iteration + 10 * rank, 200 + rank]],
             "unstable": 0,
-            "kl_to_peers": 0.0012 if config.num_peers > 1 else None,
+            "reward_per_step": 0.5,
+            "terminations_per_step": 0.0,
+            "penalty_kl": 0.0012 if config.num_peers > 1 else None,
             "entropy": -0.5,
             "clip_fraction": 0.081,
             "value_loss": 0.25,

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p import looks, methods
+from p2p import methods
 from p2p.algorithm import run_peer
-from p2p.config import TrainConfig
-from p2p.exchange import Arena, Exchange
-from p2p.method_facts import METHODS, MethodFacts
-from p2p.peer import slot_bytes
-from p2p.reports import Checkpoint
+from p2p.core import looks
+from p2p.core.config import TrainConfig
+from p2p.core.method_facts import METHODS, MethodFacts
+from p2p.exchange.shared_memory import Arena, Exchange
+from p2p.peer.peer import slot_bytes
+from p2p.peer.reports import Checkpoint
 
 PAGE = Path(__file__).parents[1] / "docs" / "add-a-method.md"
 SMALL = {
@@ -29,7 +30,7 @@ SMALL = {
 def mean_peer(monkeypatch):
     """The page's method, each piece of code run in the module it is for, until the test ends."""
     monkeypatch.setattr(methods, "METHOD_CLASSES", dict(methods.METHOD_CLASSES))
-    monkeypatch.setattr("p2p.peer.METHOD_CLASSES", methods.METHOD_CLASSES)
+    monkeypatch.setattr("p2p.peer.peer.METHOD_CLASSES", methods.METHOD_CLASSES)
     for table in (METHODS, looks.METHODS):
         monkeypatch.setitem(table, "mean-peer", None)  # is taken out again in the end
     made = {}

@@ -6,7 +6,7 @@ import pytest
 from plain import algorithm_1, alone, trained
 from torch import nn
 
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
 
 SMALL = {
     "task": "hopper", "total_steps": 3 * 768, "steps_per_iteration": 768, "num_epochs": 2,

@@ -16,6 +16,9 @@ import pytest
 from click.testing import CliRunner
 from made import make_policy
 
+from p2p.analysis.evaluation.domain_sets import single_set
+from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.pool import episode_stream
 from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results, training
 from p2p.bench.bare_loop import BareLoop, Script, bare_episodes, record_episode, record_script
 from p2p.bench.engine import stepping
@@ -30,14 +33,11 @@ from p2p.cli.bench import bench
 from p2p.cli.bench_tables import TITLES, markdown, sheets
 from p2p.cli.options import given_on_command_line
 from p2p.cli.train import train
-from p2p.config import TASKS, build_config
-from p2p.domains import Domain
-from p2p.envs import RandomisedEnvs
-from p2p.errors import BadArtefact, UsageError
-from p2p.evaluation.domain_sets import single_set
-from p2p.evaluation.evaluate import evaluate
-from p2p.evaluation.pool import episode_stream
-from p2p.method_facts import METHODS
+from p2p.core.config import TASKS, build_config
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.method_facts import METHODS
+from p2p.envs.domain import Domain
+from p2p.envs.vector import RandomisedEnvs
 
 COMMITTED = sorted((Path(__file__).parents[1] / "data" / "results").glob("bench*.json"))
 ELSEWHERE = Domain(wind=3.0, friction=0.8, mass=1.3, gravity=0.9, initial_position=0.05)
@@ -255,7 +255,7 @@ def test_the_limit_of_an_evaluation_is_of_the_same_episodes():
         loop.run()
         envs = RandomisedEnvs("walker2d", 1)
         envs.set_domains([domain])
-        envs.reset(episode_stream(0, start, 0))
+        envs.reset([episode_stream(0, start, 0)])
         for action in script.action[:-1]:
             envs.step(action)
         envs.advance(script.action[-1])  # no restart

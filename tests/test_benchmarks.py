@@ -22,7 +22,7 @@ from rivals import NEEDS, RIVALS, check_installed, rate, setups
 
 from p2p.bench import load_results
 from p2p.bench.training import Trained
-from p2p.errors import UsageError
+from p2p.core.errors import UsageError
 
 FOLDER = Path(rivals.__file__).parent
 
@@ -41,7 +41,7 @@ def test_cleanrls_recipe_counts_the_iterations_asked_for(monkeypatch, rival):
     pytest.importorskip(NEEDS[rival])
     import cleanrl
 
-    from p2p.config import build_config
+    from p2p.core.config import build_config
 
     tiny = build_config(steps_per_iteration=128, num_epochs=1, num_minibatches=2)
     monkeypatch.setattr(cleanrl, "build_config", lambda: tiny)
@@ -67,7 +67,7 @@ import sys
 sys.path.insert(0, {str(FOLDER)!r})
 import mujoco
 import rivals
-from p2p.simulator import load_model
+from p2p.envs.model import load_model
 
 def step(order):
     model = load_model("hopper.xml")

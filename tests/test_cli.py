@@ -20,14 +20,15 @@ import pytest
 from click.testing import CliRunner, Result
 from played import play
 
-from p2p import cohort, errors, launch
 from p2p.cli import main
 from p2p.cli.plain import PlainLines
 from p2p.cli.train import _show, train
-from p2p.config import TrainConfig, build_config
-from p2p.events import Event, Iterated
-from p2p.method_facts import METHODS
-from p2p.signals import StopSignals
+from p2p.cohort import cohort, launch
+from p2p.cohort.events import Event, Iterated
+from p2p.core import errors
+from p2p.core.config import TrainConfig, build_config
+from p2p.core.method_facts import METHODS
+from p2p.core.signals import StopSignals
 
 P2P = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
 HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")
@@ -356,7 +357,7 @@ def test_an_output_that_fails_after_ctrl_c_is_no_second_signal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in `p2p train | tee log`, where Ctrl-C ends `tee` too: the checkpoint is still written."""
-    monkeypatch.setattr("p2p.signals.ECHO", 0.0)
+    monkeypatch.setattr("p2p.core.signals.ECHO", 0.0)
     monkeypatch.setattr("os._exit", lambda code: pytest.fail(f"left at once, with {code}"))
 
     def stoppable() -> Iterator[Event]:

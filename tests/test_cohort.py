@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,19 +12,20 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 import p2p
-from p2p import cohort, ledger
-from p2p.config import TrainConfig
-from p2p.errors import BadArtefact, Interrupted, PeerLost, UsageError
-from p2p.events import Checkpointed, Event, Iterated
-from p2p.process import cores_for
-from p2p.reports import split_by_peer
-from p2p.store import RunFolder
+from p2p.cohort import cohort, recorder
+from p2p.cohort.events import Checkpointed, Event, Iterated
+from p2p.cohort.process import cores_for
+from p2p.core.config import TrainConfig
+from p2p.core.errors import BadArtefact, Interrupted, PeerLost, UsageError
+from p2p.peer.reports import split_by_peer
+from p2p.runs import RunFolder
 
 SMALL = {
     "task": "hopper", "num_peers": 2, "steps_per_iteration": 512, "num_epochs": 2,
@@ -71,6 +73,57 @@ def assert_same_end(one: Path, other: Path) -> None:
         assert a == b
 
 
+TIMED = {"seconds", "elapsed", "steps_per_second", "time"}
+
+
+def without_times(value: Any) -> Any:
+    """Return JSON without what a clock said."""
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMED}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def content(file: Path) -> Any:
+    """Return what a file of a run folder holds, but times."""
+    if file.name == "result.json":
+        return without_times(json.loads(file.read_text()))
+    if file.name == "journal.jsonl":
+        return [without_times(json.loads(line)) for line in file.read_text().splitlines()]
+    if file.suffix != ".h5":
+        return file.read_bytes()
+    found: dict[str, Any] = {}
+    with h5py.File(file) as h5:
+        found["/"] = dict(h5.attrs)
+
+        def keep(name: str, part: h5py.Dataset | h5py.Group) -> None:
+            if not TIMED & set(name.split("/")):
+                found[name] = dict(part.attrs), part[()] if hasattr(part, "shape") else None
+
+        h5.visititems(keep)
+    return found
+
+
+@pytest.mark.parametrize("method", ["p2pdrl", "dnc"])
+def test_equal_runs_leave_equal_folders(tmp_path, method):
+    """Every byte of every file, but times: also of the state before the first reset."""
+    config = small(method=method, milestones=3, grad_variance_every=3, distil_every=2)
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        drain(cohort.train(config, out=folder))
+    files = [sorted(p.relative_to(f) for p in f.rglob("*") if p.is_file()) for f in folders]
+    assert files[0] == files[1]
+    assert Path("milestones/iteration-00000000.safetensors") in files[0]
+    for file in files[0]:
+        np.testing.assert_equal(content(folders[0] / file), content(folders[1] / file), str(file))
+
+
+def test_a_run_that_cuts_episodes_says_so_at_its_start(tmp_path):
+    (note,) = next(cohort.train(TrainConfig(num_peers=4), out=tmp_path / "run")).notes
+    assert "reset after 512 steps" in note
+    assert note.endswith("--envs-per-peer 1 sees whole episodes")
+    assert next(cohort.train(TrainConfig(), out=tmp_path / "other")).notes == []
+
+
 def test_peers_share_cores_evenly_or_are_left_to_the_scheduler():
     """Three on two cores would leave one core with two of them for good."""
     assert [cores_for(k, 4, {3, 1}) for k in range(4)] == [{1}, {3}, {1}, {3}]
@@ -80,7 +133,7 @@ def test_peers_share_cores_evenly_or_are_left_to_the_scheduler():
 @pytest.mark.parametrize("stopped", [False, True])
 def test_run_h5_is_written_now_and_then_and_whole_at_the_end(tmp_path, monkeypatch, stopped):
     """Of all its checkpoints only the first and the last are near enough to a writing."""
-    monkeypatch.setattr(ledger, "H5_REST", 1e9)
+    monkeypatch.setattr(recorder, "H5_REST", 1e9)
     written = []
     write = RunFolder.write_h5
     monkeypatch.setattr(RunFolder, "write_h5", lambda run: written.append(1) or write(run))
@@ -280,9 +333,9 @@ def alive(pid: int) -> bool:
 SCRIPT = """
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with
-from p2p import cohort
-from p2p.config import TrainConfig
-from p2p.errors import P2PError
+from p2p.cohort import cohort
+from p2p.core.config import TrainConfig
+from p2p.core.errors import P2PError
 config = TrainConfig.model_validate_json(sys.argv[1])
 try:
     for event in cohort.train(config, out=sys.argv[2]):

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2p.config import build_config
-from p2p.domains import Domain, sample_domain
+from p2p.core.config import build_config
 from p2p.engine.fused import FusedEngine
-from p2p.envs import RandomisedEnvs
-from p2p.policy import Moments, Normaliser
-from p2p.rollout import Clock, Rollout
-from p2p.tasks import TASKS
+from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.task import TASKS
+from p2p.envs.vector import RandomisedEnvs
+from p2p.peer.collector import CompiledCollector, PlainCollector, build_collector
+from p2p.peer.rollout import Clock, Rollout
+from p2p.policy.policy import Moments, Normaliser
 
 STEPS = 200
 
@@ -32,14 +33,15 @@ class Collected:
         self.engine.set_normaliser(Normaliser.of(Moments.of(rng.standard_normal((9, n))), 10.0))
         self.rollout = Rollout(STEPS, self.envs)
         self.noise = 2 * rng.standard_normal((STEPS, num_envs, A), np.float32)
+        self.plain = PlainCollector(self.engine, self.envs, self.rollout)
+        self.compiled = build_collector(self.engine, self.envs, self.rollout)
+        assert isinstance(self.compiled, CompiledCollector)
 
     def collect(self, compiled: bool) -> list[Any]:
         """Collect once more, and return all that it leaves."""
         rollout, envs = self.rollout, self.envs
-        if compiled:
-            self.engine.collect(rollout, envs, self.noise, Clock())
-        else:
-            rollout.collect(envs, self.engine, self.noise, Clock())
+        collector = self.compiled if compiled else self.plain
+        collector.collect(self.noise, Clock())
         arrays = [
             rollout.obs, rollout.action, rollout.reward, rollout.terminated, rollout.truncated,
             rollout.last_obs, envs.obs, *(array for _, _, array in rollout.final_obs),
@@ -115,6 +117,6 @@ def test_time_is_accounted_for():
     """Acting and stepping take some each, and together no longer than both took."""
     collected, clock = Collected("hopper"), Clock()
     begun = time.perf_counter()
-    collected.engine.collect(collected.rollout, collected.envs, collected.noise, clock)
+    collected.compiled.collect(collected.noise, clock)
     assert 0 < clock.seconds["policy"] < clock.seconds["physics"]
     assert sum(clock.seconds.values()) <= time.perf_counter() - begun

@@ -15,17 +15,17 @@ import pytest
 from click.testing import CliRunner, Result
 from made import forbid_writing, make_run
 
-from p2p import stats
+from p2p.analysis import statistics as stats
+from p2p.analysis.comparison.compare import compare, compare_scores
+from p2p.analysis.comparison.file import encode
+from p2p.analysis.comparison.results import Comparison
+from p2p.analysis.comparison.runs import ScoredRun
+from p2p.analysis.evaluation.evaluate import evaluate
 from p2p.cli import main
 from p2p.cli.compare_tables import report
 from p2p.cli.terminal import UNLIMITED
-from p2p.comparison.compare import compare, compare_scores
-from p2p.comparison.hdf5 import encode
-from p2p.comparison.results import Comparison
-from p2p.comparison.runs import ScoredRun
-from p2p.errors import UsageError
-from p2p.evaluation.evaluate import evaluate
-from p2p.store import RunFolder
+from p2p.core.errors import UsageError
+from p2p.runs import RunFolder
 
 SETTINGS = {"eps_tr": 0.2, "learning_rate": 3e-4, "steps": 4096}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2p.config import TrainConfig, build_config, override
-from p2p.errors import UsageError
+from p2p.core.config import TrainConfig, build_config, override
+from p2p.core.errors import UsageError
 
 
 def test_the_defaults_are_the_papers():

@@ -16,8 +16,8 @@ from p2p.cli.frame import render, sparkline, stacked
 from p2p.cli.history import History
 from p2p.cli.plain import JsonLines, PlainLines
 from p2p.cli.train import View, _dispatch
-from p2p.config import TrainConfig
-from p2p.events import Event, Iterated, Started
+from p2p.cohort.events import Event, Iterated, Started
+from p2p.core.config import TrainConfig
 
 SMALL = TrainConfig(num_peers=2, total_steps=3 * 4096)
 
@@ -115,6 +115,18 @@ def test_json_has_null_for_what_is_no_number() -> None:
     JsonLines(stream).iterated(Iterated(bad))
     (peer, _) = json.loads(stream.getvalue())["peers"]
     assert (peer["value_loss"], peer["entropy"], peer["clip_fraction"]) == (None, None, 0.081)
+
+
+def test_returns_of_episodes_that_are_cut_are_estimated() -> None:
+    """At K = 4 envs are reset after 512 steps: what ended is short, and on HalfCheetah nothing."""
+    config = TrainConfig(num_peers=4, total_steps=3 * 4096)
+    history = History(config)
+    for iteration in range(3):
+        history.add(record(config, iteration))
+    assert history.mean_return == 0.5 * 1000
+    assert history.mean_length is None
+    frame = "\n".join(line.plain for line in render(history, "runs/played", "", 100, 40))
+    assert "(estimated)" in frame
 
 
 # On a terminal

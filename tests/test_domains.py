@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.domains import FACTORS, TABLE_1, Domain, sample_domain
-from p2p.errors import UsageError
+from p2p.core.errors import UsageError
+from p2p.envs.domain import FACTORS, TABLE_1, Domain, sample_domain
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 several = st.lists(finite, min_size=1, max_size=17).map(tuple)

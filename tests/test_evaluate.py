@@ -15,25 +15,25 @@ import pytest
 from made import make_policy, make_run
 
 import p2p
-from p2p.domains import FACTORS, TABLE_1, Domain
-from p2p.envs import RandomisedEnvs
-from p2p.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError
-from p2p.evaluation import evaluate as evaluation
-from p2p.evaluation.config import parse_strengths
-from p2p.evaluation.domain_sets import DomainSet, draw_set, single_set, sweep_set
-from p2p.evaluation.evaluate import Evaluation, Progress
-from p2p.evaluation.performance import (
+from p2p.analysis.config import parse_strengths
+from p2p.analysis.evaluation import evaluate as evaluation
+from p2p.analysis.evaluation.domain_sets import DomainSet, draw_set, single_set, sweep_set
+from p2p.analysis.evaluation.evaluate import Evaluation, Progress
+from p2p.analysis.evaluation.file import EvalFile, Key, Outcome
+from p2p.analysis.evaluation.performance import (
     EvaluatedRun,
     Measured,
     score_methods,
     worst_mean,
 )
-from p2p.evaluation.pool import Pool, envs_each
-from p2p.evaluation.subjects import digest
-from p2p.rng import Purpose, keyed_generator
-from p2p.score import run_episodes
-from p2p.stats import mean_interval
-from p2p.store.evals import EvalFile, Key, Outcome
+from p2p.analysis.evaluation.subjects import digest
+from p2p.analysis.pool import Pool, envs_each
+from p2p.analysis.statistics import mean_interval
+from p2p.core.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError
+from p2p.core.rng import Purpose, keyed_generator
+from p2p.envs.domain import FACTORS, TABLE_1, Domain
+from p2p.envs.vector import RandomisedEnvs
+from p2p.policy.episodes import run_episodes
 
 SMALL = {"domains": 6, "workers": 2}
 
@@ -55,7 +55,7 @@ def test_a_score_is_the_undiscounted_return_of_mean_action_episodes(task):
         for e in range(2):
             envs = RandomisedEnvs(task, 1)
             envs.set_domains([domain])
-            envs.reset(keyed_generator(0, Purpose.EVALUATE, d, e))
+            envs.reset([keyed_generator(0, Purpose.EVALUATE, d, e)])
             total, steps = 0.0, 0
             while not envs.finished:
                 envs.step(policy.act(envs.obs))
@@ -100,7 +100,7 @@ def test_episodes_come_back_in_the_order_of_their_domains():
     for domain, stream, episode in zip(domains, streams, together, strict=True):
         envs = RandomisedEnvs("hopper", 1)
         envs.set_domains([domain])
-        envs.reset(stream)
+        envs.reset([stream])
         while not envs.finished:
             envs.step(policy.act(envs.obs))
         assert episode[1:] == envs.finished[0][1:]
@@ -395,7 +395,7 @@ def test_a_run_that_cannot_be_written_is_refused_before_the_work(tmp_path, monke
     def full(path: Path, data: bytes, what: str) -> None:
         raise NoRoom(f"cannot write {what} {path}: read-only file system; make it writable")
 
-    monkeypatch.setattr("p2p.store.evals.write_atomically", full)
+    monkeypatch.setattr("p2p.analysis.evaluation.file.write_atomically", full)
     monkeypatch.setattr(evaluation, "episode_pool", None)
     with pytest.raises(NoRoom, match=r"eval.h5: read-only file system; --no-save"):
         p2p.evaluate(make_run(tmp_path / "run"), **SMALL)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p.errors import NoRoom, PeerLost
-from p2p.exchange import Arena, Exchange, check_shm
+from p2p.core.errors import NoRoom, PeerLost
+from p2p.exchange.shared_memory import Arena, Exchange, check_shm
 
 
 def run_all(arena: Arena, body) -> list:

@@ -10,13 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p import losses
-from p2p.config import TrainConfig
-from p2p.engine import STATS, Penalty, kernels
+from p2p.core.config import TrainConfig
+from p2p.engine import STATS, Penalty, kernels, losses
 from p2p.engine.autograd import AutogradEngine, mlp
+from p2p.engine.batch import Batch, Minibatch
 from p2p.engine.fused import FusedEngine
-from p2p.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
-from p2p.rollout import Batch, Minibatch
+from p2p.envs.vector import RandomisedEnvs
+from p2p.peer.collector import build_collector
+from p2p.peer.rollout import Rollout
+from p2p.policy.policy import Moments, Normaliser, Policy, actor_layout, critic_layout
 
 fuzzed = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -103,7 +105,7 @@ def engines(case: Case) -> tuple[AutogradEngine, FusedEngine, Minibatch, Penalty
 
 
 def reference(case: Case, config: TrainConfig, mb: Minibatch, penalty: Penalty, params: Any) -> Any:
-    """Return both gradients of `p2p.losses` by autograd, in the parameters' own precision."""
+    """Return both gradients of the losses by autograd, in the parameters' own precision."""
     actor, critic = (torch.tensor(flat, requires_grad=True) for flat in params)
     layout = actor_layout(case.obs_dim, case.hidden, case.action_dim)
     net, value_net = layout.views(actor), critic_layout(case.obs_dim, case.hidden).views(critic)
@@ -363,3 +365,11 @@ def test_one_compilation_serves_all_shapes():
         fused.step(minibatch, penalty)
     single = [s for s in kernels.step.signatures if "float32, 2d" in str(s)]
     assert len(single) == 1
+
+
+def test_a_rollout_in_float64_is_refused():
+    """Compiled code takes the rollout's float32 actions for float64, and writes past their end."""
+    envs = RandomisedEnvs("hopper", 1)
+    engine = FusedEngine(TrainConfig(), envs.obs_dim, envs.action_dim, np.float64)
+    with pytest.raises(TypeError, match="float32, not float64"):
+        build_collector(engine, envs, Rollout(4, envs))

@@ -17,14 +17,14 @@ from made import forbid_writing, make_run
 from plain import trained
 
 import p2p
+from p2p.analysis.config import GradVarianceConfig
+from p2p.analysis.gradient_variance.curves import GradVariance, MeasuredRun
+from p2p.analysis.gradient_variance.file import QUANTITIES
 from p2p.cli import main
 from p2p.cli.chart import MARKERS, Series, chart
-from p2p.config import TrainConfig
-from p2p.errors import BadArtefact
-from p2p.evaluation.config import GradVarianceConfig
-from p2p.evaluation.gradient_curves import GradVariance, MeasuredRun
-from p2p.store import RunFolder
-from p2p.store.gradients import QUANTITIES
+from p2p.core.config import TrainConfig
+from p2p.core.errors import BadArtefact
+from p2p.runs import RunFolder
 
 QUICK = {"steps": 192, "minibatches": 12}
 FLAGS = ("--steps", 192, "--minibatches", 12)

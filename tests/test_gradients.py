@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from plain import trained
 
-from p2p.config import TrainConfig
-from p2p.domains import Domain
+from p2p.analysis.gradient_variance.worker import Table, ThreadExchange
+from p2p.core.config import TrainConfig
+from p2p.core.method_facts import METHODS
+from p2p.core.rng import Purpose, Streams, keyed_generator
 from p2p.engine import NOTHING, Penalty, build_engine
-from p2p.engine.fused import FusedEngine
-from p2p.envs import RandomisedEnvs
-from p2p.evaluation.gradient_worker import Table, ThreadExchange
-from p2p.gradients import GradientVariance, spread
-from p2p.method_facts import METHODS
-from p2p.peer import Peer
-from p2p.rng import Purpose, Streams, keyed_generator
-from p2p.rollout import Minibatch, Rollout
-from p2p.store import RunFolder
+from p2p.engine.batch import Minibatch
+from p2p.envs.domain import Domain
+from p2p.peer.collector import CompiledCollector
+from p2p.peer.gradient_variance import GradientVariance, spread
+from p2p.peer.peer import Peer
+from p2p.runs import RunFolder
 
 STEPS, MINIBATCHES = 192, 12
 SMALL = {
@@ -138,13 +137,13 @@ def test_fresh_steps_happen_in_the_training_distribution(schedule, monkeypatch):
     """Also where training goes on with episodes and domains of its own from before."""
     (peer,) = make_peers("ppo", 1, domain_schedule=schedule, envs_per_peer=3)
     peer.iteration = 5
-    begun, collect = [], FusedEngine.collect
+    begun, collect = [], CompiledCollector.collect
 
-    def note(engine: FusedEngine, rollout: Rollout, envs: RandomisedEnvs, *rest: Any) -> None:
-        begun.extend(envs.domains)
-        collect(engine, rollout, envs, *rest)
+    def note(collector: CompiledCollector, *rest: Any) -> None:
+        begun.extend(collector.envs.domains)
+        collect(collector, *rest)
 
-    monkeypatch.setattr(FusedEngine, "collect", note)
+    monkeypatch.setattr(CompiledCollector, "collect", note)
     batch = peer.fresh_batch(100)
     assert len(batch.obs) == 102  # the next multiple of three envs
     assert Domain() not in begun

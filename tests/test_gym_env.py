@@ -17,11 +17,11 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from p2p.domains import Domain
-from p2p.envs import RandomisedEnvs
-from p2p.errors import UsageError
-from p2p.gym_env import RandomisedEnv
-from p2p.registration import IDS, register_envs
+from p2p.core.errors import UsageError
+from p2p.core.registration import IDS, register_envs
+from p2p.envs.domain import Domain
+from p2p.envs.gym import RandomisedEnv
+from p2p.envs.vector import RandomisedEnvs
 
 register_envs()
 every_id = pytest.mark.parametrize("env_id", IDS)
@@ -234,7 +234,7 @@ def test_one_env_equals_a_batch_of_one():
     domain = Domain(1.0, 1.1, 0.9, (1.2,), (0.1, 0.2, -0.1))
     env, envs = make(domain=domain), RandomisedEnvs("hopper", 1)
     envs.set_domains([domain])
-    assert (env.reset(seed=5)[0] == envs.reset(np.random.default_rng(5))[0]).all()
+    assert (env.reset(seed=5)[0] == envs.reset([np.random.default_rng(5)])[0]).all()
     for _ in range(5):
         action = np.full(3, 0.2, np.float32)
         obs, reward, *_ = env.step(action)
@@ -246,7 +246,8 @@ def test_one_env_equals_a_batch_of_one():
 def test_registering_loads_no_simulator():
     """So that `import p2p` may do it; the env is imported when it is made."""
     code = (
-        "import sys; from p2p.registration import register_envs as r; r(); r(); import gymnasium;"
+        "import sys; from p2p.core.registration import register_envs as r; r(); r(); "
+        "import gymnasium;"
         "gymnasium.spec('p2p/Ant-v5'); print({'mujoco', 'torch'} & set(sys.modules))"
     )
     found = subprocess.run(
@@ -256,7 +257,7 @@ def test_registering_loads_no_simulator():
 
 
 RENDER = """
-import gymnasium, p2p.gym_env
+import gymnasium, p2p.envs.gym
 pictures = []
 for env_id in ("p2p/Hopper-v5", "Hopper-v5"):
     env = gymnasium.make(env_id, render_mode="rgb_array", width=128, height=96)

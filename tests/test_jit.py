@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
-from p2p import jit
+from p2p.core import jit
 
 
 def test_other_engines_do_not_load_numba():

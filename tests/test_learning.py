@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from p2p import Domain, load_policy, train
-from p2p.config import TASKS, TrainConfig, build_config
+from p2p.core.config import TASKS, TrainConfig, build_config
+from p2p.core.errors import UsageError
+from p2p.core.method_facts import METHODS
 from p2p.engine import initial_parameters
-from p2p.errors import UsageError
-from p2p.method_facts import METHODS
-from p2p.policy import Policy
-from p2p.score import run_episodes, summarise
+from p2p.policy.episodes import run_episodes, summarise
+from p2p.policy.policy import Policy
 
 ALONE = {"ppo", "self-kl", "entropy"}  # their objectives know no other policy
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from p2p.losses import (
+from p2p.engine.losses import (
     clipped_surrogate,
     distillation,
     entropy,

@@ -10,18 +10,18 @@ import torch
 from plain import PlainPeer, algorithm_1, alone, trained
 from torch import Tensor, nn
 
-from p2p import cohort, losses
-from p2p.config import TrainConfig
-from p2p.engine import Adam, Penalty, build_engine
-from p2p.events import Checkpointed
-from p2p.exchange import Arena, Exchange
-from p2p.method_facts import METHODS
+from p2p.cohort import cohort
+from p2p.cohort.events import Checkpointed
+from p2p.core.config import TrainConfig
+from p2p.core.method_facts import METHODS
+from p2p.engine import Adam, Penalty, build_engine, losses
+from p2p.engine.batch import Batch, Minibatch
+from p2p.exchange.shared_memory import Arena, Exchange
 from p2p.methods import METHOD_CLASSES
-from p2p.peer import Peer, slot_bytes
-from p2p.reports import split_by_peer
-from p2p.rollout import Batch, Minibatch
-from p2p.store import RunFolder
-from p2p.store.checkpoint import checkpoint_name, read
+from p2p.peer.peer import Peer, slot_bytes
+from p2p.peer.reports import split_by_peer
+from p2p.runs import RunFolder
+from p2p.runs.checkpoint import checkpoint_name, read
 
 SMALL = {
     "task": "hopper", "total_steps": 2 * 768, "steps_per_iteration": 768, "num_epochs": 2,
@@ -282,7 +282,7 @@ def test_distilling_fits_the_centre_to_its_teachers(loss):
     """On states that one teacher saw, the centre acts as that teacher does."""
     from p2p.engine.autograd import Network, mlp
     from p2p.methods.distillation import distil
-    from p2p.policy import actor_layout, init_parameters
+    from p2p.policy.policy import actor_layout, init_parameters
 
     config = small("dnc", distil_epochs=100, distil_loss=loss)
     layout, rng = actor_layout(4, (64, 64), 2), np.random.default_rng(0)

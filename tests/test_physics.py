@@ -9,13 +9,13 @@ import mujoco
 import numpy as np
 import pytest
 
-from p2p.domains import Domain, sample_domain
-from p2p.envs import RandomisedEnvs
-from p2p.errors import UsageError
-from p2p.physics import Robot
-from p2p.simulator import load_model, model_file
-from p2p.tasks import TASKS
-from p2p.trimming import trim
+from p2p.core.errors import UsageError
+from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.model import load_model, model_file
+from p2p.envs.robot import Robot
+from p2p.envs.task import TASKS
+from p2p.envs.trimming import trim
+from p2p.envs.vector import RandomisedEnvs
 
 every_task = pytest.mark.parametrize("task", TASKS)
 
@@ -190,24 +190,89 @@ def depth(envs: RandomisedEnvs, env: int) -> float:
     return float(-data.contact.dist[on_floor].min(initial=np.inf))
 
 
+ONE_SIDED = {  # joints whose nominal angle lies at the end of their range or outside it
+    "hopper": {"thigh_joint", "leg_joint"},
+    "walker2d": {"thigh_joint", "leg_joint", "thigh_left_joint", "leg_left_joint"},
+    "halfcheetah": set(),
+    "ant": {"ankle_1", "ankle_2", "ankle_3", "ankle_4"},
+    "humanoid": {"right_knee", "left_knee"},
+}
+
+
+def starts(task: str, eps: float, draws: int = 400) -> tuple[list[str], Any, Any]:
+    """Return the actuated joints, and by draw their shift [draws, joints] and that of root z."""
+    robot, rng = Robot(TASKS[task]), np.random.default_rng(0)
+    data = mujoco.MjData(robot.model)
+    joints = robot.model.actuator_trnid[:, 0]
+    columns = robot.model.jnt_qposadr[joints]
+    shifts, lifts = [], []
+    for n in range(draws):
+        positions = []
+        for domain in (Domain(), sample_domain(rng, eps, 1, robot.num_joints)):
+            robot.start(robot.model, data, domain, np.random.default_rng(n))
+            positions.append(data.qpos.copy())
+        shifts.append((positions[1] - positions[0])[columns])
+        lifts.append((positions[1] - positions[0])[TASKS[task].root_z])
+    return [robot.model.joint(int(j)).name for j in joints], np.array(shifts), np.array(lifts)
+
+
+@pytest.fixture
+def noiseless(monkeypatch: pytest.MonkeyPatch) -> None:
+    for task in TASKS.values():
+        monkeypatch.setattr(task, "reset_noise", 0.0)
+
+
 @every_task
-def test_no_start_penetrates_the_floor_or_a_joint_limit(task: str):
+@pytest.mark.parametrize("eps", [0.001, 0.2])
+@pytest.mark.usefixtures("noiseless")
+def test_each_joint_starts_within_eps_of_its_nominal_angle_and_spreads(task: str, eps: float):
+    """U(-eps, eps), of which a one-sided joint takes the half that its range allows.
+
+    The half of U(-1, 1) below 0, with the other half at 0, has variance 1/6 - 1/16.
+    """
+    names, shifts, lifts = starts(task, eps)
+    assert np.abs(shifts).max() <= eps
+    assert (lifts >= 0).all()
+    assert lifts.max() <= 3 * eps  # as much as the feet come down: legs are shorter than 3 m
+    for name, shift in zip(names, shifts.T, strict=True):
+        one_sided = name in ONE_SIDED[task]
+        std = np.sqrt(1 / 6 - 1 / 16) if one_sided else np.sqrt(1 / 3)
+        # Humanoid's hips end 0.09 rad from 0, within the strength of 0.2.
+        assert 0.65 * std < shift.std() / eps < 1.1 * std, name
+        assert (shift == 0).mean() == pytest.approx(0.5 if one_sided else 0.0, abs=0.1), name
+        assert shift.min() < -0.3 * eps or shift.max() > 0.3 * eps
+
+
+@every_task
+def test_a_start_of_small_offsets_is_the_start_without(task: str):
+    """Also with reset noise, which drives some robots into the floor or past a joint's range."""
+    _, shifts, lifts = starts(task, 1e-9, 50)
+    assert np.abs(shifts).max() < 1e-8
+    assert np.abs(lifts).max() < 1e-8
+
+
+@every_task
+def test_no_offset_leads_past_a_joints_range_or_deeper_into_the_floor(task: str):
     """At full strength, after reset noise, in many domains."""
     rng = np.random.default_rng(0)
     envs = RandomisedEnvs(task, 20)
     model, _ = envs.simulation(0)
     joints = model.actuator_trnid[:, 0]
+    columns = model.jnt_qposadr[joints]
     low, high = model.jnt_range[joints].T
     lifted = 0
-    for _ in range(5):
+    for n in range(5):
+        envs.reset(np.random.default_rng(n))
+        before = [(depth(envs, e), envs.simulation(e)[1].qpos.copy()) for e in range(20)]
         envs.set_domains([sample_domain(rng, 1.0, 1, envs.num_joints) for _ in range(20)])
-        envs.reset(rng)
-        for env in range(20):
+        envs.reset(np.random.default_rng(n))
+        for env, (nominal_depth, nominal) in enumerate(before):
             position = envs.simulation(env)[1].qpos
-            assert depth(envs, env) < 1e-9
-            assert (position[model.jnt_qposadr[joints]] >= low).all()
-            assert (position[model.jnt_qposadr[joints]] <= high).all()
-            lifted += depth(envs, env) > -1e-9
+            assert depth(envs, env) < max(nominal_depth, 0.0) + 1e-9
+            assert (position[columns] >= np.minimum(low, nominal[columns])).all()
+            assert (position[columns] <= np.maximum(high, nominal[columns])).all()
+            lifted += position[TASKS[task].root_z] > nominal[TASKS[task].root_z]
+        envs.set_domains([Domain()])
     assert lifted or task in ("ant", "humanoid")  # whose feet never come down so far
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from p2p.errors import BadArtefact, UsageError
-from p2p.policy import (
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.policy.policy import (
     Moments,
     Normaliser,
     Policy,
@@ -69,6 +71,50 @@ def test_normalised_observations_have_unit_moments_and_a_limit():
 def test_before_the_first_sample_the_normaliser_only_clips():
     obs = np.array([3.0, -70.0, 0.5])
     assert Normaliser.of(Moments.zeros(3), 10.0)(obs).tolist() == pytest.approx([3, -10, 0.5])
+
+
+def test_an_input_that_never_varied_is_ignored():
+    """It may be large, or carry rounding; a millimetre in another world must not act."""
+    rng = np.random.default_rng(0)
+    varied = rng.standard_normal((1000, 2)) * [1e-3, 1.0]
+    constant = np.array([0.0, 8.2, -3e5]) * (1 + 1e-16 * rng.standard_normal((1000, 3)))
+    normaliser = Normaliser.of(Moments.of(np.hstack([varied, constant])), 10.0)
+    moved = normaliser(np.array([1e-3, 1.0, 1e-3, 8.3, 7.0]))
+    assert (moved[2:] == 0).all()
+    assert (np.abs(moved[:2]) > 0.5).all()
+
+
+def test_a_file_of_an_earlier_version_amplifies_no_constant_input(tmp_path):
+    """There an input of variance 0 has inv_std = 1e4; the file is right otherwise."""
+    from safetensors.numpy import save
+
+    policy, path = make_policy(), tmp_path / "policy.safetensors"
+    inv_std = policy.normaliser.inv_std.copy()
+    inv_std[[1, 3]] = 1.0 / np.sqrt(np.array([0.0, 1e-24]) + 1e-8)
+    tensors = {
+        "actor": policy.actor, "obs_mean": policy.normaliser.mean, "obs_inv_std": inv_std,
+        "action_low": policy.low, "action_high": policy.high,
+    }  # fmt: skip
+    head = {"task": "hopper", "hidden": HIDDEN, "obs_clip": 10.0}
+    path.write_bytes(save(tensors, {"format": "p2p-policy-1", "policy": json.dumps(head)}))
+    found = Policy.load(path).normaliser
+    assert (found.inv_std[[1, 3]] == 0).all()
+    assert (found.inv_std[[0, 2, 4]] == inv_std[[0, 2, 4]]).all()
+
+
+def test_equal_policies_are_equal_files():
+    assert len({make_policy().to_bytes() for _ in range(20)}) == 1
+
+
+def test_another_normaliser_keeps_the_action_also_where_inputs_are_frozen():
+    """Frozen in both, in the policy's own only, and in neither."""
+    policy = make_policy()
+    own = policy.normaliser._replace(inv_std=np.array([0.0, 0.0, 1.0, 0.7, 1.2]))
+    other = Normaliser(np.full(OBS, 0.1), np.array([0.0, 2.0, 0.5, 1.0, 1.5]), 10.0)
+    policy = policy.with_actor(policy.actor, own)
+    obs = np.random.default_rng(3).standard_normal((20, OBS))
+    np.testing.assert_allclose(policy.under(other).act(obs), policy.act(obs), atol=1e-6)
+    assert (policy.under(own).actor == policy.actor).all()
 
 
 def test_a_batch_acts_as_its_rows_do():

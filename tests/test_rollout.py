@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p.rollout import Batch, gae, minibatches
+from p2p.engine.batch import Batch, minibatches
+from p2p.peer.rollout import gae
 
 DISCOUNT, LAMBDA = 0.99, 0.95
 

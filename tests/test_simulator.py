@@ -11,8 +11,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from p2p.simulator import load_model, model_file, stop_timers
-from p2p.tasks import TASKS
+from p2p.envs.model import load_model, model_file, stop_timers
+from p2p.envs.task import TASKS
 
 OLD = tuple(map(int, mujoco.__version__.split(".")[:2])) < (3, 14)
 every_task = pytest.mark.parametrize("task", TASKS)
@@ -54,7 +54,7 @@ def test_bodies_of_many_geoms_keep_their_trees(tmp_path: Any):
 
 @pytest.fixture
 def timers() -> Any:
-    """Leave MuJoCo's timers as `p2p.simulator` has them: off."""
+    """Leave MuJoCo's timers as `p2p.envs.model` has them: off."""
     yield
     mujoco.set_mjcb_time(None)
     stop_timers()
@@ -95,7 +95,7 @@ def test_a_clock_that_the_user_has_set_stays(timers: Any):
 def test_loading_prints_and_writes_nothing(tmp_path: Any):
     """half_cheetah.xml is deprecated, which MuJoCo would print and log into the cwd."""
     code = (
-        "import p2p.simulator as s; [s.load_model('half_cheetah.xml', trimmed=t) for t in (0, 1)]"
+        "import p2p.envs.model as s; [s.load_model('half_cheetah.xml', trimmed=t) for t in (0, 1)]"
     )
     run = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")

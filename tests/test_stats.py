@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from p2p import stats
+from p2p.analysis import statistics as stats
 
 FINITE = st.integers(-40, 40).map(lambda n: n / 4)  # exact, and often equal
 

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p.config import CHANGES_NO_NUMBER, TrainConfig
-from p2p.errors import BadArtefact, NoRoom, UsageError
-from p2p.store import RunFolder, checkpoint, lock, replacing
+from p2p.core.config import CHANGES_NO_NUMBER, TrainConfig
+from p2p.core.errors import BadArtefact, NoRoom, UsageError
+from p2p.runs import RunFolder, checkpoint, lock, replacing
 
 CONFIG = TrainConfig(task="hopper", method="p2pdrl", num_peers=2)
 
@@ -78,7 +78,7 @@ def test_a_changed_version_is_named(run):
 
 def test_the_store_does_without_torch():
     """Reading a run must not cost seconds of importing what it never calls."""
-    code = "import sys, p2p.store; sys.exit('torch' in sys.modules)"
+    code = "import sys, p2p.runs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
@@ -199,7 +199,7 @@ def test_only_settings_that_change_no_number_can_be_replaced(run):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from p2p.store import RunFolder
+from p2p.runs import RunFolder
 with RunFolder.open(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)
@@ -437,7 +437,7 @@ def test_what_a_live_writer_has_half_written_is_left_to_it(run):
 def test_of_two_processes_that_write_one_file_both_succeed(tmp_path):
     """The one that ends last has the last word."""
     path = tmp_path / "results.csv"
-    other = "import sys; from p2p.store import *; from pathlib import Path\n"
+    other = "import sys; from p2p.runs import *; from pathlib import Path\n"
     other += "write_atomically(Path(sys.argv[1]), b'theirs')"
     with replacing(path) as tmp:
         tmp.write_bytes(b"ours")

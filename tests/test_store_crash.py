@@ -18,9 +18,9 @@ import h5py
 import numpy as np
 import pytest
 
-from p2p.config import TrainConfig
-from p2p.errors import NoRoom
-from p2p.store import RunFolder, write_atomically
+from p2p.core.config import TrainConfig
+from p2p.core.errors import NoRoom
+from p2p.runs import RunFolder, write_atomically
 
 CONFIG = TrainConfig(task="hopper", method="p2pdrl", num_peers=2)
 EFFECTS = ("open", "write", "fsync", "replace", "rename", "unlink", "ftruncate", "mkdir", "rmdir")
@@ -309,7 +309,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from p2p.store import RunFolder
+from p2p.runs import RunFolder
 with RunFolder.open(Path(sys.argv[1])) as run:
     found = run.load_checkpoint()
     start = found.iteration if found else 0

@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from p2p.config import TrainConfig
-from p2p.domains import Domain
-from p2p.errors import BadArtefact
-from p2p.store import RunFolder
-from p2p.store.hdf5 import METRICS
+from p2p.core.config import TrainConfig
+from p2p.core.errors import BadArtefact
+from p2p.envs.domain import Domain
+from p2p.runs import RunFolder
+from p2p.runs.hdf5 import METRICS
 
 CONFIG = TrainConfig(task="hopper", method="p2pdrl", num_peers=2)
 DOMAIN = Domain(wind=1 / 3, mass=(0.8, 1.1))
@@ -25,7 +25,7 @@ def peer_at(iteration, rank, episodes=()):
         "factors": DOMAIN.summary(),
         "episodes": list(episodes),
         "unstable": rank,
-        "kl_to_peers": 0.01 * iteration + rank,
+        "penalty_kl": 0.01 * iteration + rank,
         "entropy": float("nan") if iteration == 1 else 1.5,
         "time": {"physics": 0.5, "policy": 0.25, "update": 1.0, "waiting": 0.125},
     }
@@ -62,13 +62,13 @@ def file(run):
 def test_a_metric_is_one_array_of_iterations_by_peers(file):
     """What a plot asks for is one slice away."""
     np.testing.assert_array_equal(
-        file["peers/kl_to_peers"], [[0.0, 1.0], [0.01, 1.01], [0.02, 1.02]]
+        file["peers/penalty_kl"], [[0.0, 1.0], [0.01, 1.01], [0.02, 1.02]]
     )
     np.testing.assert_array_equal(file["peers/time/waiting"], np.full((3, 2), 0.125))
     np.testing.assert_array_equal(file["peers/factors/wind"], np.full((3, 2), 1 / 3))
     assert file["iteration"][:].tolist() == [0, 1, 2]
     assert file["steps"].dtype == np.int64
-    assert file["peers/kl_to_peers"].attrs["axes"] == "iteration, peer"
+    assert file["peers/penalty_kl"].attrs["axes"] == "iteration, peer"
 
 
 def test_episodes_are_flat_columns_that_know_their_iteration_and_peer(file):

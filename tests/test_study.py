@@ -18,14 +18,14 @@ import pytest
 from click.testing import CliRunner, Result
 from made import forbid_writing
 
-from p2p import api
+from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.evaluation.file import EvalFile
 from p2p.cli import main
 from p2p.cli.study_tables import progress_table
-from p2p.config import TrainConfig
-from p2p.errors import Interrupted, NoRoom, UsageError
-from p2p.evaluation.evaluate import evaluate
-from p2p.store import RunFolder, write_atomically
-from p2p.store.evals import EvalFile
+from p2p.cohort import api
+from p2p.core.config import TrainConfig
+from p2p.core.errors import Interrupted, NoRoom, UsageError
+from p2p.runs import RunFolder, write_atomically
 from p2p.study import (
     Plan,
     State,

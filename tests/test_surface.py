@@ -13,16 +13,16 @@ from made import make_finished, make_policy
 from plain import trained
 
 import p2p
-from p2p.api import load_milestone_policy
-from p2p.config import TrainConfig
-from p2p.errors import BadArtefact, Interrupted, UsageError
-from p2p.evaluation.evaluate import Progress
-from p2p.evaluation.plane import Plane, load_references
-from p2p.evaluation.subjects import digest
-from p2p.evaluation.surface import Surface
-from p2p.evaluation.surface_figure import surface_figure
-from p2p.policy import Normaliser
-from p2p.store import RunFolder
+from p2p.analysis.evaluation.evaluate import Progress
+from p2p.analysis.evaluation.subjects import digest
+from p2p.analysis.surface.plane import Plane, load_references
+from p2p.analysis.surface.surface import Surface
+from p2p.core.config import TrainConfig
+from p2p.core.errors import BadArtefact, Interrupted, UsageError
+from p2p.plots.surface import surface_figure
+from p2p.policy.policy import Normaliser
+from p2p.runs import RunFolder
+from p2p.runs.policies import load_milestone_policy
 
 SMALL = {"grid": 3, "domains": 2}
 EPISODES = 2 * 2 * (3 * 3 + 3 + 2)  # scenarios, domains; the final policy has one normaliser

@@ -15,12 +15,12 @@ from made import forbid_writing, make_finished, make_run
 from rich.text import Text
 from test_eval_cli import HEAVY
 
+from p2p.analysis.config import SurfaceConfig
+from p2p.analysis.surface.surface import Surface, measure_surface
 from p2p.cli import main
 from p2p.cli.surface import surface
 from p2p.cli.surface_tables import report
-from p2p.errors import NoRoom
-from p2p.evaluation.config import SurfaceConfig
-from p2p.evaluation.surface import Surface, measure_surface
+from p2p.core.errors import NoRoom
 
 SMALL = ("--grid", 5, "--domains", 1)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from p2p.errors import UsageError
-from p2p.tasks import TASKS, Ant, HalfCheetah, Hopper, Humanoid, Task, Walker2d, find_task
+from p2p.core.errors import UsageError
+from p2p.envs.task import TASKS, Ant, HalfCheetah, Hopper, Humanoid, Task, Walker2d, find_task
 
 DT = 0.008
 
@@ -78,7 +78,7 @@ def is_healthy(bench: Bench) -> bool:
 
 def test_tasks_know_no_simulator():
     """They can be read, and tested, without MuJoCo, Gymnasium or torch."""
-    code = "import p2p.tasks, sys; print({'mujoco', 'gymnasium', 'torch'} & set(sys.modules))"
+    code = "import p2p.envs.task, sys; print({'mujoco', 'gymnasium', 'torch'} & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )

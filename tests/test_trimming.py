@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import p2p  # noqa: F401  registers the envs
-from p2p.physics import Robot
-from p2p.tasks import TASKS
-from p2p.trimming import FEW_PAIRS, find_pairs, trim
+from p2p.envs.robot import Robot
+from p2p.envs.task import TASKS
+from p2p.envs.trimming import FEW_PAIRS, find_pairs, trim
 
 CONTACT = (
     "geom", "dist", "pos", "frame", "includemargin", "friction", "solref", "solreffriction",

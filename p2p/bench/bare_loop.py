@@ -11,14 +11,14 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.domains import Domain, sample_domain
-from p2p.envs import RandomisedEnvs
-from p2p.evaluation.domain_sets import DomainSet
-from p2p.evaluation.pool import episode_stream
-from p2p.exchange import Exchange
-from p2p.physics import Robot
-from p2p.policy import Floats, Policy
-from p2p.tasks import find_task
+from p2p.analysis.evaluation.domain_sets import DomainSet
+from p2p.analysis.pool import episode_stream
+from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.robot import Robot
+from p2p.envs.task import find_task
+from p2p.envs.vector import RandomisedEnvs
+from p2p.exchange.shared_memory import Exchange
+from p2p.policy.policy import Floats, Policy
 
 Array = NDArray[np.float64]
 DOMAINS = 4  # of one measurement beside training, which draws one an iteration
@@ -86,7 +86,7 @@ def record_episode(policy: Policy, domain: Domain, rng: np.random.Generator) -> 
     """
     envs = RandomisedEnvs(policy.task, 1)
     envs.set_domains([domain])
-    envs.reset(rng)
+    envs.reset([rng])
     start, action = _pose(envs, 0), []
     while not envs.finished:
         action.append(policy.act(envs.obs))

@@ -11,10 +11,10 @@ import torch
 
 from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.settings import Settings
-from p2p.config import TrainConfig, build_config
+from p2p.core.config import TrainConfig, build_config
 from p2p.engine import Engine, Penalty, build_engine
-from p2p.envs import RandomisedEnvs
-from p2p.rollout import Batch, Minibatch
+from p2p.engine.batch import Batch, Minibatch
+from p2p.envs.vector import RandomisedEnvs
 
 SEED = 0
 

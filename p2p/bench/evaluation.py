@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from p2p.analysis.evaluation.evaluate import Evaluation, evaluate
 from p2p.bench.bare_loop import bare_episodes
 from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.processes import run_together
 from p2p.bench.settings import Settings, cores
 from p2p.bench.training import train_once
-from p2p.evaluation.evaluate import Evaluation, evaluate
 
 EPS_TE = 0.5
 

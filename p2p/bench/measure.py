@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from p2p.errors import BadArtefact
-from p2p.store.files import write_json
+from p2p.core.errors import BadArtefact
+from p2p.runs.files import write_json
 
 FORMAT = "p2p-bench-1"
 Tell = Callable[[str], None]  # told what is measured now

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from p2p import launch
-from p2p.exchange import Arena, Exchange
+from p2p.cohort import launch
+from p2p.exchange.shared_memory import Arena, Exchange
 
 T = TypeVar("T")
 PRELOADED = ("p2p.bench.exchange", "p2p.bench.bare_loop")

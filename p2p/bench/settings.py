@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from p2p.errors import UsageError
+from p2p.core.errors import UsageError
 
 PARTS = {  # in this order; name: what it measures
     "physics": "bare mj_step, our envs and Gymnasium's loop, one core",

@@ -11,7 +11,7 @@ from typing import Any
 
 from p2p.bench.measure import Measurement, Results, Tell
 from p2p.bench.settings import PARTS, Settings
-from p2p.store.versions import collect_versions
+from p2p.runs.versions import collect_versions
 
 
 def run_bench(settings: Settings, tell: Tell) -> Results:
@@ -37,11 +37,11 @@ def gather(
         settings: how much is measured, for whoever reads the results.
         tell: told what is measured now.
     """
-    from p2p.engine.fused import compile_all
+    from p2p.peer import preload
 
     machine = {**collect_versions(), "load": os.getloadavg()[0]}
     tell("loading the engine")
-    compile_all()  # so that no start-up below pays for it
+    preload.compile_all()  # so that no start-up below pays for it
     with tempfile.TemporaryDirectory(prefix="p2p-bench-") as folder:
         found = list(measure(Path(folder) / "run"))
     return Results(found, machine, settings)

@@ -1,4 +1,4 @@
-"""Parts train, scaling and envs: `p2p train` as a user runs it, beside the limit on as many cores."""
+"""Parts train, scaling and envs: `p2p train` as a user runs it, beside the limit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from p2p.bench.bare_loop import DOMAINS, ENVS, bare_rate
 from p2p.bench.measure import Candidate, Measurement, Tell, alternate, compare
 from p2p.bench.processes import run_together
 from p2p.bench.settings import Settings, cores
-from p2p.config import build_config
-from p2p.errors import P2PError
+from p2p.core.config import build_config
+from p2p.core.errors import P2PError
 
 # The command, but that it dies with the benchmark, whatever ends that. With -P, as a console
 # script has it: files of the working directory must not pass for modules.
 PROGRAM = (
-    "from p2p.launch import die_with_parent; die_with_parent(); "
+    "from p2p.cohort.launch import die_with_parent; die_with_parent(); "
     "from p2p.cli.main import main; main()"
 )
 TRAINED = (

@@ -12,13 +12,23 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig
-from p2p.envs import RandomisedEnvs
-from p2p.policy import Floats, Normaliser, actor_layout, critic_layout, init_parameters
-from p2p.rng import Purpose, keyed_generator
-from p2p.rollout import Clock, Minibatch, Rollout
+from p2p.core.config import TrainConfig
+from p2p.core.rng import Purpose, keyed_generator
+from p2p.engine.batch import Batch, Minibatch, minibatches
+from p2p.policy.policy import Floats, Normaliser, actor_layout, critic_layout, init_parameters
 
-__all__ = ["NOTHING", "STATS", "Adam", "Engine", "Penalty", "build_engine", "initial_parameters"]
+__all__ = [
+    "NOTHING",
+    "STATS",
+    "Adam",
+    "Batch",
+    "Engine",
+    "Minibatch",
+    "Penalty",
+    "build_engine",
+    "initial_parameters",
+    "minibatches",
+]
 
 STATS = (  # what each step adds to `Engine.stats`, one row a gradient; the last counts them
     "policy_loss", "value_loss", "kl", "approx_kl", "clip_fraction",
@@ -62,9 +72,6 @@ class Engine(Protocol):
 
     def act(self, obs: NDArray[np.float64], noise: Floats, action: Floats) -> None:
         """Write actions mean + std * noise [N, A] for raw `obs` [N, n]."""
-
-    def collect(self, rollout: Rollout, envs: RandomisedEnvs, noise: Floats, clock: Clock) -> None:
-        """Fill `rollout` by acting in `envs`: see `Rollout.collect`."""
 
     def evaluate(self, obs: Floats, action: Floats) -> tuple[Floats, Floats]:
         """Return (log pi(a|s) [B], V(s) [B]) for normalised `obs` [B, n] and `action` [B, A]."""

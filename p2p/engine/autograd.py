@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from p2p import losses
-from p2p.config import TrainConfig
-from p2p.engine import STATS, Penalty, initial_parameters
-from p2p.envs import RandomisedEnvs
-from p2p.policy import (
+from p2p.core.config import TrainConfig
+from p2p.engine import STATS, Minibatch, Penalty, initial_parameters, losses
+from p2p.policy.policy import (
     Floats,
     Layout,
     Moments,
@@ -23,7 +21,6 @@ from p2p.policy import (
     actor_layout,
     critic_layout,
 )
-from p2p.rollout import Clock, Minibatch, Rollout
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -89,9 +86,6 @@ class AutogradEngine:
         mean = mlp(weights, torch.from_numpy(self.normaliser(obs)))
         out = torch.from_numpy(action)
         torch.addcmul(mean, torch.exp(weights["log_std"]), torch.from_numpy(noise), out=out)
-
-    def collect(self, rollout: Rollout, envs: RandomisedEnvs, noise: Floats, clock: Clock) -> None:
-        rollout.collect(envs, self, noise, clock)
 
     def evaluate(self, obs: Floats, action: Floats) -> tuple[Floats, Floats]:
         return self.log_prob(self.actor, obs, action), self.value(obs)

@@ -9,16 +9,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig, build_config
-from p2p.engine import STATS, Penalty, initial_parameters, kernels
-from p2p.engine.collection import Collector
+from p2p.core.config import TrainConfig
+from p2p.core.jit import specialise
+from p2p.engine import STATS, Batch, Minibatch, Penalty, initial_parameters, kernels
 from p2p.engine.kernels import Acting, Gathered, Settings
 from p2p.engine.matmul import Array
 from p2p.engine.network import Net, Sizes, Workspace
-from p2p.envs import RandomisedEnvs
-from p2p.jit import specialise
-from p2p.policy import Moments, Normaliser
-from p2p.rollout import Batch, Clock, Minibatch, Rollout
+from p2p.policy.policy import Moments, Normaliser
 
 CHUNK = 128  # samples that `evaluate` takes at a time, so that all it touches stays in L2
 
@@ -41,7 +38,6 @@ class FusedEngine:
         self.actor_grad, self.critic_grad = self._actor.grad, self._critic.grad
         self.stats = np.zeros(len(STATS))
         self._sizes: Sizes = (obs_dim, *config.hidden_sizes, action_dim)
-        self._collector: Collector | None = None
         self._compiled_step: Callable[..., bool] | None = None
         self._batch: Batch | None = None
         self._rooms: dict[int, tuple[Workspace, Gathered]] = {}
@@ -62,17 +58,12 @@ class FusedEngine:
         self.normaliser = normaliser
 
     def act(self, obs: NDArray[np.float64], noise: Array, action: Array) -> None:
-        kernels.act(self._acting(len(obs)), obs, noise, action)
+        kernels.act(self.acting(len(obs)), obs, noise, action)
 
-    def _acting(self, samples: int) -> Acting:
+    def acting(self, samples: int) -> Acting:
+        """Return the policy as compiled code takes it, with room for so many observations."""
         room, _ = self._room(samples)
         return Acting(self.actor, self._sizes, room.x, room.own, *self.normaliser)
-
-    def collect(self, rollout: Rollout, envs: RandomisedEnvs, noise: Array, clock: Clock) -> None:
-        held = self._collector
-        if held is None or held.rollout is not rollout or held.envs is not envs:
-            self._collector = held = Collector(envs, rollout)
-        held.collect(self._acting(envs.num_envs), noise, clock)
 
     def evaluate(self, obs: Array, action: Array) -> tuple[Array, Array]:
         return self.log_prob(self.actor, obs, action), self.value(obs)
@@ -147,31 +138,3 @@ class FusedEngine:
             net.step[:] = cast(Array, state[f"{name}_step"])
             net.exp_avg[:] = cast(Array, state[f"{name}_exp_avg"])
             net.exp_avg_sq[:] = cast(Array, state[f"{name}_exp_avg_sq"])
-
-
-def compile_all() -> None:
-    """Compile every kernel, or load it from the cache, by calling each once on a few zeros.
-
-    Call it before the peers are forked, and none of them has to.
-    """
-    from p2p.recursions import advantages, discounted_sums
-
-    def zeros(*shape: int) -> Array:
-        return np.zeros(shape, np.float32)
-
-    engine = FusedEngine(build_config(), 1, 1)
-    samples = Batch(zeros(2, 1), zeros(2, 1), *(zeros(2) for _ in range(4)))
-    minibatch = Minibatch(samples, np.arange(2))
-    engine.step(minibatch, Penalty())
-    engine.apply()
-    engine.distil_gradient(engine.actor, minibatch, engine.actor_grad)
-    engine.evaluate(samples.obs, samples.action)
-    engine.act(np.zeros((1, 1)), zeros(1, 1), zeros(1, 1))
-    envs = RandomisedEnvs("hopper", 1)
-    engine = FusedEngine(build_config(), envs.obs_dim, envs.action_dim)
-    rollout = Rollout(1, envs)
-    engine.collect(rollout, envs, zeros(1, 1, envs.action_dim), Clock())
-    series = np.zeros((1, 1))
-    ended = np.zeros((1, 1), bool)
-    advantages(series, series, series, ended, 1.0, 1.0, np.zeros((1, 1)))
-    discounted_sums(series, ended, 1.0, np.zeros(1), np.zeros((1, 1)))

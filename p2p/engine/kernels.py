@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p.core.jit import compiled, kernel
+from p2p.engine.batch import Batch
 from p2p.engine.matmul import Array, padded, transpose
 from p2p.engine.network import Layers, Net, Sizes, Workspace, adam, backward, forward, norm, unpack
 from p2p.engine.objective import (
@@ -19,8 +21,6 @@ from p2p.engine.objective import (
     standardise,
     value_gradient,
 )
-from p2p.jit import compiled, kernel
-from p2p.rollout import Batch
 
 POLICY_LOSS, VALUE_LOSS, KL, APPROX_KL, CLIP_FRACTION, NORM_ACTOR, NORM_CRITIC, STEPS = range(8)
 

@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 from numpy.typing import NDArray
 
-from p2p.jit import compiled
+from p2p.core.jit import compiled
 
 Array = NDArray[Any]
 cgutils: Any = numba.core.cgutils

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from p2p.core.jit import compiled
 from p2p.engine.matmul import Array, affine, padded, transpose
-from p2p.jit import compiled
 
 Sizes = tuple[int, int, int, int]  # inputs, h1, h2, outputs
 Weights = tuple[Array, Array, Array, Array, Array, Array]  # w1, b1, w2, b2, w3, b3

@@ -1,4 +1,4 @@
-"""The gradients of `p2p.losses` by hand, compiled: each by the network's output and log-std.
+"""The gradients of `p2p.engine.losses` by hand, compiled: each by the network's output and log-std.
 
 The actor is N(mu(s), diag(exp l)^2) with a log-std l [A] that does not depend on the state.
 Means, actions and their gradients are [A, samples]; a loss is a mean over samples.
@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from p2p.core.jit import compiled
 from p2p.engine.matmul import Array
-from p2p.jit import compiled
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 

@@ -2,14 +2,14 @@
 
 A method is a small strategy object; the training loop (`p2p.algorithm`) is the same for all.
 Adding one is a file with a subclass of `Method`, and a row in `METHOD_CLASSES`, in
-`p2p.method_facts.METHODS` and in `p2p.looks.METHODS`.
+`p2p.core.method_facts.METHODS` and in `p2p.core.looks.METHODS`.
 """
 
 from __future__ import annotations
 
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
 from p2p.engine import Engine
-from p2p.exchange import Exchange
+from p2p.exchange.shared_memory import Exchange
 from p2p.methods.base import Method
 from p2p.methods.distral import Distral
 from p2p.methods.dnc import DnC

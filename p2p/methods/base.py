@@ -7,11 +7,13 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
 from p2p.engine import Engine, Penalty
-from p2p.exchange import Exchange
-from p2p.policy import Floats
-from p2p.rollout import Array, Batch, Minibatch
+from p2p.engine.batch import Batch, Minibatch
+from p2p.exchange.shared_memory import Exchange
+from p2p.policy.policy import Floats
+
+Array = NDArray[np.float64]
 
 
 class Method(ABC):
@@ -63,8 +65,8 @@ class Method(ABC):
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Return what is added to the PPO loss of `minibatch`; it may exchange for that.
 
-        Also called outside training, to look at the gradient of the loss (`p2p.gradients`):
-        it changes nothing that outlives the iteration.
+        Also called outside training, to look at the gradient of the loss: it changes nothing that
+        outlives the iteration.
         """
 
     def update(self, minibatch: Minibatch) -> bool:

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from p2p import losses
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
+from p2p.engine import losses
 from p2p.engine.autograd import Network, mlp
-from p2p.policy import Floats, actor_layout
+from p2p.policy.policy import Floats, actor_layout
 
 BATCH = 64  # states a minibatch of the distillation
 

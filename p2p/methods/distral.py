@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
 from p2p.engine import Adam, Engine, Penalty
-from p2p.exchange import Exchange
-from p2p.methods.base import Method
-from p2p.policy import Floats
-from p2p.rollout import Array, Minibatch
+from p2p.engine.batch import Minibatch
+from p2p.exchange.shared_memory import Exchange
+from p2p.methods.base import Array, Method
+from p2p.policy.policy import Floats
 
 
 class Distral(Method):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
+from p2p.core.rng import Purpose, keyed_generator
 from p2p.engine import Engine, Penalty
-from p2p.exchange import Exchange
+from p2p.engine.batch import Batch, Minibatch
+from p2p.exchange.shared_memory import Exchange
 from p2p.methods.base import Method
 from p2p.methods.distillation import distil
-from p2p.policy import Floats
-from p2p.rng import Purpose, keyed_generator
-from p2p.rollout import Batch, Minibatch
+from p2p.policy.policy import Floats
 
 
 class DnC(Method):

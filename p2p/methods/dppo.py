@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from p2p.config import TrainConfig
+from p2p.core.config import TrainConfig
 from p2p.engine import NOTHING, Penalty
+from p2p.engine.batch import Minibatch
 from p2p.methods.base import Method
-from p2p.rollout import Minibatch
 
 
 class DPPO(Method):

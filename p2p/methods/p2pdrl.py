@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from p2p.engine import Penalty
+from p2p.engine.batch import Batch, Minibatch
 from p2p.methods.base import Method
-from p2p.rollout import Batch, Minibatch
 
 
 class P2PDRL(Method):

@@ -8,25 +8,23 @@ from io import StringIO
 from statistics import fmean
 from typing import Any
 
-from p2p.store import RunFolder
+from p2p.core.returns import training_return
+from p2p.runs import RunFolder
 from p2p.study.plan import Plan
 
 POINTS = 100
 Peer = Mapping[str, Any]  # one peer's part of a journal's record
 
 
-def _returns(peer: Peer) -> list[float]:
-    return [total for total, _ in peer["episodes"]]
+def _log_variance(peer: Sequence[Peer]) -> float | None:
+    measured = [record["grad_variance"] for record in peer if "grad_variance" in record]
+    values = [m["log_variance"] for m in measured if m["log_variance"] is not None]
+    return fmean(values) if values else None
 
 
-def _log_variances(peer: Peer) -> list[float]:
-    value = peer.get("grad_variance", {}).get("log_variance")
-    return [] if value is None else [value]
-
-
-QUANTITIES: dict[str, Callable[[Peer], list[float]]] = {
-    "return": _returns,  # undiscounted, of the episodes that ended
-    "log_grad_variance": _log_variances,  # natural log, where it was measured
+QUANTITIES: dict[str, Callable[[Sequence[Peer]], float | None]] = {
+    "return": training_return,  # undiscounted, estimated from all steps
+    "log_grad_variance": _log_variance,  # natural log, where it was measured
 }
 
 
@@ -57,7 +55,7 @@ def training_curves(
 ) -> list[dict[str, float]]:
     """Return `steps` and the quantities of at most `points` stretches of equal length.
 
-    A quantity is the mean over peers of each peer's mean over the stretch, and `steps` is the
+    A quantity is the mean over peers of what each has over the stretch, and `steps` is the
     end of it. What a peer has no value of in a stretch is left out there.
     """
     curve = []
@@ -67,9 +65,9 @@ def training_curves(
         by_peer = list(zip(*(record.get("peers", ()) for record in stretch), strict=True))
         row: dict[str, float] = {"steps": stretch[-1].get("steps", 0)}
         for name, read in QUANTITIES.items():
-            values = [[value for one in peer for value in read(one)] for peer in by_peer]
-            if values and all(values):
-                row[name] = fmean(map(fmean, values))
+            values = [value for peer in by_peer if (value := read(peer)) is not None]
+            if values and len(values) == len(by_peer):
+                row[name] = fmean(values)
         if len(row) > 1:
             curve.append(row)
     return curve

@@ -28,10 +28,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_origin
 
-from p2p.config import PER_PEER, TrainConfig, build_config, override
-from p2p.errors import UsageError
-from p2p.evaluation.config import EvalConfig, build_eval_config, parse_strengths
-from p2p.store.files import reachable
+from p2p.analysis.config import EvalConfig, build_eval_config, parse_strengths
+from p2p.core.config import PER_PEER, TrainConfig, build_config, override
+from p2p.core.errors import UsageError
+from p2p.runs.files import reachable
 
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
 TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled")  # what [evaluate] can say

@@ -10,13 +10,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from p2p.config import TrainConfig
-from p2p.errors import BadArtefact, UsageError
-from p2p.evaluation.config import EvalConfig
-from p2p.store import RunFolder
-from p2p.store.files import reachable, read_json
+from p2p.analysis.config import EvalConfig
+from p2p.core.config import TrainConfig
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.returns import MAX_EPISODE_STEPS
+from p2p.runs import RunFolder
+from p2p.runs.files import reachable, read_json
 from p2p.study.grid import Study
-from p2p.study.testing import MAX_STEPS, read_tests
+from p2p.study.testing import read_tests
 
 SHORT = {"num_peers": "K", "learning_rate": "lr"}
 MEASURED = ("final_episodes", "grad_variance_every")  # what else a run leaves for the tables
@@ -76,7 +77,9 @@ class PlannedRun:
         one = self.evaluate
         if one is None:
             return 0
-        return len(one.eps_te) * one.domains * one.episodes * self.config.num_peers * MAX_STEPS
+        return (
+            len(one.eps_te) * one.domains * one.episodes * self.config.num_peers * MAX_EPISODE_STEPS
+        )
 
     @property
     def steps_left(self) -> float:

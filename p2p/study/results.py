@@ -15,12 +15,13 @@ from io import StringIO
 from statistics import fmean, stdev
 from typing import Any
 
-from p2p.config import TrainConfig
-from p2p.store import RunFolder, write_atomically
-from p2p.store.journal import jsonable
+from p2p.core.config import TrainConfig
+from p2p.runs import RunFolder, write_atomically
+from p2p.runs.journal import jsonable
+from p2p.runs.measures import measures
 from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
-from p2p.study.testing import Tests, read_tests
+from p2p.study.testing import read_tests
 
 # They tell nothing about a result.
 NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout", "grad_variance_every"}
@@ -103,34 +104,6 @@ class Results:
         table = plan.table
         write_atomically(table, self.csv().encode(), "results")
         write_atomically(table.with_suffix(".json"), self.json().encode(), "results")
-
-
-def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
-    """Return what is measured of a trained run: by measure, a number a peer.
-
-    score       final score: nominal domain, mean action
-    train       mean return of the episodes in the last tenth of training: training domains,
-                sampled actions
-    entropy     of the policy, mean over the last tenth of training, nats
-    eps_te=0.5  return in the test domains at that strength
-    worst=0.5   the same in the worst decile of them
-    """
-    result = run.result()
-    scores = result["scores"] if result else []
-    found = {"score": [peer["mean"] for peer in scores]} if scores else {}
-    records = run.records()
-    tenth = records[-max(1, len(records) // 10) :] if records else []
-    last = [record["peers"] for record in tenth if "peers" in record]
-    by_peer = list(zip(*last, strict=True))
-    returns = [[total for record in peer for total, _ in record["episodes"]] for peer in by_peer]
-    if by_peer and all(returns):
-        found["train"] = [fmean(peer) for peer in returns]
-    if by_peer:
-        found["entropy"] = [fmean(record["entropy"] for record in peer) for peer in by_peer]
-    for test in tests:
-        for name, field in (("eps_te", "mean"), ("worst", "worst")):
-            found[f"{name}={test['eps_te']:g}"] = [peer[field] for peer in test["peers"]]
-    return found
 
 
 def collect_results(plan: Plan, known: Mapping[str, RunResult] | None = None) -> Results:

@@ -22,13 +22,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from p2p import launch
-from p2p.config import TrainConfig
-from p2p.errors import P2PError, UsageError
-from p2p.evaluation.config import EvalConfig
-from p2p.events import Iterated, Started
-from p2p.store import RunFolder
-from p2p.store.lock import FolderLock
+from p2p.analysis.config import EvalConfig
+from p2p.cohort import launch
+from p2p.cohort.events import Iterated, Started
+from p2p.core.config import TrainConfig
+from p2p.core.errors import P2PError, UsageError
+from p2p.runs import RunFolder
+from p2p.runs.lock import FolderLock
 from p2p.study.testing import run_tests
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -80,7 +80,7 @@ def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
         if result is not None and result["steps"] >= config.total_steps:
             return  # it is here for its tests, or a killed scheduler's process has completed it
     launch.prepare(config.engine)
-    from p2p import cohort  # imports torch, which the fork server is doing meanwhile
+    from p2p.cohort import cohort  # imports torch, which the fork server is doing meanwhile
 
     if there:
         events = cohort.resume(folder, total_steps=config.total_steps)

@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from p2p.config import TrainConfig
-from p2p.errors import Interrupted, P2PError, PeerLost
-from p2p.signals import StopSignals
-from p2p.store.files import disk_errors
-from p2p.store.lock import FolderLock
+from p2p.core.config import TrainConfig
+from p2p.core.errors import Interrupted, P2PError, PeerLost
+from p2p.core.signals import StopSignals
+from p2p.runs.files import disk_errors
+from p2p.runs.lock import FolderLock
 from p2p.study.plan import Plan, PlannedRun, State
 
 COMMAND = [sys.executable, "-P", "-m", "p2p.study.run"]
@@ -95,7 +95,7 @@ def _check_peers(plan: Plan) -> None:
     """Refuse runs of more peers than make sense, before the first run starts."""
     cores = len(os.sched_getaffinity(0))
     if many := [run for run in plan.runs if run.config.num_peers > cores]:
-        from p2p.cohort import check_peers  # imports torch, which we have no other use for
+        from p2p.cohort.cohort import check_peers  # imports torch, which we have no other use for
 
         for run in many:
             check_peers(run.config)

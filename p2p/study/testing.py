@@ -6,20 +6,18 @@ for the study's own question, and that they are all there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from p2p.evaluation.config import EvalConfig, simulated_by
-from p2p.store.files import read_json, write_json
+from p2p.analysis.config import EvalConfig, simulated_by
+from p2p.runs.files import read_json, write_json
+from p2p.runs.measures import Tests
 
 if TYPE_CHECKING:
-    from p2p.evaluation.evaluate import Progress
+    from p2p.analysis.evaluation.evaluate import Progress
 
 NAME = "evaluation.json"
-MAX_STEPS = 1000  # an episode's time limit
-
-Tests = Sequence[Mapping[str, Any]]  # a strength each, as `EvaluatedRun.to_dict` has it
 
 
 def run_tests(
@@ -36,7 +34,7 @@ def run_tests(
         Interrupted: SIGINT, SIGTERM or SIGHUP; the episodes so far are kept.
         P2PError: see `p2p.evaluate`.
     """
-    from p2p.evaluation.evaluate import evaluate
+    from p2p.analysis.evaluation.evaluate import evaluate
 
     settings = config.model_dump()
     found = evaluate(path, settings.pop("eps_te"), workers=workers, report=report, **settings)

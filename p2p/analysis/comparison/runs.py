@@ -1,0 +1,142 @@
+"""The runs that are compared: a score each, and what must be said before they are."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from p2p.analysis.evaluation.evaluate import Progress, evaluate
+from p2p.core.errors import UsageError
+from p2p.runs import RunFolder
+from p2p.runs.files import reachable
+from p2p.runs.measures import measures
+
+FINAL = "final score: mean action, nominal domain, undiscounted return, mean over peers"
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run and its score, which is the mean over its peers.
+
+    Attributes:
+        settings: all that tells it from other runs of its task and method, but the seed.
+    """
+
+    path: str
+    task: str
+    method: str
+    seed: int
+    settings: Mapping[str, Any]
+    score: float
+
+
+def final_scores(paths: Iterable[Path]) -> list[ScoredRun]:
+    """Return the runs with the score that each had at its end.
+
+    Raises:
+        UsageError: a run is not finished, or ended without a score.
+        BadArtefact: there is no run there, or it is damaged.
+    """
+    return [_final(RunFolder.open(path)) for path in unique(paths)]
+
+
+def evaluated_scores(
+    paths: Iterable[Path],
+    eps_te: float,
+    report: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> tuple[list[ScoredRun], str, list[str]]:
+    """Return the runs with their mean return in test domains; what is missing is evaluated.
+
+    Args:
+        eps_te: randomisation strength of the test domains.
+        report: told how far the evaluation is.
+        settings: as of `evaluate`.
+
+    Returns:
+        The runs; what was measured; what is to be said of it.
+    """
+    given = list(unique(paths))
+    found = evaluate(given, eps_te, report=report, **settings)
+    runs = [
+        ScoredRun(r.path, r.task, r.method, r.seed, r.settings, r.measured[0].score.mean)
+        for r in found.runs
+    ]
+    hashes = {run.task: run.measured[0].set.hash for run in found.runs}
+    others = {run.task for run in found.runs if run.measured[0].set.hash != hashes[run.task]}
+    notes = [*_unfinished(path for path in given if path.is_dir())]
+    notes += [f"{task}: test domains differ between runs, as settings do" for task in others]
+    config = found.config
+    action = "sampled actions" if config.sampled else "mean action"
+    measure = (
+        f"return at eps_te {eps_te:g}: {config.domains} test domains, seed {config.domain_seed}, "
+        f"hash {', '.join(dict.fromkeys(hashes.values()))}; {action}, mean over peers"
+    )
+    return runs, measure, notes
+
+
+def unique(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield each thing once, however often it is named."""
+    return iter({reachable(path).resolve(): path for path in paths}.values())
+
+
+def check_seeds(runs: Sequence[ScoredRun], labels: Sequence[str]) -> None:
+    """Raise UsageError if two runs are one seed of one group, and so no two observations."""
+    met: dict[tuple[str, str, int], str] = {}
+    for run, label in zip(runs, labels, strict=True):
+        key = run.task, label, run.seed
+        if key in met:
+            raise UsageError(
+                f"{met[key]} and {run.path} are both seed {run.seed} of {label} on {run.task}; "
+                "name one of them"
+            )
+        met[key] = run.path
+
+
+def differences(runs: Sequence[ScoredRun]) -> Iterator[str]:
+    """Yield a line for whatever else than the method differs between runs of a task."""
+    for task in dict.fromkeys(run.task for run in runs):
+        rivals = [run.settings for run in runs if run.task == task]
+        names = dict.fromkeys(name for settings in rivals for name in settings)
+        differing = [n for n in names if any(s.get(n) != rivals[0].get(n) for s in rivals)]
+        if differing:
+            listed = "; ".join(f"{name} {_counted(name, rivals)}" for name in differing)
+            yield f"{task}: runs differ in {listed}"
+
+
+def _counted(name: str, rivals: Sequence[Mapping[str, Any]]) -> str:
+    """Return the values of a setting, and how many runs have each."""
+    values = Counter(str(settings.get(name)) for settings in rivals)
+    return ", ".join(f"{value} ({n})" for value, n in values.items())
+
+
+def _final(run: RunFolder) -> ScoredRun:
+    result = run.result()
+    if result is None or result["steps"] < run.config.whole_steps:
+        raise UsageError(
+            f"{run.path} is not finished and has no final score; continue it with "
+            f"p2p train --resume {run.path}, leave it out, or give --eps-te"
+        )
+    scores = measures(run).get("score", [])
+    if not scores or not all(isinstance(s, float | int) and math.isfinite(s) for s in scores):
+        raise UsageError(
+            f"{run.path} ended without a final score (final_episodes "
+            f"{run.config.final_episodes}); give --eps-te to evaluate it"
+        )
+    config = run.config
+    settings = config.identity(result["steps"])
+    return ScoredRun(
+        str(run.path), config.task, config.method, config.seed, settings, fmean(scores)
+    )
+
+
+def _unfinished(paths: Iterable[Path]) -> Iterator[str]:
+    for run in map(RunFolder.open, paths):
+        result = run.result()
+        if result is None or result["steps"] < run.config.whole_steps:
+            yield f"{run.path} is not finished: its latest policies are compared"

@@ -1,0 +1,160 @@
+"""eval.h5: every episode that was run to evaluate a run, so that none is run twice.
+
+Axes: E episodes, P policies, C conditions, D domains. An episode points at its policy, its
+conditions and its domain by their index.
+
+    /                       attribute: format
+    /policies               [P]  string   SHA-256 of everything that acts
+    /conditions             [C]  string   JSON: seed, sampled, versions, ...
+    /domains                [D]  string   exact, as `Domain.parse` reads it
+    /factors/<factor>       [D]  float64  `Domain.summary`
+    /sets/<hash>            [n]  int64    a set of test domains, as indices; attributes say how
+                                          it was made
+    /episodes/policy, condition, domain   [E]  int64
+    /episodes/start, episode              [E]  int64    which start noise
+    /episodes/return        [E]  float64  undiscounted
+    /episodes/length        [E]  int64    steps
+    /episodes/terminated, unstable        [E]  bool     fell; physics diverged
+
+The format is that of HDF5 1.8 to 1.10, which every tool opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from p2p.envs.domain import FACTORS, Domain
+from p2p.runs.files import alone, write_atomically
+from p2p.runs.hdf5 import build_in_memory, reading
+
+FORMAT = 1
+NAME = "eval.h5"
+LOCK = ".eval.lock"  # not the run's own: a run may be evaluated while it trains
+
+
+class Key(NamedTuple):
+    """What an episode is a function of."""
+
+    policy: str
+    condition: str
+    domain: str
+    start: int
+    episode: int
+
+
+class Outcome(NamedTuple):
+    """What came of it."""
+
+    episode_return: float
+    length: int
+    terminated: bool
+    unstable: bool
+
+
+class KeptSet(NamedTuple):
+    """A set of test domains by their text, and how it was made."""
+
+    domains: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+class EvalFile:
+    """The episodes kept beside one run.
+
+    Attributes:
+        path: the file.
+        rows: what it holds, as of `load` or `keep`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self.rows: dict[Key, Outcome] = {}
+        self.sets: dict[str, KeptSet] = {}
+
+    def load(self) -> None:
+        """Read the file; one that is not there is empty.
+
+        Raises:
+            BadArtefact: it is damaged, or of another format.
+        """
+        if not self.path.exists():
+            return
+        with reading(self.path, FORMAT, "evaluate") as file:
+            self.sets |= dict(_read_sets(file))
+            self.rows |= dict(_read_rows(file))
+
+    def keep(self, rows: Mapping[Key, Outcome], sets: Mapping[str, KeptSet]) -> None:
+        """Add to the file, and to what others have added meanwhile.
+
+        Raises:
+            NoRoom: the disk is full or cannot be written; the file is as it was.
+        """
+        with alone(self.path.with_name(LOCK), "evaluation"):
+            self.load()
+            self.rows |= rows
+            self.sets |= sets
+            write_atomically(self.path, build_in_memory(self._fill), "evaluation")
+
+    def _fill(self, file: h5py.File) -> None:
+        """Write everything into `file`."""
+        texts = [text for kept in self.sets.values() for text in kept.domains]
+        domains = _Index([*texts, *(key.domain for key in self.rows)])
+        policies = _Index(key.policy for key in self.rows)
+        conditions = _Index(key.condition for key in self.rows)
+        file.attrs["format"] = FORMAT
+        for name, index in (("policies", policies), ("conditions", conditions)):
+            file.create_dataset(name, data=list(index), dtype=h5py.string_dtype())
+        file.create_dataset("domains", data=list(domains), dtype=h5py.string_dtype())
+        summaries = [Domain.parse(text).summary() for text in domains]
+        for factor in FACTORS:
+            file[f"factors/{factor}"] = np.array([s[factor] for s in summaries], np.float64)
+        for name, kept in self.sets.items():
+            file[f"sets/{name}"] = np.array([domains[t] for t in kept.domains], np.int64)
+            file[f"sets/{name}"].attrs.update(kept.attributes)
+        keys, outcomes = list(self.rows), list(self.rows.values())
+        columns: dict[str, tuple[Any, Sequence[Any]]] = {
+            "policy": (np.int64, [policies[key.policy] for key in keys]),
+            "condition": (np.int64, [conditions[key.condition] for key in keys]),
+            "domain": (np.int64, [domains[key.domain] for key in keys]),
+            "start": (np.int64, [key.start for key in keys]),
+            "episode": (np.int64, [key.episode for key in keys]),
+            "return": (np.float64, [o.episode_return for o in outcomes]),
+            "length": (np.int64, [o.length for o in outcomes]),
+            "terminated": (np.bool_, [o.terminated for o in outcomes]),
+            "unstable": (np.bool_, [o.unstable for o in outcomes]),
+        }
+        for name, (dtype, column) in columns.items():
+            file[f"episodes/{name}"] = np.array(column, dtype)
+        file["episodes/length"].attrs["units"] = "steps"
+        file["factors/wind"].attrs["units"] = "N"
+
+
+class _Index(dict[str, int]):
+    """Texts by the order in which they are first met."""
+
+    def __init__(self, texts: Any) -> None:
+        super().__init__((text, n) for n, text in enumerate(dict.fromkeys(texts)))
+
+
+def _read_sets(file: h5py.File) -> Iterator[tuple[str, KeptSet]]:
+    domains = list(file["domains"].asstr()[:])
+    for name, dataset in file.get("sets", {}).items():
+        yield name, KeptSet(tuple(domains[n] for n in dataset[:]), dict(dataset.attrs))
+
+
+def _read_rows(file: h5py.File) -> Iterator[tuple[Key, Outcome]]:
+    texts = [list(file[name].asstr()[:]) for name in ("policies", "conditions", "domains")]
+    group = file["episodes"]
+    pointers = [group[name][:].tolist() for name in ("policy", "condition", "domain")]
+    named = [[text[n] for n in column] for text, column in zip(texts, pointers, strict=True)]
+    counted = [group[name][:].tolist() for name in ("start", "episode")]
+    found = [group[n][:].tolist() for n in ("return", "length", "terminated", "unstable")]
+    for key, outcome in zip(
+        zip(*named, *counted, strict=True), zip(*found, strict=True), strict=True
+    ):
+        yield Key(*key), Outcome(*outcome)

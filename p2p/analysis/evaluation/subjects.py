@@ -1,0 +1,116 @@
+"""What is evaluated: the policies of a run, or a policy that stands alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from p2p.core.errors import UsageError
+from p2p.policy.policy import Policy
+from p2p.runs import RunFolder
+from p2p.runs.files import reachable
+from p2p.runs.policies import load_policy
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Policies that are scored together: those of one run.
+
+    Attributes:
+        path: where they come from, as shown.
+        folder: where results are kept; None if nowhere.
+        policies: one a peer, K of them.
+        settings: all that tells the run from others of its task and method, but the seed.
+    """
+
+    path: str
+    folder: Path | None
+    policies: tuple[Policy, ...]
+    method: str
+    seed: int
+    settings: Mapping[str, Any]
+    initial_position: str = "joints"
+    mass_randomisation: str = "global"
+
+    @property
+    def task(self) -> str:
+        """Name of the policies' task."""
+        return self.policies[0].task
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """Ranks of the peers that the policies belong to, [K]."""
+        return tuple(int(p.meta.get("peer", k)) for k, p in enumerate(self.policies))
+
+
+Given = str | Path | RunFolder | Policy | Subject
+
+
+def load_subjects(given: Iterable[Given]) -> list[Subject]:
+    """Load run folders, policy files and policies, each thing once; subjects are taken as given.
+
+    Raises:
+        UsageError: nothing is given.
+        BadArtefact: there is no run or policy there, it is damaged, or out of reach.
+    """
+    subjects: dict[Any, Subject] = {}
+    for item in given:
+        if isinstance(item, Subject):
+            subjects[id(item)] = item
+            continue
+        if isinstance(item, Policy):
+            subjects[id(item)] = _loose(item, "policy")
+            continue
+        path = reachable(item.path if isinstance(item, RunFolder) else Path(item))
+        if path.resolve() not in subjects:
+            one = _loose(load_policy(path), str(path)) if path.is_file() else _whole(path)
+            subjects[path.resolve()] = one
+    if not subjects:
+        raise UsageError("nothing to evaluate: name a run folder or a policy file")
+    return list(subjects.values())
+
+
+def _whole(path: Path) -> Subject:
+    run = RunFolder.open(path)
+    return of_run(run, tuple(load_policy(path, rank) for rank in range(run.config.num_peers)))
+
+
+def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
+    """Return `policies` as a subject that is tested as the run's own are, and kept beside it."""
+    path, config = run.path, run.config
+    iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
+    settings = config.identity(iterations * config.steps_per_iteration)
+    return Subject(
+        str(path), path, policies, config.method, config.seed, settings,
+        config.initial_position, config.mass_randomisation,
+    )  # fmt: skip
+
+
+def _loose(policy: Policy, path: str) -> Subject:
+    """Return a policy as a subject that is tested, and grouped, as its run is.
+
+    A file that does not say how it was trained is a group of its own.
+    """
+    meta = policy.meta
+    method, seed = str(meta.get("method", "unknown")), int(meta.get("seed", 0))
+    settings = meta.get("settings")
+    if settings is None:
+        return Subject(path, None, (policy,), method, seed, {"file": path})
+    return Subject(
+        path, None, (policy,), method, seed, settings,
+        settings["initial_position"], settings["mass_randomisation"],
+    )  # fmt: skip
+
+
+def digest(policy: Policy) -> str:
+    """Return what tells policies apart: SHA-256 of everything that acts."""
+    normaliser = policy.normaliser
+    hashed = hashlib.sha256(repr((policy.task, policy.hidden, normaliser.limit)).encode())
+    for part in (policy.actor, normaliser.mean, normaliser.inv_std, policy.low, policy.high):
+        hashed.update(np.ascontiguousarray(part).tobytes())
+    return hashed.hexdigest()

@@ -1,0 +1,1 @@
+"""The variance of the gradient through training (Fig. 8b-c)."""

@@ -1,0 +1,91 @@
+"""Measure at one checkpoint: its peers live again in one process, a thread each.
+
+Collecting takes no exchange, so the peers do that one after another; then each computes its
+gradients in a thread, since methods exchange before a minibatch. Imports torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.exchange.shared_memory import Exchange, Phase
+from p2p.peer.gradient_variance import GradientVariance
+from p2p.peer.peer import Peer
+from p2p.peer.reports import split_by_peer
+from p2p.runs import RunFolder
+
+
+class Table:
+    """What the peers of one process show one another."""
+
+    def __init__(self, num_peers: int) -> None:
+        self.rows: list[NDArray[Any]] = [np.empty(0)] * num_peers
+        self.barrier = threading.Barrier(num_peers)
+
+
+class ThreadExchange(Exchange):
+    """One peer's end of a table: the collective, between threads."""
+
+    def __init__(self, table: Table, rank: int) -> None:
+        self.rank, self.num_peers = rank, len(table.rows)
+        self.others = [k for k in range(self.num_peers) if k != rank]
+        self.waited = 0.0
+        self._table, self._rows = table, {}
+
+    def __call__(self, vector: NDArray[Any]) -> NDArray[Any]:
+        """Show `vector` [n] and return what all show, [K, n], by rank."""
+        table = self._table
+        table.rows[self.rank] = vector.copy()
+        table.barrier.wait()
+        shown = np.stack(table.rows)
+        table.barrier.wait()
+        return shown
+
+    def show_life(self, phase: Phase | None = None) -> None:
+        """Nobody watches."""
+
+
+def measure_checkpoint(
+    folder: Path, milestone: Path, steps: int, minibatches: int, collected: Callable[[int], None]
+) -> list[GradientVariance]:
+    """Return what each peer's gradient shows at `milestone`, by rank.
+
+    Args:
+        folder: the run's.
+        steps, minibatches: see `p2p.peer.gradient_variance.measure`.
+        collected: told how many steps were taken since it was last told.
+
+    Raises:
+        BadArtefact: the checkpoint is damaged or foreign.
+    """
+    run = RunFolder.open(folder)
+    states = split_by_peer(run.load_milestone(milestone).tensors, run.config.num_peers)
+    table, peers, batches = Table(len(states)), [], []
+    for rank, state in enumerate(states):
+        peer = Peer(rank, run.config, ThreadExchange(table, rank))
+        peer.load_state(state)
+        batches.append(peer.fresh_batch(steps))
+        collected(len(batches[-1].obs))
+        peers.append(peer)
+
+    def measure(rank: int) -> GradientVariance:
+        try:
+            return peers[rank].gradient_variance(batches[rank], steps, minibatches)
+        except BaseException:
+            table.barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(len(peers)) as threads:
+        futures = [threads.submit(measure, rank) for rank in range(len(peers))]
+    errors = [future.exception() for future in futures]
+    for error in errors:
+        if error is not None and not isinstance(error, threading.BrokenBarrierError):
+            raise error
+    return [future.result() for future in futures]

@@ -1,0 +1,1 @@
+"""What everything else builds on: settings, errors, random streams, signals, compilation."""

@@ -1,0 +1,47 @@
+"""The return of a training episode, whether or not rollouts are long enough for whole ones.
+
+Where envs are reset each iteration and a rollout is shorter than the time limit, the episodes
+that end within it are the short ones, and on HalfCheetah none does: the mean of their returns is
+biased or says nothing. What can be counted without bias, step by step, is the reward and how
+often an episode terminates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from statistics import fmean
+from typing import Any
+
+MAX_EPISODE_STEPS = 1000  # Gymnasium's time limit of the five tasks
+
+
+def expected_length(termination_rate: float, limit: int = MAX_EPISODE_STEPS) -> float:
+    """Return the mean length of episodes that terminate at this rate a step, or at `limit`.
+
+    With the same rate h at each step: sum over t < limit of (1 - h)^t = (1 - (1 - h)^limit) / h.
+    """
+    h = termination_rate
+    return (1.0 - (1.0 - h) ** limit) / h if h > 0 else float(limit)
+
+
+def training_return(records: Iterable[Mapping[str, Any]]) -> float | None:
+    """Estimate the undiscounted return of one peer's whole episodes; None without a step.
+
+    The mean reward a step times `expected_length` at the rate with which episodes terminated.
+    Over whole episodes it is their mean return, but for how terminations are spread over the
+    steps of an episode. It does not depend on where rollouts are cut, so K = 8 and K = 2, or
+    other numbers of envs, can be compared.
+
+    Args:
+        records: the peer's part of the journal's records, each of equally many steps. Of a run
+            of a version that did not count rewards, the mean over the episodes that ended.
+    """
+    records = list(records)
+    counted = [r for r in records if r.get("reward_per_step") is not None]
+    if not counted:
+        ended = [total for record in records for total, _ in record["episodes"]]
+        return fmean(ended) if ended else None
+    rewards = sum(r["reward_per_step"] for r in counted)
+    terminations = sum(r["terminations_per_step"] for r in counted)
+    n = len(counted)
+    return float(rewards / n * expected_length(terminations / n))

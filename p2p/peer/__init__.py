@@ -1,0 +1,1 @@
+"""What one peer of Algorithm 1 has and does, from collecting a rollout to its report."""

@@ -1,0 +1,72 @@
+"""What a peer tells the parent, and how the parent puts the peers' states together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.core.errors import BadArtefact
+
+State = dict[str, NDArray[np.generic]]
+
+
+class Checkpoint(NamedTuple):
+    """A peer's state after `iteration` iterations, and its policy then."""
+
+    iteration: int
+    state: State
+    policy: bytes
+
+
+class Milestone(NamedTuple):
+    """A peer's state after `iteration` iterations, to be kept for good."""
+
+    iteration: int
+    state: State
+
+
+class Iteration(NamedTuple):
+    """What one peer did in one iteration: its part of a journal record."""
+
+    iteration: int
+    metrics: dict[str, Any]
+
+
+class Ended(NamedTuple):
+    """A peer is through: its score in the nominal domain (None if it was not asked for)."""
+
+    completed: int
+    score: dict[str, float] | None
+
+
+class Stopped(NamedTuple):
+    """A peer left after a checkpoint, since the cohort was asked to stop."""
+
+    completed: int
+
+
+Report = Callable[[Checkpoint | Milestone | Iteration | Ended | Stopped], None]
+
+
+def join_peers(parts: Sequence[Checkpoint | Milestone]) -> dict[str, NDArray[Any]]:
+    """Put the peers' states together, by rank, as a checkpoint names them."""
+    return {
+        f"peer{rank}.{name}": np.asarray(value)
+        for rank, part in enumerate(parts)
+        for name, value in part.state.items()
+    }
+
+
+def split_by_peer(tensors: dict[str, Any], num_peers: int) -> list[State]:
+    """Undo the `peer<rank>.` prefixes of a checkpoint's names."""
+    states: list[State] = [{} for _ in range(num_peers)]
+    try:
+        for name, value in tensors.items():
+            rank, _, rest = name.removeprefix("peer").partition(".")
+            states[int(rank)][rest] = value
+    except (ValueError, IndexError):
+        raise BadArtefact(f"checkpoint holds {name!r}, which no peer of this run owns") from None
+    return states

@@ -1,0 +1,152 @@
+"""What figures are drawn from: the tables of a study, committed ones or made from its runs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.runs.files import reachable
+from p2p.study import Study, collect_results, curves_csv, plan_study
+
+Curve = list[tuple[int, float]]  # (steps, value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run: a row of a study's results.
+
+    Attributes:
+        cells: settings and measures that it has, by the name of their column.
+    """
+
+    run: str
+    task: str
+    method: str
+    seed: int
+    cells: dict[str, float | str]
+
+    def number(self, name: str) -> float | None:
+        """Return a setting or measure; None if this run has none of it."""
+        value = self.cells.get(name)
+        return value if isinstance(value, float) else None
+
+
+@dataclass(frozen=True)
+class Data:
+    """The tables of a study.
+
+    Attributes:
+        source: where they come from, as shown.
+        curves: by quantity, and by the name of the run.
+    """
+
+    study: Study
+    source: str
+    rows: list[Row]
+    curves: dict[str, dict[str, Curve]]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Return the tasks of which there is a run, in the study's order."""
+        return self._present(row.task for row in self.rows)
+
+    @property
+    def methods(self) -> list[str]:
+        """Return the methods of which there is a run, in the study's order."""
+        return self._present(row.method for row in self.rows)
+
+    def _present(self, found: Iterable[str]) -> list[str]:
+        there = set(found)
+        order = [name for c in self.study.configs for name in (c.task, c.method)]
+        return [name for name in dict.fromkeys(order) if name in there]
+
+    def select(self, keep: Callable[[Row], bool]) -> list[Row]:
+        """Return the rows that `keep` holds for."""
+        return [row for row in self.rows if keep(row)]
+
+
+def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path) -> Data:
+    """Return a study's tables.
+
+    Args:
+        tables: folder of saved tables, `<study>.csv` and `<study>-curves.csv`.
+        runs: the study's folder, to take the runs themselves rather than tables.
+        default_runs: the same, for where there are no tables.
+
+    Raises:
+        UsageError: there is nothing to draw, or a folder is out of reach.
+        BadArtefact: a table or run folder is damaged.
+    """
+    table = tables / f"{study.name}.csv"
+    if runs is None and reachable(table, UsageError).exists():
+        curves = tables / f"{study.name}-curves.csv"
+        text = _read(curves) if curves.exists() else ""
+        return Data(study, str(table), _rows(_read(table), table), _curves(text, curves))
+    folder = runs or default_runs
+    if reachable(folder, UsageError).is_dir():
+        plan = plan_study(study, folder)
+        if any(run.trained for run in plan.runs):
+            rows = _rows(collect_results(plan).csv(), folder)
+            return Data(study, str(folder), rows, _curves(curves_csv(plan), folder))
+    looked = [folder] if runs else [table, folder]
+    raise UsageError(
+        f"nothing to draw of study {study.name}: there is no trained run in "
+        f"{' nor '.join(map(str, looked))}; make them with: {command(study)}"
+    )
+
+
+def command(study: Study) -> str:
+    """Return what makes the tables of a study."""
+    shipped = study.file.stem if study.file.parent.name == "studies" else str(study.file)
+    budget = f" --budget {study.budget}" if study.name.endswith(f"-{study.budget}") else ""
+    return f"p2p study {shipped}{budget} --save data/results"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadArtefact(f"cannot read {path}: {error}") from None
+
+
+def _rows(text: str, source: Path) -> list[Row]:
+    rows = []
+    for cells in csv.DictReader(StringIO(text)):
+        try:
+            run, task, method, seed = (
+                cells.pop(name) for name in ("run", "task", "method", "seed")
+            )
+            number = int(seed)
+        except (KeyError, ValueError):
+            raise BadArtefact(
+                f"{source} is no table of results: it needs columns run, task, method, seed"
+            ) from None
+        values = {name: _value(cell) for name, cell in cells.items() if cell}
+        rows.append(Row(run, task, method, number, values))
+    return rows
+
+
+def _curves(text: str, source: Path) -> dict[str, dict[str, Curve]]:
+    found: dict[str, dict[str, Curve]] = {}
+    for cells in csv.DictReader(StringIO(text)):
+        try:
+            run, steps = cells.pop("run"), int(cells.pop("steps"))
+            for name, cell in cells.items():
+                if cell:
+                    found.setdefault(name, {}).setdefault(run, []).append((steps, float(cell)))
+        except (KeyError, ValueError):
+            raise BadArtefact(
+                f"{source} is no table of curves: it needs columns run, steps and numbers"
+            ) from None
+    return found
+
+
+def _value(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell

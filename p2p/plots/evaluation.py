@@ -1,0 +1,133 @@
+"""Pictures of an evaluation, as PNG or SVG. Needs the extra `figures` (matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p2p.analysis.evaluation.domain_sets import Axis
+from p2p.analysis.evaluation.performance import EvaluatedRun, Measured
+from p2p.core.errors import UsageError
+from p2p.envs.domain import Domain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 160
+LABELS = {
+    "wind": "wind (N)",
+    "gravity": "gravity (x nominal)",
+    "friction": "friction (x nominal)",
+    "mass": "mass (x nominal)",
+    "initial_position": "initial position (rad)",
+}
+RETURN = "undiscounted return"
+
+
+def heat_map(run: EvaluatedRun) -> bytes:
+    """Draw the mean return over two factors, averaged over peers; the nominal point is ringed.
+
+    Args:
+        run: measured in one set with two axes.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    (measured,) = run.measured
+    rows, columns = measured.set.axes
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        values = measured.by_domain.reshape(len(rows.values), len(columns.values))
+        mesh = axes.pcolormesh(columns.values, rows.values, values, shading="nearest")
+        for colour, width in (("black", 4), ("white", 2)):  # stands out on any ground
+            at = _nominal(columns), _nominal(rows)
+            axes.plot(*at, "o", ms=9, mfc="none", mec=colour, mew=width)
+        axes.set(xlabel=_label(columns, run), ylabel=_label(rows, run), title=_title(run))
+        figure.colorbar(mesh, label=RETURN)
+
+    return picture(draw, 5.4, 4.2)
+
+
+def factor_curves(run: EvaluatedRun) -> bytes:
+    """Draw the return over each factor: thin lines are peers, the thick one is their mean.
+
+    Args:
+        run: measured in sets with one axis each.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+
+    def draw(figure: Figure) -> None:
+        panels = np.atleast_1d(figure.subplots(1, len(run.measured), sharey=True))
+        for axes, measured in zip(panels, run.measured, strict=True):
+            _curve(axes, run, measured)
+        lowest = min(float(measured.episode_return.min()) for measured in run.measured)
+        panels[0].set_ylim(bottom=min(0.0, lowest))  # shared: once all curves are there
+        panels[0].set_ylabel(RETURN)
+        figure.suptitle(_title(run), fontsize="medium")
+
+    return picture(draw, 2.2 * len(run.measured), 2.8)
+
+
+def _curve(axes: Any, run: EvaluatedRun, measured: Measured) -> None:
+    (axis,) = measured.set.axes
+    for peer in measured.episode_return.mean(axis=2):
+        axes.plot(axis.values, peer, color="C0", lw=0.8, alpha=0.45)
+    axes.plot(axis.values, measured.by_domain, color="C0", lw=2)
+    axes.axvline(*_nominal(axis), color="0.7", lw=0.8, zorder=0)
+    axes.set_xlabel(_label(axis, run))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def picture(
+    draw: Callable[[Figure], None], width: float, height: float, suffix: str = "png"
+) -> bytes:
+    """Return the picture that `draw` makes; equal pictures have equal bytes.
+
+    Args:
+        width, height: inches.
+        suffix: "png" or "svg".
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    check_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    out = BytesIO()
+    with rc_context({"svg.hashsalt": "p2p"}):  # else the names in an SVG are drawn at random
+        figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: no global state
+        draw(figure)
+        dated = {"Date": None} if suffix == "svg" else None
+        figure.savefig(out, format=suffix, dpi=DPI, metadata=dated)
+    return out.getvalue()
+
+
+def check_matplotlib() -> None:
+    """Raise UsageError if matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "figures need matplotlib; install it with: pip install 'p2p[figures]'"
+        ) from None
+
+
+def _nominal(axis: Axis) -> list[float]:
+    return [float(v) for v in np.atleast_1d(getattr(Domain(), axis.factor))]
+
+
+def _label(axis: Axis, run: EvaluatedRun) -> str:
+    in_metres = run.settings.get("initial_position") == "root_x"
+    return LABELS[axis.factor].replace("rad", "m") if in_metres else LABELS[axis.factor]
+
+
+def _title(run: EvaluatedRun) -> str:
+    peers = f"{len(run.peers)} peers" if len(run.peers) > 1 else "1 peer"
+    return f"{run.task}, {run.method}, {peers}, seed {run.seed}"

@@ -1,0 +1,59 @@
+"""Curves of means over seeds with confidence bands, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p2p.analysis.statistics import bootstrap_interval, mean
+from p2p.core.looks import Look
+from p2p.plots.style import BAND
+
+if TYPE_CHECKING:
+    from p2p.plots.data import Curve
+
+Points = dict[float, list[float]]  # values of the seeds by x
+
+
+def band(axes: Any, points: Points, look: Look, *, markers: bool = True) -> None:
+    """Draw the mean over seeds at each x, and its 95% interval by the bootstrap over seeds.
+
+    A single seed has no interval.
+    """
+    xs = sorted(points)
+    if not xs:
+        return
+    middle = [float(mean(points[x])) for x in xs]
+    marker = look.marker if markers else ""
+    axes.plot(xs, middle, color=look.colour, ls=look.dash, marker=marker, label=look.label)
+    if all(len(points[x]) > 1 for x in xs):
+        low, high = zip(*(bootstrap_interval(points[x], mean) for x in xs), strict=True)
+        axes.fill_between(xs, low, high, color=look.colour, alpha=BAND, lw=0)
+
+
+def on_common_steps(curves: Sequence[Curve], per: float = 1.0) -> Points:
+    """Return the curves' values at the steps of the one with the most points.
+
+    Between its points a curve is a straight line; where one has begun not yet, or has ended,
+    there is no point.
+
+    Args:
+        per: what steps are divided by.
+    """
+    if not curves:
+        return {}
+    first, last = max(c[0][0] for c in curves), min(c[-1][0] for c in curves)
+    grid = [steps for steps, _ in max(curves, key=len) if first <= steps <= last]
+    values = [np.interp(grid, [s for s, _ in curve], [v for _, v in curve]) for curve in curves]
+    columns = zip(*values, strict=True)
+    return {s / per: [float(v) for v in c] for s, c in zip(grid, columns, strict=True)}
+
+
+def seeds_text(counts: Mapping[str, int]) -> str:
+    """Return `n = 4 seeds`, or the numbers of each where they differ."""
+    if len(numbers := set(counts.values())) == 1:
+        (number,) = numbers
+        return f"n = {number} seed{'s' if number > 1 else ''}"
+    return "seeds: " + ", ".join(f"{name} n = {number}" for name, number in counts.items())

@@ -1,0 +1,91 @@
+"""How a figure of panels is put together: rows of them, one legend for all, a caption."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from p2p.plots import lines
+from p2p.plots.evaluation import picture
+from p2p.plots.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BANDS = "Mean over seeds, with 95% intervals by the stratified bootstrap over seeds"
+
+
+class Panel(NamedTuple):
+    """One panel: what is drawn on its axes, which returns the number of seeds by label."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    draw: Callable[[Any], dict[str, int]]
+
+
+class Layout(NamedTuple):
+    """Panels in rows, and what the caption says besides bands and seeds."""
+
+    rows: Sequence[Sequence[Panel]]
+    caption: str
+
+
+class Drawn(NamedTuple):
+    """A figure in each of its formats, by suffix, and its caption."""
+
+    files: dict[str, bytes]
+    caption: str
+
+
+def compose(layout: Layout) -> Drawn:
+    """Draw the panels of a layout, one legend for all and the caption.
+
+    Raises:
+        UsageError: matplotlib is missing.
+    """
+    columns = max(map(len, layout.rows))
+    width = PANEL[0] * columns
+    caption = ""
+
+    def paint(figure: Figure) -> None:
+        nonlocal caption
+        from matplotlib import rc_context
+
+        with rc_context(RC):
+            counts = _panels(figure, layout)
+            caption = f"{BANDS}; {lines.seeds_text(counts)}. {layout.caption}"
+            wrapped = textwrap.wrap(caption, int(width * 19))
+            figure.set_figheight(figure.get_figheight() + CAPTION_LINE * len(wrapped))
+            figure.supxlabel("\n".join(wrapped), x=0.01, ha="left", fontsize=7, color="0.35")
+
+    height = LEGEND + PANEL[1] * len(layout.rows)
+    files = {suffix: picture(paint, width, height, suffix) for suffix in ("png", "svg")}
+    return Drawn(files, caption)
+
+
+def _panels(figure: Figure, layout: Layout) -> dict[str, int]:
+    """Draw all panels and one legend for all; return the number of seeds by label."""
+    shape = len(layout.rows), max(map(len, layout.rows))
+    all_axes = figure.subplots(*shape, squeeze=False)
+    counts: dict[str, int] = {}
+    handles: dict[str, Any] = {}
+    for row, panels in zip(all_axes, layout.rows, strict=True):
+        for axes, panel in zip(row, panels, strict=True):
+            for label, number in panel.draw(axes).items():
+                counts[label] = min(number, counts.get(label, number))
+            axes.set(title=panel.title, xlabel=panel.xlabel)
+            if axes is row[0] or panel.ylabel != panels[0].ylabel:
+                axes.set_ylabel(panel.ylabel)
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+    entry = LEGEND_ENTRY * max(1.0, max(map(len, handles)) / LETTERS)
+    columns = min(len(handles), max(1, int(PANEL[0] * shape[1] / entry)))
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=columns,
+        columnspacing=1.2, handlelength=2.6,
+    )  # fmt: skip
+    extra = LEGEND * (-(-len(handles) // columns) - 1)
+    figure.set_figheight(figure.get_figheight() + extra)
+    return counts

@@ -1,0 +1,71 @@
+"""Claiming a folder for a new run, so that a failure leaves everything as it was."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, suppress
+from itertools import count
+from pathlib import Path
+
+from p2p.core.config import TrainConfig
+from p2p.core.errors import UsageError
+from p2p.runs.files import disk_errors
+from p2p.runs.lock import NAME as LOCK
+
+SUBFOLDERS = ("checkpoints", "milestones", "policies")
+
+
+def claim_new(config: TrainConfig, undo: ExitStack) -> Path:
+    """Make a new folder under runs/."""
+    stem = f"{config.task}-{config.method}-{time.strftime('%y%m%d-%H%M%S')}"
+    root = Path("runs")
+    with disk_errors("run folder", root / stem):
+        _make(root, undo)
+        for n in count(1):
+            path = root / (stem if n == 1 else f"{stem}-{n}")
+            with suppress(FileExistsError):
+                path.mkdir()
+                undo.callback(remove_folder, path)
+                return path
+    raise AssertionError("unreachable")
+
+
+def claim_given(path: Path, undo: ExitStack) -> Path:
+    """Make `path` unless it is there and empty."""
+    with disk_errors("run folder", path):
+        check_empty(path)
+        _make(path, undo)
+    return path
+
+
+def check_empty(path: Path) -> None:
+    """Raise UsageError if `path` is a file or holds what a new run would mix with."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; choose another folder with --out")
+    if (path / "config.json").exists():
+        raise UsageError(
+            f"{path} already holds a run; continue it with --resume {path}, "
+            "or choose another folder with --out"
+        )
+    if path.exists() and not all(map(_is_leftover, path.iterdir())):
+        raise UsageError(f"{path} is not empty; choose another folder with --out")
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder that a failed creation made, unless somebody used it meanwhile."""
+    with suppress(OSError):
+        path.rmdir()
+
+
+def _make(path: Path, undo: ExitStack) -> None:
+    """Make a folder and its parents; undoing removes those that were not there."""
+    for folder in reversed([p for p in (path, *path.parents) if not p.exists()]):
+        folder.mkdir(exist_ok=True)
+        undo.callback(remove_folder, folder)
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a creation that was killed before its end can have left this."""
+    if path.name in SUBFOLDERS:
+        return path.is_dir() and not any(path.iterdir())
+    return path.name in (LOCK, "versions.json") or path.match(".*.tmp")

@@ -1,0 +1,213 @@
+"""run.h5: the journal as columns, for analysis.
+
+Axes: I records (one an iteration), K peers, E episodes. Every dataset has the attributes
+`units` ("1": a pure number) and `axes`. Missing or non-finite numbers are NaN.
+
+    /                        attributes: format, config (JSON), versions (JSON)
+    /iteration               [I]     int64    0-based
+    /steps                   [I]     int64    environment steps so far over all peers
+    /seconds, /elapsed       [I]     float64  s; of the iteration, since the session began
+    /steps_per_second        [I]     float64  1/s
+    /peers/domain            [I, K]  string   exact, as `Domain.parse` reads it
+    /peers/factors/<factor>  [I, K]  float64  `Domain.summary` of each peer's first env
+    /peers/<metric>          [I, K]  float64  penalty_kl, entropy, ...: see `METRICS`
+    /peers/time/<phase>      [I, K]  float64  s
+    /peers/grad_variance/<quantity>  [I, K]  float64  see `p2p.peer.gradient_variance`; if it was measured
+    /episodes/iteration      [E]     int64    in which the episode ended
+    /episodes/peer           [E]     int64    rank
+    /episodes/return         [E]     float64  undiscounted, unscaled
+    /episodes/length         [E]     int64    steps
+
+A number that the journal holds under any other name is written as well, without units.
+The format is that of HDF5 1.8 to 1.10, which every tool opens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.envs.domain import FACTORS
+from p2p.core.errors import BadArtefact
+
+FORMAT = 1
+
+ITERATION = {"steps": "1", "seconds": "s", "elapsed": "s", "steps_per_second": "1/s"}
+
+METRICS = {
+    "unstable": "1",
+    "reward_per_step": "1",
+    "terminations_per_step": "1",
+    "penalty_kl": "nat",
+    "approx_kl": "nat",
+    "entropy": "nat",
+    "clip_fraction": "1",
+    "policy_loss": "1",
+    "value_loss": "1",
+    "grad_norm_actor": "1",
+    "grad_norm_critic": "1",
+    "log_std": "1",
+    "explained_variance": "1",
+    "learning_rate": "1",
+    **{f"time/{phase}": "s" for phase in ("physics", "policy", "update", "waiting")},
+    **{f"factors/{factor}": "1" for factor in FACTORS},
+    "factors/wind": "N",
+    "factors/initial_position": "rad",
+}
+AT_TIMES = {  # units of what is not measured in every run, and not in every iteration
+    "grad_variance/seconds": "s",
+    **{
+        f"grad_variance/{part}{name}": "1"
+        for part in ("", "ppo_")
+        for name in ("log_variance", "trace", "snr")
+    },
+}
+
+Record = Mapping[str, Any]
+
+
+def build_in_memory(fill: Callable[[h5py.File], None]) -> bytes:
+    """Return the bytes of the HDF5 file that `fill` writes.
+
+    No file is open on disk meanwhile, so that a full disk or a kill can never leave one that
+    HDF5 refuses to open. The upper bound keeps out what HDF5 1.12 and later would write.
+    """
+    with h5py.File(
+        "memory.h5", "w", driver="core", backing_store=False, libver=("earliest", "v110")
+    ) as file:
+        fill(file)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+@contextmanager
+def reading(path: Path, form: int, purpose: str) -> Iterator[h5py.File]:
+    """Open what an analysis keeps beside a run.
+
+    Args:
+        form: the format that its attribute must state.
+        purpose: what can be done anew without it.
+
+    Raises:
+        BadArtefact: it is damaged, or of another format; also for what fails in the block.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != form:
+                raise BadArtefact(f"{path} has another format; move it out of the way")
+            yield file
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadArtefact(
+            f"{path} cannot be read ({reason}); move it out of the way to {purpose} anew"
+        ) from None
+
+
+def encode_run(
+    records: Sequence[Record], num_peers: int, attributes: Mapping[str, Any], position_unit: str
+) -> bytes:
+    """Return the bytes of run.h5.
+
+    Args:
+        records: the journal's, I of them.
+        num_peers: K.
+        attributes: of the file.
+        position_unit: unit of the factor `initial_position`, "rad" or "m".
+    """
+    units = METRICS | AT_TIMES | {"factors/initial_position": position_unit}
+
+    def fill(file: h5py.File) -> None:
+        file.attrs.update({"format": FORMAT, **attributes})
+        _write_iterations(file, records)
+        _write_peers(file.create_group("peers"), records, num_peers, units)
+        _write_episodes(file.create_group("episodes"), records)
+
+    return build_in_memory(fill)
+
+
+def _write_iterations(file: h5py.File, records: Sequence[Record]) -> None:
+    rows = [dict(_numbers(record)) for record in records]
+    iteration = np.array([row["iteration"] for row in rows], np.int64)
+    _dataset(file, "iteration", iteration, "1", "iteration")
+    for name in _names(ITERATION, rows, skip="iteration"):
+        column = np.array([_float(row.get(name)) for row in rows], np.float64)
+        exact = name == "steps" and bool(np.isfinite(column).all())
+        _dataset(
+            file,
+            name,
+            column.astype(np.int64) if exact else column,
+            ITERATION.get(name),
+            "iteration",
+        )
+
+
+def _write_peers(
+    group: h5py.Group, records: Sequence[Record], num_peers: int, units: Mapping[str, str]
+) -> None:
+    shape = (len(records), num_peers)
+    cells = [(i, k, peer) for i, record in enumerate(records) for k, peer in _peers(record)]
+    rows = [dict(_numbers(peer)) for _, _, peer in cells]
+    where = tuple(np.array([cell[axis] for cell in cells], np.int64) for axis in (0, 1))
+    for name in _names(METRICS, rows):
+        column = np.full(shape, np.nan)
+        column[where] = [_float(row.get(name)) for row in rows]
+        _dataset(group, name, column, units.get(name), "iteration, peer")
+    domain = np.full(shape, "", object)
+    domain[where] = [peer.get("domain", "") for _, _, peer in cells]
+    _dataset(group, "domain", domain, "", "iteration, peer")
+
+
+def _write_episodes(group: h5py.Group, records: Sequence[Record]) -> None:
+    rows = [
+        (record["iteration"], rank, _float(episode_return), length)
+        for record in records
+        for rank, peer in _peers(record)
+        for episode_return, length in peer.get("episodes", ())
+    ]
+    columns = (
+        ("iteration", np.int64, "1"),
+        ("peer", np.int64, "1"),
+        ("return", np.float64, "1"),
+        ("length", np.int64, "steps"),
+    )
+    for n, (name, dtype, unit) in enumerate(columns):
+        _dataset(group, name, np.array([row[n] for row in rows], dtype), unit, "episode")
+
+
+def _dataset(group: h5py.Group, name: str, data: NDArray[Any], unit: str | None, axes: str) -> None:
+    dtype = h5py.string_dtype() if data.dtype == object else data.dtype
+    dataset = group.create_dataset(name, data=data, dtype=dtype)
+    dataset.attrs["axes"] = axes
+    if unit:
+        dataset.attrs["units"] = unit
+
+
+def _peers(record: Record) -> Iterator[tuple[int, Record]]:
+    """Yield (rank, what that peer reported)."""
+    return enumerate(record.get("peers", ()))
+
+
+def _numbers(record: Record, prefix: str = "") -> Iterator[tuple[str, float | None]]:
+    """Yield the numbers of a record, those of a nested one as `outer/inner`."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif value is None or isinstance(value, int | float):
+            yield prefix + name, value
+
+
+def _names(declared: Mapping[str, str], rows: Sequence[Record], skip: str = "") -> list[str]:
+    """Return the declared names, which are always written, and then any others met."""
+    met = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in {**dict.fromkeys(declared), **met} if name != skip]
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,40 @@
+"""What a trained run is measured by: numbers that each of its peers has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from p2p.core.returns import training_return
+from p2p.runs.folder import RunFolder
+
+Tests = Sequence[Mapping[str, Any]]  # a strength each, as `EvaluatedRun.to_dict` has it
+
+
+def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
+    """Return what is measured of a trained run: by measure, a number a peer.
+
+    score       final score: nominal domain, mean action
+    train       return in the last tenth of training, estimated from all steps
+                (`p2p.core.returns`): training domains, sampled actions
+    entropy     of the policy, mean over the last tenth of training, nats
+    eps_te=0.5  return in the test domains at that strength
+    worst=0.5   the same in the worst decile of them
+    """
+    result = run.result()
+    scores = result["scores"] if result else []
+    found = {"score": [peer["mean"] for peer in scores]} if scores else {}
+    records = run.records()
+    tenth = records[-max(1, len(records) // 10) :] if records else []
+    last = [record["peers"] for record in tenth if "peers" in record]
+    by_peer = list(zip(*last, strict=True))
+    returns = [value for peer in by_peer if (value := training_return(peer)) is not None]
+    if by_peer and len(returns) == len(by_peer):
+        found["train"] = returns
+    if by_peer:
+        found["entropy"] = [fmean(record["entropy"] for record in peer) for peer in by_peer]
+    for test in tests:
+        for name, field in (("eps_te", "mean"), ("worst", "worst")):
+            found[f"{name}={test['eps_te']:g}"] = [peer[field] for peer in test["peers"]]
+    return found
