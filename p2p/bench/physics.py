@@ -53,8 +53,10 @@ def gymnasium_loop(script: Script) -> Callable[[], float]:
     env = gymnasium.make(GYMNASIUM_IDS[script.task])
 
     def run() -> float:
+        # The stream that our envs spawn for the first of them.
+        (env.unwrapped.np_random,) = np.random.default_rng(script.seed).spawn(1)
         start = time.perf_counter()
-        env.reset(seed=script.seed)
+        env.reset()
         for action in script.action[:, 0]:
             _, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
