@@ -130,6 +130,7 @@ def run(
             pool.reap()
             pool.pause(pause_file is not None and pause_file.exists())
             ready = p2p_after is None or p2p_after.exists()
+            waiting = [r for r in waiting if not r.file(out).exists()]  # another driver's
             can_start = [r for r in waiting if ready or VARIANTS[r.variant].trainer != "p2p"]
             if can_start and len(pool.processes) < jobs and not pool.paused:
                 pool.start(can_start[0])
