@@ -1,4 +1,4 @@
-"""`p2p bench`: how fast this machine trains, beside the limit and other trainers."""
+"""`p2p bench`: how fast this machine trains, beside the limit."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ from .terminal import can_redraw
 
 if TYPE_CHECKING:
     from p2p.bench import Results, Settings
-    from p2p.bench.measure import Report
+    from p2p.bench.measure import Tell
 
 EXAMPLES = """\b
 Examples:
   p2p bench --quick                               does all of it work here?
   p2p bench --save data/results/bench.json
   p2p bench --only physics,engine --tasks hopper --json
-  p2p bench --against sb3,cleanrl,envpool --tasks hopper,halfcheetah
   p2p bench --from data/results/bench.json --markdown
 
-Parts: physics, engine, exchange, train, scaling, envs, evaluate; methods, if it is named; and
-against, which --against adds.
-Other trainers come with pip install 'p2p[bench]'.
+Parts: physics, engine, exchange, train, scaling, envs, evaluate; and methods, if it is named.
+Other trainers are measured by benchmarks/against.py, in p2p's repository.
 """
 BUSY = 0.5  # load average a core beyond which the numbers are of another program too
 
@@ -45,7 +43,6 @@ BUSY = 0.5  # load average a core beyond which the numbers are of another progra
     "--iterations", type=click.IntRange(min=1),
     help="Iterations of training that are timed [default: 40].",
 )  # fmt: skip
-@click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl, envpool.")
 @click.option(
     "--run", "runs", type=FOLDER, multiple=True, metavar="RUN",
     help="Its policy acts in parts physics and evaluate, for its task.",
@@ -68,7 +65,6 @@ def bench(
     tasks: str | None,
     rounds: int | None,
     iterations: int | None,
-    against: str | None,
     runs: tuple[Path, ...],
     quick: bool,
     save: Path | None,
@@ -77,7 +73,7 @@ def bench(
     as_markdown: bool,
     plot: Path | None,
 ) -> None:
-    """Measure speed on this machine: physics, engines, exchange, training, and other trainers.
+    """Measure speed on this machine: physics, engines, exchange, training, evaluation.
 
     The limit is mj_step in a bare loop; efficiency is the training steps/s over its steps/s on
     as many cores. What is compared is measured in turns, and every number says what it includes.
@@ -90,7 +86,7 @@ def bench(
         results = load_results(source)
     else:
         _check_writable(save, plot)
-        settings = _settings(only, tasks, rounds, iterations, against, runs, quick)
+        settings = _settings(only, tasks, rounds, iterations, runs, quick)
         if plot:
             from p2p.bench.figures import check_drawable
 
@@ -115,22 +111,19 @@ def _check_writable(*files: Path | None) -> None:
 
 def _settings(
     only: str | None, tasks: str | None, rounds: int | None, iterations: int | None,
-    against: str | None, runs: tuple[Path, ...], quick: bool,
+    runs: tuple[Path, ...], quick: bool,
 ) -> Settings:  # fmt: skip
     """Turn options into what to measure."""
     from p2p.bench import Settings
     from p2p.core.config import build_config
     from p2p.runs import RunFolder
 
-    rivals = _names(against)
-    parts = _names(only) or (*Settings.parts, *(("against",) if rivals else ()))
-    if rivals and "against" not in parts:
-        raise UsageError("--against measures part against; add it to --only")
+    parts = _names(only) or Settings.parts
     chosen = tuple(build_config(task=name).task for name in _names(tasks)) or Settings.tasks
     opened = [RunFolder.open(run) for run in runs]
     policies = {run.config.task: run.policy_path(0) for run in opened}
     wanted = rounds or (1 if quick else Settings.rounds)
-    settings = Settings(parts, chosen, rivals, wanted, policies)
+    settings = Settings(parts, chosen, wanted, policies)
     settings = settings.quick() if quick else settings
     return replace(settings, iterations=iterations) if iterations else settings
 
@@ -144,12 +137,12 @@ def _measure(settings: Settings) -> Results:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     from p2p.bench import run_bench
 
-    with _progress() as report:
-        return run_bench(settings, report)
+    with _progress() as tell:
+        return run_bench(settings, tell)
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def _progress() -> Iterator[Tell]:
     """Yield what is to be told of progress: a spinner on stderr, or lines."""
     if not can_redraw(sys.stderr):
         yield lambda text: print(text, file=sys.stderr, flush=True)

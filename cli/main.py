@@ -34,7 +34,7 @@ COMMANDS = {  # name: one line of help; the module named alike (`-` is `_`) hold
     "compare": "Compare groups of runs, and say what is shown.",
     "study": "Train a grid of runs, and tabulate their results.",
     "figures": "Draw a figure of the paper from the results of a study.",
-    "bench": "Measure speed here, beside bare mj_step and other trainers.",
+    "bench": "Measure speed here, beside bare mj_step.",
     "methods": "List the methods: what each minimises and exchanges.",
     "completion": "Print the completion script of a shell.",
 }
