@@ -9,7 +9,7 @@ from statistics import mean
 from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.settings import Settings
 from p2p.bench.training import train_once
-from p2p.core.config import TrainConfig, build_config
+from p2p.core.config import build_config, settings_of
 
 RATE = ("--learning-rate", "3e-4")  # one for all: how long episodes last tells on speed too
 BASELINE, DNC = "p2pdrl", "dnc"
@@ -67,7 +67,7 @@ def dnc_with_distillation(
         dnc: without it.
         distillations: s, by round.
     """
-    every: int = TrainConfig.model_fields["distil_every"].default
+    every: int = settings_of("dnc")["distill_every"].default
     steps = build_config().steps_per_iteration * every
     rates = [
         steps / (steps / rate + seconds)

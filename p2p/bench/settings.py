@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from p2p.core.errors import UsageError
+from p2p.core.registry import BUILT_IN
 
 PARTS = {  # in this order; name: what it measures
     "physics": "bare mj_step, our envs and Gymnasium's loop, one core",
@@ -20,7 +21,7 @@ PARTS = {  # in this order; name: what it measures
     "evaluate": "p2p eval on all cores, beside bare mj_step on them",
     "methods": "p2p train by the method and its sync, and what DnC's distillation costs",
 }
-TASKS = ("hopper", "walker2d", "halfcheetah", "ant", "humanoid")
+TASKS = tuple(BUILT_IN["task"])
 
 
 @dataclass(frozen=True)
