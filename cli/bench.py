@@ -1,4 +1,4 @@
-"""`p2p bench`: how fast this machine trains, compared to bare mj_step and other trainers."""
+"""`p2p bench`: how fast this machine trains, compared to bare mj_step."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
     from p2p.bench import Results, Settings
-    from p2p.bench.measure import Report
+    from p2p.bench.measure import Tell
 
 EXAMPLES = """\b
 Examples:
   p2p bench --quick                               test that all parts work
   p2p bench --save data/results/bench.json
   p2p bench --only physics,engine --tasks hopper --json
-  p2p bench --against sb3,cleanrl,envpool --tasks hopper,halfcheetah
   p2p bench --from data/results/bench.json --markdown
 
-Parts: physics, engine, exchange, train, scaling, envs, evaluate; methods, only with --only; and
-against, which --against adds.
-To install other trainers: pip install 'p2pdrl[bench]'.
+Parts: physics, engine, exchange, train, scaling, envs, evaluate; and methods, only with --only.
+Other trainers are measured by benchmarks/against.py, in p2p's repository.
 """
 BUSY = 0.5  # load average per core from which other programs affect the numbers
 
@@ -45,7 +43,6 @@ BUSY = 0.5  # load average per core from which other programs affect the numbers
     "--iterations", type=click.IntRange(min=1),
     help="Timed iterations of training [default: 40].",
 )  # fmt: skip
-@click.option("--against", metavar="NAME,...", help="Other trainers: sb3, cleanrl, envpool.")
 @click.option(
     "--run", "runs", type=FOLDER, multiple=True, metavar="RUN",
     help="Run whose policy acts in the parts physics and evaluate.",
@@ -68,7 +65,6 @@ def bench(
     tasks: str | None,
     rounds: int | None,
     iterations: int | None,
-    against: str | None,
     runs: tuple[Path, ...],
     quick: bool,
     save: Path | None,
@@ -77,7 +73,7 @@ def bench(
     as_markdown: bool,
     plot: Path | None,
 ) -> None:
-    """Measure speed on this machine: physics, engines, exchange, training, and other trainers.
+    """Measure speed on this machine: physics, engines, exchange, training, evaluation.
 
     The limit is mj_step in a bare loop. Efficiency is training's steps/s divided by the loop's, on
     as many cores. Programs that are compared run in turns. Each number says what it includes.
@@ -90,7 +86,7 @@ def bench(
         results = load_results(source)
     else:
         _check_writable(save, plot)
-        settings = _settings(only, tasks, rounds, iterations, against, runs, quick)
+        settings = _settings(only, tasks, rounds, iterations, runs, quick)
         if plot:
             from p2p.bench.figures import check_drawable
 
@@ -115,22 +111,19 @@ def _check_writable(*files: Path | None) -> None:
 
 def _settings(
     only: str | None, tasks: str | None, rounds: int | None, iterations: int | None,
-    against: str | None, runs: tuple[Path, ...], quick: bool,
+    runs: tuple[Path, ...], quick: bool,
 ) -> Settings:  # fmt: skip
     """Turn options into settings."""
     from p2p.bench import Settings
     from p2p.core.config import build_config
     from p2p.runs import RunFolder
 
-    rivals = _names(against)
-    parts = _names(only) or (*Settings.parts, *(("against",) if rivals else ()))
-    if rivals and "against" not in parts:
-        raise UsageError("--against needs the part `against`; add it to --only")
+    parts = _names(only) or Settings.parts
     chosen = tuple(build_config(task=name).task for name in _names(tasks)) or Settings.tasks
     opened = [RunFolder.open(run) for run in runs]
     policies = {run.config.task: run.policy_path(0) for run in opened}
     wanted = rounds or (1 if quick else Settings.rounds)
-    settings = Settings(parts, chosen, rivals, wanted, policies)
+    settings = Settings(parts, chosen, wanted, policies)
     settings = settings.quick() if quick else settings
     return replace(settings, iterations=iterations) if iterations else settings
 
@@ -144,12 +137,12 @@ def _measure(settings: Settings) -> Results:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     from p2p.bench import run_bench
 
-    with _progress() as on_progress:
-        return run_bench(settings, on_progress)
+    with _progress() as tell:
+        return run_bench(settings, tell)
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def _progress() -> Iterator[Tell]:
     """Yield a function that shows progress on stderr: by a spinner, or in lines."""
     if not can_redraw(sys.stderr):
         yield lambda text: print(text, file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ TITLES = {
     "envs": "Training by the number of envs a peer, K=2",
     "evaluate": "Evaluation on all cores",
     "methods": "Training by the method, K=2",
+    # of benchmarks/against.py, whose files are read here
     "against": "Beside other trainers",
     "trials": "Setups tried; the fastest of each is measured above",
 }

@@ -20,7 +20,7 @@ from .analysis import (
     progress,
     show,
 )
-from .options import FILE, setting_option, with_flags
+from .options import FILE, setting_option, source_options, with_flags
 from .text.terminal import columns
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _options() -> list[click.Parameter]:
 @no_save_option
 @output_options
 @click.pass_context
+@source_options
 def compare(
     ctx: click.Context,
     /,

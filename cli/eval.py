@@ -21,7 +21,7 @@ from .analysis import (
     show,
     work_options,
 )
-from .options import FILE, setting_option, with_flags
+from .options import FILE, setting_option, source_options, with_flags
 from .text.terminal import columns
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def _options() -> list[click.Parameter]:
     help="Picture of --grid or --by-factor [default: in the run folder].",
 )
 @output_options
+@source_options
 def eval(
     runs: tuple[Path, ...],
     workers: int | None,

@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from p2p.core.errors import UsageError
 
-from .options import FOLDER
+from .options import FOLDER, source_options
 from .study import STUDIES, _complete
 
 EXAMPLES = """\b
@@ -50,6 +50,7 @@ def _complete_figure(
     help="Folder to write the pictures to.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@source_options
 def figures(
     study: str,
     budget: str | None,

@@ -12,7 +12,7 @@ from p2p.analysis.config import GradVarianceConfig
 from p2p.core.errors import UsageError
 
 from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
-from .options import FILE, setting_option, with_flags
+from .options import FILE, setting_option, source_options, with_flags
 from .text.formats import counted
 from .text.terminal import can_redraw, columns
 from .train import say_if_compiling
@@ -47,6 +47,7 @@ Examples:
     help="Picture [default: in the run folder, if there is one RUN].",
 )
 @output_options
+@source_options
 def grad_variance(
     runs: tuple[Path, ...],
     workers: int | None,

@@ -7,10 +7,13 @@ from typing import Any
 
 import click
 
+from p2p.core import registry
 from p2p.core.config import TrainConfig
-from p2p.core.method_facts import METHODS, MethodFacts
+from p2p.methods import Method, find_method
 
 from .options import flag
+
+METHODS = [(name, find_method(name)) for name in registry.BUILT_IN["method"]]
 
 
 @click.command()
@@ -23,37 +26,44 @@ def methods(as_json: bool) -> None:
     if as_json:
         import json
 
-        for name, facts in METHODS.items():
-            own = [
-                {"setting": setting, "default": default(facts, setting), "source": source}
-                for setting, source in facts.settings
-            ]
-            click.echo(json.dumps({"method": name, **facts._asdict(), "settings": own}))
+        for name, method in METHODS:
+            click.echo(json.dumps(_described(name, method)))
         return
     from rich.console import Console
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 200)  # a pipe: keep rows whole
     table = Table("method", "minimises", "peers show", "K", "source", box=None, pad_edge=False)
-    for name, facts in METHODS.items():
-        least, most = facts.peers
-        allowed = f"{least}" if least == most else f"{facts.num_peers} ({least}+)"
-        table.add_row(name, facts.objective, facts.exchanges, allowed, facts.source)
+    for name, method in METHODS:
+        least, most = method.peers
+        allowed = f"{least}" if least == most else f"{method.num_peers} ({least}+)"
+        table.add_row(name, method.objective, method.exchanges, allowed, method.source)
     console.print(table)
     console.print()
     table = Table("method", "setting", "default", "source", box=None, pad_edge=False)
-    for name, facts in METHODS.items():
+    for name, method in METHODS:
         label = name
-        for setting, source in facts.settings:
-            table.add_row(label, flag(setting), text(default(facts, setting)), source)
+        for setting, source in method.default_sources.items():
+            table.add_row(label, flag(setting), text(default(method, setting)), source)
             label = ""
     console.print(table)
 
 
-def default(facts: MethodFacts, setting: str) -> Any:
+def _described(name: str, method: type[Method]) -> dict[str, Any]:
+    """Return what there is to know of a method, as JSON has it."""
+    facts = ("label", "learning_rate", "num_peers", "peers", "exchanges", "objective", "source",
+             "penalty_kl", "end_counts")  # fmt: skip
+    own = [
+        {"setting": setting, "default": default(method, setting), "source": source}
+        for setting, source in method.default_sources.items()
+    ]
+    return {"method": name, **{fact: getattr(method, fact) for fact in facts}, "settings": own}
+
+
+def default(method: type[Method], setting: str) -> Any:
     """Return a setting's default in a method."""
-    field = TrainConfig.model_fields[setting]
-    return field.default if field.default_factory is None else getattr(facts, setting)
+    field = method.Settings.model_fields.get(setting) or TrainConfig.model_fields[setting]
+    return field.default if field.default_factory is None else getattr(method, setting)
 
 
 def text(value: Any) -> str:

@@ -1,18 +1,18 @@
-"""Options made from TrainConfig's fields, and the way back: from options and file to a config.
+"""Options made from the fields of settings, and the way back: from options and file to a config.
 
-A setting's name, type, default and help are written once, in `p2p.core.config`. Here is only
-what a field cannot say: the short flags of the two that are typed most.
+A setting's name, type, default and help are written once, in `p2p.core.config` or, if it is a
+method's own, in the method. Here is only what a field cannot say: the short flags of the two
+that are typed most.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 from click.core import ParameterSource
@@ -20,14 +20,23 @@ from click.shell_completion import CompletionItem
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from p2p.core.config import TASKS, TrainConfig, build_config, override
+from p2p.core import registry
+from p2p.core.config import (
+    RENAMED,
+    TrainConfig,
+    build_config,
+    override,
+    setting_names,
+    settings_of,
+)
 from p2p.core.errors import UsageError
-from p2p.core.method_facts import METHODS
+from p2p.core.names import calling, did_you_mean
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 SHORT = {"task": "--env", "num_peers": "--peers"}
-VALUES = {"task": TASKS, "method": tuple(METHODS)}  # to complete; TrainConfig judges them
+KINDS: tuple[registry.Kind, ...] = ("task", "method")
+Command = TypeVar("Command", bound=Callable[..., None])
 SCALARS: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
@@ -40,7 +49,7 @@ class SettingsCommand(click.Command):
         others: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
             if row := param.get_help_record(ctx):
-                (settings if param.name in TrainConfig.model_fields else others).append(row)
+                (settings if param.name in SETTINGS else others).append(row)
         for title, rows in (
             ("Options", others),
             ("Settings (in a file: the long name with underscores)", settings),
@@ -49,9 +58,21 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(rows)
 
 
+def fields() -> dict[str, FieldInfo]:
+    """Return the fields of all settings by name: TrainConfig's, then those of p2p's methods."""
+    found = dict(TrainConfig.model_fields)
+    for method in registry.BUILT_IN["method"]:
+        for name, field in settings_of(method).items():
+            found.setdefault(name, field)
+    return {name: found[name] for name in setting_names()}
+
+
+SETTINGS = fields()
+
+
 def setting_options() -> list[click.Parameter]:
-    """Return one option for each field of TrainConfig, in the order of its fields."""
-    return [setting_option(name, field) for name, field in TrainConfig.model_fields.items()]
+    """Return one option for each setting, in the order of their fields."""
+    return [setting_option(name, field) for name, field in SETTINGS.items()]
 
 
 def flag(name: str) -> str:
@@ -60,12 +81,63 @@ def flag(name: str) -> str:
 
 
 def given_on_command_line(ctx: click.Context) -> dict[str, Any]:
-    """Return the settings that were typed, by field; defaults are not among them."""
-    return {
+    """Return the settings that were typed, by name; defaults are not among them.
+
+    The task and the method are loaded if they are the user's own.
+
+    Raises:
+        UsageError: they cannot be.
+    """
+    given = {
         name: ctx.params[name]
-        for name in TrainConfig.model_fields
+        for name in SETTINGS
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
+    given |= _parsed(ctx.params.get("more", ()))
+    return given | {kind: registry.add(kind, given[kind]) for kind in KINDS if kind in given}
+
+
+def _parsed(more: tuple[str, ...]) -> dict[str, Any]:
+    """Read `--set NAME=VALUE`: the value as TOML has it, else as text."""
+    found: dict[str, Any] = {}
+    for text in more:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not equals:
+            raise UsageError(f"--set {text}: write NAME=VALUE")
+        try:
+            found[name.replace("-", "_")] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name.replace("-", "_")] = value
+    return found
+
+
+def source_options(command: Command) -> Command:
+    """Add --task and --method, which load classes of the user's that runs were made with."""
+    for kind in reversed(KINDS):
+        command = click.option(
+            f"--{kind}",
+            multiple=True,
+            expose_value=False,
+            is_eager=True,
+            metavar="PATH:CLASS",
+            callback=_add_all,
+            help=f"Load a {kind} of your own that runs were made with.",
+        )(command)
+    return command
+
+
+def _add_all(ctx: click.Context, param: click.Parameter, references: tuple[str, ...]) -> None:
+    if not ctx.resilient_parsing:
+        for reference in references:
+            registry.add("task" if param.name == "task" else "method", reference)
+
+
+@contextmanager
+def flags_in_messages(in_file: Mapping[str, Any] | None = None) -> Iterator[set[str]]:
+    """Let errors name settings by their flags, but for those that a file has; yield the named."""
+    from_file = in_file or {}
+    with calling(lambda name: name if name in from_file else flag(name)) as mentioned:
+        yield mentioned
 
 
 def configure(given: Mapping[str, Any], file: Path | None = None) -> TrainConfig:
@@ -75,15 +147,15 @@ def configure(given: Mapping[str, Any], file: Path | None = None) -> TrainConfig
         UsageError: names the file if a key of it is at fault, and the flags otherwise.
     """
     in_file = read_settings(file) if file else {}
-    try:
-        return build_config(**override(in_file, given))
-    except UsageError as error:
-        message = str(error)
-    from_file = in_file.keys() - given.keys()
-    for name in TrainConfig.model_fields.keys() - from_file:
-        message = re.sub(rf"\b{name}=", f"{flag(name)}=", message)
-    blamed = any(re.search(rf"\b{re.escape(key)}\b", message) for key in from_file)
-    raise UsageError(f"{file}: {message}" if blamed else message)
+    from_file = {name: value for name, value in in_file.items() if name not in given}
+    with flags_in_messages(from_file) as mentioned:
+        try:
+            return build_config(**override(in_file, given))
+        except UsageError as error:
+            blamed = mentioned & from_file.keys() or any(
+                repr(in_file[kind]) in str(error) for kind in KINDS if kind in from_file
+            )
+            raise UsageError(f"{file}: {error}" if blamed else str(error)) from None
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -98,18 +170,21 @@ def read_settings(file: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read --config {file}: {error.strerror}") from None
     except ValueError as error:  # also UnicodeDecodeError
         raise UsageError(f"{file}: not TOML: {error}") from None
-    known = {name: name for name in TrainConfig.model_fields}
-    known |= {option.lstrip("-"): name for name, option in SHORT.items()}
+    short = {option.lstrip("-"): name for name, option in SHORT.items()}
     for key in settings:
-        if key not in TrainConfig.model_fields:
-            near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
-            hint = f"; did you mean {known[near[0]]!r}?" if near else ""
-            raise UsageError(f"{file}: unknown setting {key!r}{hint}")
+        if key not in SETTINGS and key not in RENAMED and ":" not in settings.get("method", ""):
+            word = key.replace("-", "_")
+            hint = f"; did you mean {short[word]!r}?" if word in short else ""
+            raise UsageError(
+                f"{file}: unknown setting {key!r}{hint or did_you_mean(word, SETTINGS)}"
+            )
     return settings
 
 
 def with_flags(message: str, model: type[BaseModel]) -> str:
     """Call the settings of `model` in a message what they are called here."""
+    import re
+
     for name in model.model_fields:
         message = re.sub(rf"\b{name}(\.\d+)?=", f"--{name.replace('_', '-')}=", message)
     return message
@@ -126,7 +201,7 @@ def setting_option(name: str, field: FieldInfo) -> click.Option:
     kind, count = _click_type(field.annotation)
     if count > 1:
         attributes["metavar"] = " ".join([kind.name.upper()] * count)
-    if name in VALUES:
+    if name in KINDS:
         attributes |= {"metavar": name.upper(), "shell_complete": _complete}
     flags = [SHORT[name], long] if name in SHORT else [long]
     return click.Option([*flags, name], type=kind, nargs=count, **attributes)
@@ -151,5 +226,6 @@ def _click_type(annotation: Any) -> tuple[click.ParamType[Any], int]:
 
 
 def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    values = VALUES[param.name or ""]
-    return [CompletionItem(value) for value in values if value.startswith(begun.lower())]
+    names = registry.BUILT_IN["task" if param.name == "task" else "method"]
+    own = [CompletionItem(name) for name in names if name.startswith(begun.lower())]
+    return own or [CompletionItem(begun, type="file")]

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from p2p.core.errors import Interrupted, P2PError, UsageError
 
 from .analysis import Files
-from .options import FOLDER
+from .options import FOLDER, source_options
 from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[Co
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
+@source_options
 def study(
     study: str,
     out: Path | None,

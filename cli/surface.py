@@ -11,7 +11,7 @@ from p2p.analysis.config import SurfaceConfig
 from p2p.core.errors import UsageError
 
 from .analysis import Files, how_far, output_options, progress, show, work_options
-from .options import setting_option, with_flags
+from .options import setting_option, source_options, with_flags
 from .text.terminal import columns
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ Examples:
 @click.argument("run", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
 @work_options
 @output_options
+@source_options
 def surface(
     run: Path | None,
     workers: int | None,

@@ -20,6 +20,7 @@ from .main import sigint
 from .options import (
     FILE,
     FOLDER,
+    KINDS,
     SettingsCommand,
     configure,
     given_on_command_line,
@@ -29,7 +30,7 @@ from .text.formats import counted
 from .text.terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
-ON_RESUME = {"resume", *GOAL, "as_json", "plain"}
+ON_RESUME = {"resume", *GOAL, "as_json", "plain", *KINDS}
 
 
 class View(Protocol):
@@ -55,6 +56,9 @@ Examples:
 @click.option("--config", "file", type=FILE, metavar="FILE.toml", help="Settings; flags win.")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Run folder [default: a new one in runs/].")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
+@click.option(
+    "--set", "more", multiple=True, metavar="NAME=VALUE", help="A setting of a method of your own."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
 @click.pass_context
@@ -74,7 +78,7 @@ def train(
     given = given_on_command_line(ctx)
     if resume is not None:
         _check_resumable(ctx)
-        for name in given:  # each alone: whether they agree depends on the run's K
+        for name in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
             configure({name: given[name]})
     config = configure({} if resume else given, file)
     say_if_compiling(config.engine)
@@ -112,7 +116,8 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --json and --plain, "
+            "--total-steps (or --total-steps-per-peer), --json and --plain (and --task or "
+            "--method, to name code of yours), "
             f"not {', '.join(typed)}"
         )
 

@@ -22,23 +22,35 @@ if TYPE_CHECKING:
     from p2p.cohort.api import train
     from p2p.core.config import TrainConfig
     from p2p.core.errors import P2PError
+    from p2p.core.registry import add as register
+    from p2p.engine import Penalty
     from p2p.envs.domain import Domain, sample_domain
+    from p2p.envs.task import Task
+    from p2p.envs.task import find_task as task
+    from p2p.methods import Method
+    from p2p.methods.base import MethodSettings
     from p2p.policy.policy import Policy
     from p2p.runs import RunFolder
     from p2p.runs.policies import load_policy
 
 __all__ = [
     "Domain",
+    "Method",
+    "MethodSettings",
     "P2PError",
+    "Penalty",
     "Policy",
     "RunFolder",
+    "Task",
     "TrainConfig",
     "compare",
     "evaluate",
     "grad_variance",
     "load_policy",
     "measure_surface",
+    "register",
     "sample_domain",
+    "task",
     "train",
 ]
 __version__ = metadata.version("p2p")
@@ -46,6 +58,11 @@ register_with_gymnasium()
 
 _HOME = {
     "Domain": "envs.domain",
+    "Method": "methods",
+    "MethodSettings": "methods.base",
+    "Penalty": "engine",
+    "Task": "envs.task",
+    "register": "core.registry:add",
     "P2PError": "core.errors",
     "Policy": "policy.policy",
     "RunFolder": "runs",
@@ -56,6 +73,7 @@ _HOME = {
     "load_policy": "runs.policies",
     "measure_surface": "analysis.surface.surface",
     "sample_domain": "envs.domain",
+    "task": "envs.task:find_task",
     "train": "cohort.api",
 }
 
@@ -64,4 +82,9 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch takes seconds, `--help` must not."""
     if name not in _HOME:
         raise AttributeError(f"module 'p2p' has no attribute {name!r}")
-    return getattr(import_module(f"p2p.{_HOME[name]}"), name)
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(import_module(f"p2p.{module}"), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from p2p.core import registry
 from p2p.core.config import TrainConfig
+from p2p.envs.task import find_task
 from p2p.envs.vector import RandomisedEnvs
+from p2p.methods import find_method
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.parameters import actor_layout
 from p2p.policy.policy import Policy
 from p2p.runs import RunFolder, write_atomically
+
+TASKS = {name: find_task(name) for name in registry.BUILT_IN["task"]}
+METHODS = {name: find_method(name) for name in registry.BUILT_IN["method"]}
 
 
 def make_policy(task: str = "hopper", key: int = 0, scale: float = 0.3, **meta: Any) -> Policy:

@@ -185,7 +185,7 @@ def p2pdrl(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
             with torch.no_grad():
                 seen = [(k.actor(x), k.log_std) for k in others]
             kl = losses.distillation(mean, peer.log_std, seen)
-            loss = loss + peer.config.distill_coef * kl
+            loss = loss + peer.config.get("distill_coef") * kl
         peer.step(loss, peer.value_loss(minibatch[i]))  # 12-15
 
 

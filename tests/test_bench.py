@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -15,32 +14,31 @@ import mujoco
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made import make_policy
+from made import METHODS, TASKS, make_policy
 
 from p2p.analysis.evaluation.domain_sets import single_set
 from p2p.analysis.evaluation.evaluate import evaluate
 from p2p.analysis.pool import episode_stream
-from p2p.bench import PARTS, RIVALS, Measurement, Results, Settings, Spread, load_results, training
-from p2p.bench.bare import BareLoop, Script, bare_episodes, record_episode, record_script
-from p2p.bench.engines import stepping
-from p2p.bench.evaluating import measure_evaluation
-from p2p.bench.exchanges import cost, work_and_exchange
+from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results, training
+from p2p.bench.bare_loop import BareLoop, Script, bare_episodes, record_episode, record_script
+from p2p.bench.engine import stepping
+from p2p.bench.evaluation import measure_evaluation
+from p2p.bench.exchange import cost, work_and_exchange
 from p2p.bench.measure import Candidate, alternate, compare
 from p2p.bench.methods import COMPARED, dnc_with_distillation, measure_methods
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play, timed
-from p2p.bench.rivals import NEEDS, check_installed, rate, setups
-from p2p.bench.together import run_together
+from p2p.bench.processes import run_together
 from p2p.bench.training import Trained, measure_envs, private_memory, summarise
 from p2p.cli.bench import bench
-from p2p.cli.bench_tables import markdown, sheets
+from p2p.cli.bench_tables import TITLES, markdown, sheets
 from p2p.cli.options import given_on_command_line
 from p2p.cli.train import train
-from p2p.core.config import TASKS, build_config
+from p2p.core.config import build_config
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.core.method_facts import METHODS
 from p2p.envs.domain import Domain
 from p2p.envs.vector import RandomisedEnvs
 
+COMMITTED = sorted((Path(__file__).parents[1] / "data" / "results").glob("bench*.json"))
 ELSEWHERE = Domain(wind=3.0, friction=0.8, mass=1.3, gravity=0.9, initial_position=0.05)
 
 approx = pytest.approx
@@ -236,7 +234,7 @@ def test_a_measuring_process_that_fails_ends_the_measurement(tmp_path):
 
 def test_an_evaluation_of_fewer_domains_than_cores_is_measured(tmp_path, monkeypatch):
     """On a machine with more cores the rest of them have nothing to do."""
-    monkeypatch.setattr("p2p.bench.evaluating.cores", lambda: 3)
+    monkeypatch.setattr("p2p.bench.evaluation.cores", lambda: 3)
     policy = tmp_path / "policy.safetensors"
     policy.write_bytes(make_policy("hopper").to_bytes())
     few = Settings(rounds=1, runs={"hopper": policy}, eval_domains=2)
@@ -272,7 +270,7 @@ def test_a_policy_that_is_evaluated_is_trained_first(tmp_path, monkeypatch):
         timed.append(iterations)
         return Trained(1.0, 0.0, 0.0, 1.0, (1.0,), policy)
 
-    monkeypatch.setattr("p2p.bench.evaluating.train_once", train_once)
+    monkeypatch.setattr("p2p.bench.evaluation.train_once", train_once)
     settings = replace(Settings(rounds=1).quick(), eval_iterations=7)
     ours, _ = measure_evaluation(settings, "hopper", tmp_path / "run", lambda text: None)
     assert timed == [6]
@@ -330,72 +328,12 @@ def test_a_process_without_peers_has_no_private_memory():
     assert private_memory(2**22 + 1) == 0.0
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_every_setup_of_a_rival_divides_an_iteration(rival):
-    """4096 steps an iteration, whatever the number of its envs."""
-    assert all(4096 % setup.num_envs == 0 for setup in setups(rival))
-
-
-@pytest.mark.parametrize("rival", ["cleanrl", "envpool"])
-def test_cleanrls_recipe_counts_the_iterations_asked_for(monkeypatch, rival):
-    """One mark an iteration and one for the untimed first; a tiny batch stands in."""
-    pytest.importorskip(NEEDS[rival])
-    from p2p.bench import cleanrl
-    from p2p.core.config import build_config
-
-    tiny = build_config(steps_per_iteration=128, num_epochs=1, num_minibatches=2)
-    monkeypatch.setattr(cleanrl, "build_config", lambda: tiny)
-    order = {"rival": rival, "task": "hopper", "iterations": 2, "seed": 0, "num_envs": 2}
-    marks = cleanrl.train_cleanrl(order)
-    assert len(marks) == 3
-    assert marks == sorted(marks)
-
-
-def test_a_rivals_failure_is_told(monkeypatch):
-    """Its last line is the reason."""
-    monkeypatch.setattr("p2p.bench.rivals.PROGRAM", "raise SystemExit('no such thing')")
-    with pytest.raises(Exception, match=r"sb3 failed on hopper \(1 envs.*no such thing"):
-        rate("sb3", "hopper", setups("sb3")[0], 1)
-
-
-def test_a_rival_runs_with_mujoco_as_it_comes():
-    """Nobody but us stops its timers: a trainer's process has them on."""
-    code = """
-import mujoco
-from p2p.bench import rivals
-from p2p.envs.model import load_model
-
-def step(order):
-    model = load_model("hopper.xml")
-    data = mujoco.MjData(model)
-    mujoco.mj_step(model, data)
-    return [data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration]
-
-rivals.train_sb3 = step
-rivals.main()
-"""
-    order = '{"rival": "sb3", "threads": 1}'
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, order], capture_output=True, text=True, check=True
-    )
-    (duration,) = json.loads(done.stdout)
-    assert duration > 0
-
-
-def test_a_missing_rival_is_named_with_what_to_install(monkeypatch):
-    monkeypatch.setitem(NEEDS, "sb3", "no_such_pool")
-    with pytest.raises(UsageError, match=r"sb3 needs no_such_pool.*p2p\[bench\]"):
-        check_installed(("sb3",))
-
-
 def test_gymnasium_knows_all_tasks():
     assert set(GYMNASIUM_IDS) == set(TASKS)
     assert all(name in gymnasium.registry for name in GYMNASIUM_IDS.values())
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"parts": ("fisics",)}, {"tasks": ("hoper",)}, {"against": ("tb3",)}, {"rounds": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"parts": ("fisics",)}, {"tasks": ("hoper",)}, {"rounds": 0}])
 def test_settings_that_measure_nothing_are_refused(wrong):
     with pytest.raises(UsageError):
         Settings(**wrong)
@@ -412,6 +350,14 @@ def test_results_survive_their_file(tmp_path):
     again = load_results(tmp_path / "bench.json")
     assert again == Results(list(found.measurements), found.machine, found.settings)
     assert markdown(again) == markdown(found)
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
+def test_committed_results_can_be_shown(file):
+    """Those of other trainers too, which benchmarks/against.py measures."""
+    found = load_results(file)
+    assert found.measurements
+    assert {m.part for m in found.measurements} <= set(TITLES)
 
 
 def test_json_says_what_each_number_includes(tmp_path):
@@ -465,7 +411,7 @@ def test_a_short_round_may_time_more_iterations(monkeypatch):
     """What is named counts, --quick or not."""
     asked: list[Settings] = []
 
-    def run(settings: Settings, report: Any) -> Results:
+    def run(settings: Settings, tell: Any) -> Results:
         asked.append(settings)
         return results(measured("ours", 1.0))
 
@@ -475,10 +421,8 @@ def test_a_short_round_may_time_more_iterations(monkeypatch):
     assert [settings.iterations for settings in asked] == [3, Settings.iterations]
 
 
-@pytest.mark.parametrize(
-    "options", [["--json", "--markdown"], ["--only", "physics", "--against", "sb3"]]
-)
-def test_options_that_contradict_are_refused(options):
+def test_options_that_contradict_are_refused():
+    options = ["--json", "--markdown"]
     with pytest.raises(UsageError):
         CliRunner().invoke(bench, options, catch_exceptions=False, standalone_mode=False)
 

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from made import METHODS
 from played import play
 
 from p2p.cli import main
@@ -27,7 +28,6 @@ from p2p.cohort import cohort, launch
 from p2p.cohort.events import Event, Iterated
 from p2p.core import errors
 from p2p.core.config import TrainConfig, build_config
-from p2p.core.method_facts import METHODS
 from p2p.core.signals import StopSignals
 
 P2P = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made import TASKS
 
 from p2p.core.config import build_config
 from p2p.engine.fused import FusedEngine
 from p2p.envs.domain import Domain, sample_domain
-from p2p.envs.task import TASKS
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.collector import CompiledCollector, PlainCollector, build_collector
 from p2p.peer.rollout import Clock, Rollout

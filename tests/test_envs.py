@@ -9,12 +9,12 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+from made import TASKS
 from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.registration import IDS
 from p2p.envs.domain import Domain, sample_domain
-from p2p.envs.task import TASKS
 from p2p.envs.vector import Episode, RandomisedEnvs
 
 GYMNASIUM = {task: env_id.removeprefix("p2p/") for env_id, task in IDS.items()}

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from made import METHODS as FACTS
+from made import TASKS
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from p2p.cli import main
-from p2p.core.config import TASKS, TrainConfig
+from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.core.looks import METHODS, group_colours
-from p2p.core.method_facts import METHODS as FACTS
 from p2p.plots import FIGURES, draw, load_data
 from p2p.plots.lines import band, on_common_steps, seeds_text
+from p2p.plots.looks import METHODS, group_colours
+from p2p.plots.looks import TASKS as TASK_NAMES
 from p2p.plots.paper import cohort_size, learning_curves, regularised, sweep
-from p2p.plots.style import TASKS as TASK_NAMES
 from p2p.study import Study, find_study, read_study
 from p2p.study.plan import run_name
 

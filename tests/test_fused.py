@@ -353,10 +353,10 @@ def test_distillation_gradient_is_autograds():
         autograd, fused, minibatch, penalty = engines(Case(size=size, action_dim=action_dim))
         student = penalty.anchors[0].copy()
         got, expected = np.empty_like(student), np.empty_like(student)
-        fused.distil_gradient(student, minibatch, got)
-        autograd.distil_gradient(student, minibatch, expected)
+        fused.distill_gradient(student, minibatch, got)
+        autograd.distill_gradient(student, minibatch, expected)
         assert near(got, expected, 1e-5)
-        fused.distil_gradient(fused.actor.copy(), minibatch, got)
+        fused.distill_gradient(fused.actor.copy(), minibatch, got)
         assert not got.any()
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made import METHODS
 from plain import trained
 
 from p2p.analysis.gradient_variance.worker import Table, ThreadExchange
 from p2p.core.config import TrainConfig
-from p2p.core.method_facts import METHODS
 from p2p.core.rng import Purpose, Streams, keyed_generator
 from p2p.engine import NOTHING, Penalty, build_engine
 from p2p.engine.batch import Minibatch
@@ -122,7 +122,7 @@ def test_a_look_leaves_no_trace_whatever_the_method(method, penalised):
     """
     peers = make_peers(method, METHODS[method].num_peers)
     for peer in peers:
-        peer.discounted[:] = 5.0
+        peer.sampler.discounted[:] = 5.0
     before = [(peer.state(), peer.engine.stats.copy()) for peer in peers]
     for found in at_once(look, peers):
         assert (found.loss.trace != pytest.approx(found.ppo.trace, rel=1e-5)) == penalised
@@ -168,7 +168,8 @@ def test_they_are_no_steps_of_training():
 @pytest.mark.parametrize("method", ["p2pdrl", "dnc"])
 def test_training_keeps_its_bits(tmp_path, method):
     """DnC shows all its states: its exchange must have room for those of a look."""
-    config = TrainConfig(method=method, num_peers=2, distil_every=2, total_steps=3 * 768, **SMALL)
+    own = {"distill_every": 2} if method == "dnc" else {}
+    config = TrainConfig(method=method, num_peers=2, total_steps=3 * 768, **SMALL, **own)
     plain = trained(config, tmp_path / "plain")
     looked = trained(config.model_copy(update={"grad_variance_every": 2}), tmp_path / "looked")
     for one, other in zip(plain, looked, strict=True):

@@ -8,12 +8,12 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
+from made import TASKS
 
 from p2p.core.errors import UsageError
 from p2p.envs.domain import Domain, sample_domain
 from p2p.envs.model import load_model, model_file
 from p2p.envs.robot import Robot
-from p2p.envs.task import TASKS
 from p2p.envs.trimming import trim
 from p2p.envs.vector import RandomisedEnvs
 

@@ -10,9 +10,9 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
+from made import TASKS
 
 from p2p.envs.model import load_model, model_file, stop_timers
-from p2p.envs.task import TASKS
 
 OLD = tuple(map(int, mujoco.__version__.split(".")[:2])) < (3, 14)
 every_task = pytest.mark.parametrize("task", TASKS)

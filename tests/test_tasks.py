@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from made import TASKS
 from numpy.typing import NDArray
 
 from p2p.core.errors import UsageError
-from p2p.envs.task import TASKS, Ant, HalfCheetah, Hopper, Humanoid, Task, Walker2d, find_task
+from p2p.envs.locomotion import Ant, HalfCheetah, Hopper, Humanoid, Walker2d
+from p2p.envs.task import Task, find_task
 
 DT = 0.008
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import TASKS
 
 import p2p  # noqa: F401  registers the envs
 from p2p.envs.robot import Robot
-from p2p.envs.task import TASKS
 from p2p.envs.trimming import FEW_PAIRS, find_pairs, trim
 
 CONTACT = (

@@ -8,15 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from p2p.core.config import (
-    GRADIENT_MINIBATCHES,
-    GRADIENT_STEPS,
-    Count,
-    NonNegative,
-    Unit,
-    validated,
-)
+from p2p.core.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.core.errors import UsageError
+from p2p.core.validation import Count, NonNegative, Unit, validated
 
 Factor = Literal["wind", "gravity", "friction", "mass", "initial_position"]
 

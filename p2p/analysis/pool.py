@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from p2p.cohort import launch
+from p2p.core import registry
 from p2p.core.errors import P2PError, PeerLost
 from p2p.core.rng import Purpose, keyed_generator
 from p2p.envs.domain import Domain
@@ -104,7 +105,7 @@ class Pool:
             for n in range(self.num_workers):
                 ours, theirs = context.Pipe()
                 child = context.Process(
-                    target=worker_main, args=(theirs, self.serve, *self.common),
+                    target=worker_main, args=(theirs, registry.sources(), self.serve, *self.common),
                     name=f"evaluation {n}", daemon=True,
                 )  # fmt: skip
                 child.start()
@@ -162,12 +163,15 @@ def _checked(message: Any) -> Report:
     return message
 
 
-def worker_main(pipe: Connection, serve: Callable[..., None], *common: Any) -> None:
+def worker_main(
+    pipe: Connection, sources: Sequence[registry.Source], serve: Callable[..., None], *common: Any
+) -> None:
     """Serve tickets until there are none; send what comes of them, or what was raised."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent decides
     launch.die_with_parent()
     try:
+        registry.add_sources(sources)
         serve(pipe, *common)
     except P2PError as error:
         pipe.send(error)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.bench.measure import Measurement
-from p2p.bench.results import Results
+from p2p.bench.measure import Measurement, Results
 from p2p.core.errors import UsageError
 from p2p.envs.vector import RandomisedEnvs
 from p2p.plots.evaluation import check_matplotlib, picture

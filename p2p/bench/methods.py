@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
-from p2p.bench.measure import Candidate, Measurement, Report, compare
+from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.settings import Settings
 from p2p.bench.training import train_once
-from p2p.core.config import TrainConfig, build_config
+from p2p.core.config import build_config, settings_of
 
 RATE = ("--learning-rate", "3e-4")  # one for all: how long episodes last tells on speed too
 BASELINE, DNC = "p2pdrl", "dnc"
@@ -30,9 +30,7 @@ DISTILLATION = (
 AMORTISED = f"{INCLUDES}; one distillation in {{R}} iterations, as by default; computed"
 
 
-def measure_methods(
-    settings: Settings, task: str, folder: Path, report: Report
-) -> list[Measurement]:
+def measure_methods(settings: Settings, task: str, folder: Path, tell: Tell) -> list[Measurement]:
     """Return training steps/s of each method with its ratio to P2PDRL's, and DnC's distillation."""
     distillations: list[float] = []
 
@@ -55,7 +53,7 @@ def measure_methods(
         Candidate(name, train(name), UNDISTILLED if name == DNC else INCLUDES, BASELINE)
         for name in COMPARED
     ]
-    found = compare("methods", task, "steps/s", candidates, settings.rounds, report)
+    found = compare("methods", task, "steps/s", candidates, settings.rounds, tell)
     by_name = {m.name: m for m in found}
     return found + dnc_with_distillation(by_name[DNC], tuple(distillations), by_name[BASELINE])
 
@@ -69,7 +67,7 @@ def dnc_with_distillation(
         dnc: without it.
         distillations: s, by round.
     """
-    every: int = TrainConfig.model_fields["distil_every"].default
+    every: int = settings_of("dnc")["distill_every"].default
     steps = build_config().steps_per_iteration * every
     rates = [
         steps / (steps / rate + seconds)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 
-from p2p.bench.bare import BareLoop, Script, record_script
-from p2p.bench.measure import Candidate, Measurement, Report, compare
+from p2p.bench.bare_loop import BareLoop, Script, record_script
+from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.settings import Settings
 from p2p.core.registration import IDS
 from p2p.envs.model import model_file, stop_timers
@@ -53,8 +53,10 @@ def gymnasium_loop(script: Script) -> Callable[[], float]:
     env = gymnasium.make(GYMNASIUM_IDS[script.task])
 
     def run() -> float:
+        # The stream that our envs spawn for the first of them.
+        (env.unwrapped.np_random,) = np.random.default_rng(script.seed).spawn(1)
         start = time.perf_counter()
-        env.reset(seed=script.seed)
+        env.reset()
         for action in script.action[:, 0]:
             _, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
@@ -64,7 +66,7 @@ def gymnasium_loop(script: Script) -> Callable[[], float]:
     return run
 
 
-def measure_physics(settings: Settings, task: str, report: Report) -> list[Measurement]:
+def measure_physics(settings: Settings, task: str, tell: Tell) -> list[Measurement]:
     """Return steps/s of each loop, with its ratio to the bare loop over the same steps."""
     run = settings.runs.get(task)
     policy = Policy.load(run) if run else None
@@ -85,7 +87,7 @@ def measure_physics(settings: Settings, task: str, report: Report) -> list[Measu
             candidates.append(_ours(script, bare, given))
         else:
             candidates += _as_it_comes(script, bare, given)
-    return compare("physics", task, "steps/s", candidates, settings.rounds, report)
+    return compare("physics", task, "steps/s", candidates, settings.rounds, tell)
 
 
 def _ours(script: Script, bare: str, given: str) -> Candidate:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from p2p.core.errors import UsageError
+from p2p.core.registry import BUILT_IN
 
 PARTS = {  # in this order; name: what it measures
     "physics": "bare mj_step, our envs and Gymnasium's loop, one core",
@@ -19,10 +20,8 @@ PARTS = {  # in this order; name: what it measures
     "envs": "p2p train by the number of envs that a peer steps",
     "evaluate": "p2p eval on all cores, beside bare mj_step on them",
     "methods": "p2p train by the method and its sync, and what DnC's distillation costs",
-    "against": "p2p train beside other trainers",
 }
-RIVALS = ("sb3", "cleanrl", "envpool")
-TASKS = ("hopper", "walker2d", "halfcheetah", "ant", "humanoid")
+TASKS = tuple(BUILT_IN["task"])
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Settings:
     """The settings of one benchmark.
 
     Args:
-        parts, tasks, against: what; `against` holds names of `RIVALS`.
+        parts, tasks: what.
         rounds: times that each is measured, in turns.
         runs: by task, a policy that acts in parts physics and evaluate; else actions are random,
             and a policy that was trained for a moment.
@@ -47,9 +46,8 @@ class Settings:
         eval_domains: of one measurement of part evaluate, an episode in each.
     """
 
-    parts: tuple[str, ...] = tuple(part for part in PARTS if part not in ("methods", "against"))
+    parts: tuple[str, ...] = tuple(part for part in PARTS if part != "methods")
     tasks: tuple[str, ...] = TASKS
-    against: tuple[str, ...] = ()
     rounds: int = 5
     runs: Mapping[str, Path] = field(default_factory=dict)
     physics_steps: int = 8192
@@ -64,12 +62,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check("part", self.parts, PARTS)
-        _check("trainer to compare with", self.against, RIVALS)
         _check("task", self.tasks, TASKS)
         if self.rounds < 1 or not self.tasks:
             raise UsageError(f"{self.rounds} rounds of {len(self.tasks)} tasks measure nothing")
-        if "against" in self.parts and not self.against:
-            raise UsageError(f"part against: name whom, --against {','.join(RIVALS)}")
 
     def quick(self) -> Self:
         """Return a version that only shows that everything works; its numbers say nothing."""

@@ -1,4 +1,4 @@
-"""Parts train and scaling: `p2p train` as a user runs it, beside the limit on as many cores."""
+"""Parts train, scaling and envs: `p2p train` as a user runs it, beside the limit."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from p2p.bench.bare import DOMAINS, ENVS, bare_rate
-from p2p.bench.measure import Candidate, Measurement, Report, alternate, compare
+from p2p.bench.bare_loop import DOMAINS, ENVS, bare_rate
+from p2p.bench.measure import Candidate, Measurement, Tell, alternate, compare
+from p2p.bench.processes import run_together
 from p2p.bench.settings import Settings, cores
-from p2p.bench.together import run_together
 from p2p.core.config import build_config
 from p2p.core.errors import P2PError
 
@@ -33,9 +33,9 @@ TRAINED = (
 )
 
 
-def trained_for(settings: Settings) -> str:
+def trained_for(iterations: int) -> str:
     """Return what steps/s of training include, and over how many iterations."""
-    return f"{TRAINED}; over {settings.iterations} iterations"
+    return f"{TRAINED}; over {iterations} iterations"
 
 
 class Trained(NamedTuple):
@@ -150,9 +150,7 @@ def bare_on_cores(num: int, task: str, steps: int, seed: int, policy: Path) -> f
     return sum(run_together(bare_rate, [arguments] * num))
 
 
-def measure_training(
-    settings: Settings, task: str, folder: Path, report: Report
-) -> list[Measurement]:
+def measure_training(settings: Settings, task: str, folder: Path, tell: Tell) -> list[Measurement]:
     """Return training steps/s at K=2; its ratio to the bare loop is the efficiency."""
     num_peers, rounds = 2, iter(range(settings.rounds))
     num, latest, startups = min(num_peers, cores()), [Path()], []
@@ -173,10 +171,10 @@ def measure_training(
         f"domains of its training distribution, {ENVS} episodes in each; resets included"
     )
     candidates = [
-        Candidate(f"p2p train, K={num_peers}", train, trained_for(settings), name),
+        Candidate(f"p2p train, K={num_peers}", train, trained_for(settings.iterations), name),
         Candidate(name, bare, limit),
     ]
-    found = compare("train", task, "steps/s", candidates, settings.rounds, report)
+    found = compare("train", task, "steps/s", candidates, settings.rounds, tell)
     startup = "from the command to the first iteration's start; kernels in the cache"
     name = f"start-up, K={num_peers}"
     return [*found, Measurement("train", task, name, "s", startup, tuple(startups))]
@@ -192,30 +190,28 @@ COLUMNS = {  # of parts scaling and envs: unit and what is included, by field of
 }  # fmt: skip
 
 
-def measure_scaling(
-    settings: Settings, task: str, folder: Path, report: Report
-) -> list[Measurement]:
+def measure_scaling(settings: Settings, task: str, folder: Path, tell: Tell) -> list[Measurement]:
     """Return speed, waiting, memory and start-up by K; the ratio is to K=2, else to the first."""
 
     def train(K: int, seed: int) -> Trained:
         return train_once(task, folder, settings.iterations, K, seed)
 
-    return _scan("scaling", task, "K", settings.num_peers, train, settings.rounds, report)
+    return _scan("scaling", task, "K", settings.num_peers, train, settings.rounds, tell)
 
 
-def measure_envs(settings: Settings, task: str, folder: Path, report: Report) -> list[Measurement]:
+def measure_envs(settings: Settings, task: str, folder: Path, tell: Tell) -> list[Measurement]:
     """Return speed, waiting, memory and start-up by the envs of each of two peers."""
 
     def train(N: int, seed: int) -> Trained:
         flags = ("--method", "p2pdrl", "--envs-per-peer", str(N))
         return train_once(task, folder, settings.iterations, 2, seed, flags)
 
-    return _scan("envs", task, "N", settings.envs_per_peer, train, settings.rounds, report)
+    return _scan("envs", task, "N", settings.envs_per_peer, train, settings.rounds, tell)
 
 
 def _scan(
     part: str, task: str, symbol: str, numbers: Sequence[int],
-    train: Callable[[int, int], Trained], rounds: int, report: Report,
+    train: Callable[[int, int], Trained], rounds: int, tell: Tell,
 ) -> list[Measurement]:  # fmt: skip
     """Train with each of `numbers` in turns; the ratio of speeds is to 2, else to the first.
 
@@ -233,7 +229,7 @@ def _scan(
 
     alternate(
         [measure(number) for number in trained], rounds,
-        lambda turn: report(f"{part} {task}: round {turn + 1} of {rounds}"),
+        lambda turn: tell(f"{part} {task}: round {turn + 1} of {rounds}"),
     )  # fmt: skip
     base, out = 2 if 2 in trained else numbers[0], []
     for column, (unit, includes) in COLUMNS.items():

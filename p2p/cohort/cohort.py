@@ -20,6 +20,8 @@ from p2p.core.config import TrainConfig, build_config, override
 from p2p.core.errors import Diverged, Interrupted, P2PError, UsageError
 from p2p.core.returns import MAX_EPISODE_STEPS
 from p2p.core.signals import StopSignals
+from p2p.envs.task import find_task
+from p2p.methods import find_method
 from p2p.peer import reports
 from p2p.runs import RunFolder
 
@@ -57,14 +59,17 @@ def resume(
         total_steps_per_peer: the same, counted for each peer.
 
     Raises:
-        BadArtefact: `path` is not a run folder, or holds no valid checkpoint.
+        BadArtefact: `path` is not a run folder, holds no valid checkpoint, or was made with a
+            user's code that this process has not been told of.
         UsageError: the run has already reached its goal.
     """
     run = RunFolder.open(path)
     config = run.config
+    find_task(config.task)  # raises where code of the user's was not named
+    find_method(config.method)
     goal = {"total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer}
     goal = {name: steps for name, steps in goal.items() if steps is not None}
-    config = build_config(**override(config.model_dump(), goal))
+    config = build_config(**override(config.settings, goal))
     if run.config.why_its_end_counts and config != run.config:
         raise UsageError(
             f"{path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
@@ -101,7 +106,8 @@ def _run(
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
     with run, StopSignals() as signals, Supervisor(config, states) as supervisor:
-        yield Started(run, config, done, [*notes, *_notes_on_returns(config)])
+        notes = [*notes, *_notes_on_returns(config), *_notes_on_task(config)]
+        yield Started(run, config, done, notes)
         recorder = Recorder(run, config, done)
         for rank, message in supervisor.messages():
             if signals.received is not None:
@@ -129,6 +135,14 @@ def _notes_on_returns(config: TrainConfig) -> list[str]:
         f"{MAX_EPISODE_STEPS:,}: returns are estimated from the reward per step and the rate of "
         f"terminations{then}"
     ]
+
+
+def _notes_on_task(config: TrainConfig) -> list[str]:
+    """Return a note if a user's task replaces what the compiled rollout computes."""
+    anew = find_task(config.task).computed_anew()
+    if not anew or config.engine != "fused":
+        return []
+    return [f"{config.task} overrides {', '.join(anew)}: its steps run in numpy, not compiled"]
 
 
 def raise_failure(rank: int, failed: Failed, run: RunFolder) -> NoReturn:

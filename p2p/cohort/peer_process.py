@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -14,8 +14,10 @@ import torch
 
 from p2p.algorithm import run_peer
 from p2p.cohort.launch import die_with_parent, orphaned
+from p2p.core import registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import P2PError
+from p2p.core.registry import Source
 from p2p.exchange.shared_memory import Arena, Exchange, Phase
 from p2p.peer.reports import State
 
@@ -28,9 +30,18 @@ class Failed(NamedTuple):
 
 
 def peer_main(
-    rank: int, config: TrainConfig, arena: Arena, pipe: Connection, resume: State | None
+    rank: int,
+    config: TrainConfig,
+    arena: Arena,
+    pipe: Connection,
+    resume: State | None,
+    sources: Sequence[Source],
 ) -> None:
-    """Run peer `rank` to its end; send its reports, or the error that it raised, to the parent."""
+    """Run peer `rank` to its end; send its reports, or the error that it raised, to the parent.
+
+    Args:
+        sources: of the user's tasks and methods that the parent has loaded.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent handles them: see Arena.request_stop
     die_with_parent()
@@ -39,6 +50,7 @@ def peer_main(
     exchange = Exchange(arena, rank, orphaned)
     exchange.heartbeat(Phase.STARTING)
     try:
+        registry.add_sources(sources)
         run_peer(rank, config, exchange, pipe.send, resume)
     except P2PError as error:
         send_failure(pipe, Failed(error, str(error)))

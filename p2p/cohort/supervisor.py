@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from p2p.cohort import launch, peer_process
+from p2p.core import registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import PeerLost
 from p2p.exchange.shared_memory import Arena, Phase
@@ -40,11 +41,12 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         context = launch.prepare(self.config.engine)
         self.arena = Arena(self.config.num_peers, slot_bytes(self.config))
+        sources = registry.sources()
         with launch.without_main():
             for rank in range(self.config.num_peers):
                 ours, theirs = context.Pipe(duplex=False)
                 state = self.states[rank] if self.states else None
-                args = (rank, self.config, self.arena, theirs, state)
+                args = (rank, self.config, self.arena, theirs, state, sources)
                 child = context.Process(
                     target=peer_process.peer_main, args=args, name=f"peer {rank}", daemon=True
                 )

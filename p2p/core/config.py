@@ -5,40 +5,57 @@ The command line's options and their help come from these fields.
 
 from __future__ import annotations
 
-import difflib
-import math
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from p2p.core.errors import UsageError
-from p2p.core.method_facts import METHODS
+from p2p.core import consistency, registry
+from p2p.core.consistency import PER_PEER
+from p2p.core.names import called
 from p2p.core.returns import MAX_EPISODE_STEPS
-
-TASKS = ("walker2d", "ant", "humanoid", "hopper", "halfcheetah")
-
-# A run may be continued with other values of these (of its goal, unless its end counts: see
-# `TrainConfig.why_its_end_counts`); all others, also those that a later version adds, are part
-# of a run's identity.
-CHANGES_NO_NUMBER = frozenset({
-    "total_steps", "total_steps_per_peer",
-    "engine", "checkpoint_every", "milestones", "peer_timeout", "final_episodes",
-    "grad_variance_every",
-})  # fmt: skip
-
-# What can be counted over all peers or for each (Fig. 9). The first is what is stored and
-# compared; the second is another way of giving it, and always there to be read.
-PER_PEER = {"total_steps": "total_steps_per_peer", "steps_per_iteration": "steps_per_peer"}
+from p2p.core.validation import (
+    Count,
+    Finite,
+    Positive,
+    Unit,
+    is_stored,
+    one_line,
+    validated,
+)
 
 GRADIENT_STEPS = 4096  # fresh steps a peer to measure its gradient's variance on (section 4.4)
 GRADIENT_MINIBATCHES = 64
 
+# A field's role, where it is no part of what tells runs apart. Of the others, and of those that
+# a later version adds, each is: another value is another run.
+GOAL: dict[str, Any] = {
+    "role": "goal"
+}  # a run may be continued to another one, unless its end counts
+RECORD: dict[str, Any] = {
+    "role": "record"
+}  # what is kept and measured beside training, which it leaves alone
+
+# Settings as versions before 0.2 called them, in their run folders and studies
+RENAMED = {
+    "distil_every": "distill_every",
+    "distil_epochs": "distill_epochs",
+    "distil_loss": "distill_loss",
+    "distil_learning_rate": "distill_learning_rate",
+}
+
 
 def _method_default(name: str) -> Any:
     """Return a default that depends on the method chosen."""
-    return lambda data: getattr(METHODS.get(data.get("method", ""), METHODS["p2pdrl"]), name)
+    return lambda data: getattr(registry.find("method", data.get("method", "p2pdrl")), name)
 
 
 def _of_each(total: str) -> Any:
@@ -46,46 +63,37 @@ def _of_each(total: str) -> Any:
     return lambda data: -(-data[total] // data["num_peers"])
 
 
-def _canonical(name: str) -> str:
-    """Fold `HalfCheetah-v5`, `half_cheetah` and `halfcheetah` into one spelling."""
-    return re.sub(r"(-v\d+)$|^p2p/|[\s_-]", "", re.sub(r"-v\d+$", "", name)).lower()
-
-
-def _choose(name: str, known: tuple[str, ...], what: str) -> str:
-    """Return `name` if known, else raise with the nearest ones."""
-    if name in known:
-        return name
-    near = [k for k in known if k.startswith(name)]
-    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown {what} {name!r}; {hint}known: {', '.join(sorted(known))}")
-
-
-Count = Annotated[int, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Unit = Annotated[float, Field(ge=0, le=1)]
-Settings = TypeVar("Settings", bound=BaseModel)
-
-
 class TrainConfig(BaseModel):
     """The settings of one training run; equal configs give equal bits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     # What is trained
-    task: str = Field("hopper", description="Task: " + ", ".join(TASKS) + ".")
-    method: str = Field("p2pdrl", description="Method: " + ", ".join(METHODS) + ".")
+    task: str = Field(
+        "hopper",
+        description="Task: " + ", ".join(registry.BUILT_IN["task"]) + "; or one of your own, as "
+        "path.py:Class or package.module:Class.",
+    )
+    method: str = Field(
+        "p2pdrl",
+        description="Method: " + ", ".join(registry.BUILT_IN["method"]) + "; or one of your own, "
+        "as path.py:Class or package.module:Class.",
+    )
     num_peers: Count = Field(
         default_factory=_method_default("num_peers"),
         description="K, the number of peers, one process each [2, or 1 for methods of one].",
     )
     total_steps: Count = Field(
-        1_000_000, description="Environment steps over all peers; rounded up to whole iterations."
+        1_000_000,
+        json_schema_extra=GOAL,
+        description="Environment steps over all peers; rounded up to whole iterations.",
     )
     total_steps_per_peer: Count = Field(
         default_factory=_of_each("total_steps"),
+        json_schema_extra=GOAL,
         exclude=True,
         description="The same counted for each peer: gives total_steps = K times this.",
     )
@@ -123,30 +131,6 @@ class TrainConfig(BaseModel):
         default_factory=_method_default("learning_rate"),
         description="beta, Adam's step size [the method's: see p2p methods].",
     )
-    distill_coef: NonNegative = Field(1.0, description="alpha, weight of eq. 3 (appendix A.2).")
-    sync: Literal["minibatch", "epoch", "iteration"] = Field(
-        "minibatch", description="How often P2PDRL's peers look at one another."
-    )
-    entropy_coef: NonNegative = Field(0.01, description="c of method entropy (section 4.4).")
-    distral_form: Literal["penalty", "reward"] = Field(
-        "penalty",
-        description="Distral: hold the locals to the centre by alpha KL in the loss, or by "
-        "shaping their rewards (Teh et al. 2017, eq. 1).",
-    )
-    distral_kl_coef: NonNegative = Field(
-        0.1, description="c_KL of Distral's shaped reward, nats to scaled reward."
-    )
-    distral_entropy_coef: NonNegative = Field(
-        0.001, description="c_Ent of Distral's shaped reward, nats to scaled reward."
-    )
-    distil_every: Count = Field(
-        50, description="R of DnC: iterations between distilling the centre and resetting to it."
-    )
-    distil_epochs: Count = Field(30, description="DnC: epochs of a distillation.")
-    distil_learning_rate: Positive = Field(1e-3, description="DnC: Adam's step in distillation.")
-    distil_loss: Literal["mse", "kl"] = Field(
-        "mse", description="DnC: squared error of the means, or KL(local || centre)."
-    )
     clip: Positive = Field(0.2, description="epsilon of eq. 2 (Table 2).")
     discount: Unit = Field(0.99, description="gamma (Table 2).")
     gae_lambda: Unit = Field(0.95, description="lambda of GAE (Table 2).")
@@ -172,88 +156,108 @@ class TrainConfig(BaseModel):
         True, description="Divide rewards by the running std of the discounted return."
     )
 
-    # How it runs (changes no number)
+    # How it is computed: engines round differently
     engine: Literal["fused", "autograd"] = Field(
         "fused", description="How a minibatch step is computed: compiled, or torch's autograd."
     )
-    checkpoint_every: Count = Field(25, description="Iterations between checkpoints.")
+
+    # What is kept and measured beside training
+    checkpoint_every: Count = Field(
+        25, json_schema_extra=RECORD, description="Iterations between checkpoints."
+    )
     milestones: Annotated[int, Field(ge=0)] = Field(
-        10, description="Checkpoints kept for good, evenly spaced, and the start; 0 keeps none."
+        10,
+        json_schema_extra=RECORD,
+        description="Checkpoints kept for good, evenly spaced, and the start; 0 keeps none.",
     )
     grad_variance_every: Annotated[int, Field(ge=0)] = Field(
         0,
+        json_schema_extra=RECORD,
         description="Iterations between measurements of the gradient's variance (section 4.4), "
         f"each on {GRADIENT_STEPS} fresh steps a peer, which takes "
         "about two iterations' time; 0 measures none.",
     )
     final_episodes: Annotated[int, Field(ge=0)] = Field(
-        20, description="Episodes of the final score: mean action, nominal domain."
+        20,
+        json_schema_extra=RECORD,
+        description="Episodes of the final score: mean action, nominal domain.",
     )
     peer_timeout: Positive = Field(
-        300.0, description="Seconds without a sign of life before a peer counts as hung."
+        300.0,
+        json_schema_extra=RECORD,
+        description="Seconds without a sign of life before a peer counts as hung.",
     )
 
-    @field_validator("task", mode="before")
+    # What belongs to the method or task chosen
+    method_settings: dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="The method's own settings, by name.",
+    )
+    source_sha256: dict[str, str] = Field(
+        default_factory=dict,
+        description="SHA-256 of the source of a task or method of the user's, by its name.",
+    )
+
+    @model_validator(mode="before")
     @classmethod
-    def _known_task(cls, value: str) -> str:
-        return _choose(_canonical(str(value)), TASKS, "task")
+    def _gather_method_settings(cls, data: Any, info: ValidationInfo) -> Any:
+        """Put the settings of the method, which may be given like any other, in their place."""
+        if not isinstance(data, dict):
+            return data
+        given = {RENAMED.get(str(k), str(k)): value for k, value in data.items()}
+        try:
+            method = registry.choose("method", str(given.get("method", "p2pdrl")))
+        except ValueError:
+            return given  # its own validator says so
+        own = registry.find("method", method).Settings.model_fields
+        rest = {name: value for name, value in given.items() if name in cls.model_fields}
+        gathered = dict(rest.get("method_settings") or {})
+        for name, value in given.items():
+            if name in own:
+                gathered[name] = value
+            elif name not in rest:
+                owners = [m for m in registry.BUILT_IN["method"] if name in settings_of(m)]
+                if not owners:
+                    rest[name] = value  # refused as unknown
+                elif not is_stored(info):  # versions before 0.2 stored those of all methods
+                    whose = " and ".join(owners)
+                    raise ValueError(
+                        f"{called(name)}={value!r} is a setting of {whose}, not of {method}"
+                    )
+        return {**rest, "method_settings": gathered}
 
-    @field_validator("method", mode="before")
+    @field_validator("task", "method", mode="before")
     @classmethod
-    def _known_method(cls, value: str) -> str:
-        return _choose(str(value).lower().replace("_", "-"), tuple(METHODS), "method")
+    def _known(cls, value: Any, info: ValidationInfo) -> str:
+        kind: registry.Kind = "task" if info.field_name == "task" else "method"
+        if isinstance(value, type):
+            return registry.add(kind, value)
+        if is_stored(info) and not registry.is_known(kind, str(value)) and ":" in str(value):
+            return str(value)  # `registry.find` refuses it, if it is asked for
+        return registry.choose(kind, str(value))
+
+    @field_validator("method_settings", mode="after")
+    @classmethod
+    def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Fill in the defaults of the method's own settings, and validate them."""
+        method = info.data.get("method")
+        if method is None or not registry.is_known("method", method):
+            return value
+        try:
+            complete: dict[str, Any] = (
+                registry.find("method", method).Settings(**value).model_dump()
+            )
+        except ValidationError as error:
+            raise ValueError(one_line(error, settings_of(method))) from None
+        return complete
 
     @model_validator(mode="after")
-    def _counts_agree(self) -> Self:
-        """Count over all peers what was counted for each; both may be given if they agree."""
-        given = self.model_fields_set
-        for total, each in PER_PEER.items():
-            if each not in given:
-                continue
-            over_all = getattr(self, each) * self.num_peers
-            if total not in given:
-                self.__dict__[total] = over_all
-            elif over_all != getattr(self, total):
-                raise ValueError(
-                    f"{total}={getattr(self, total)} counts over all peers, and {each}="
-                    f"{getattr(self, each)} of num_peers={self.num_peers} makes {over_all}; "
-                    "give one of the two"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _takes_that_many_peers(self) -> Self:
-        least, most = METHODS[self.method].peers
-        if not least <= self.num_peers <= most:
-            allowed = f"{least}" if least == most else f"{least} or more"
-            suited = [n for n, m in METHODS.items() if m.peers[0] <= self.num_peers <= m.peers[1]]
-            other = f", or one of {', '.join(suited)}" if suited else ""
-            raise ValueError(
-                f"num_peers={self.num_peers} does not suit method {self.method!r}, "
-                f"which takes {allowed}; choose num_peers={least}{other}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        """Check that batch sizes split evenly, and leave an advantage to normalise."""
-        part = math.lcm(self.envs_per_peer, self.num_minibatches)
-        name, over = "steps_per_peer", ""
-        if "steps_per_peer" not in self.model_fields_set:
-            name, over = "steps_per_iteration", f"num_peers={self.num_peers} x "
-            part *= self.num_peers
-        if getattr(self, name) % part:
-            nearest = max(1, round(getattr(self, name) / part)) * part
-            raise ValueError(
-                f"{name}={getattr(self, name)} does not split over {over}"
-                f"envs_per_peer={self.envs_per_peer} and num_minibatches="
-                f"{self.num_minibatches}; the nearest that does is {nearest}"
-            )
-        if self.minibatch_size < 2:
-            raise ValueError(
-                f"minibatches of {self.minibatch_size} sample leave no "
-                f"advantage to normalise; raise {name} or lower num_minibatches"
-            )
+    def _is_consistent(self) -> Self:
+        consistency.check_sources(self)
+        consistency.count_alike(self)
+        consistency.check_peers(self)
+        consistency.check_divides(self)
         return self
 
     @property
@@ -261,13 +265,27 @@ class TrainConfig(BaseModel):
         """Say why the run's numbers depend on where it is to end; empty if they do not."""
         if self.anneal_learning_rate:
             return "its learning rate is annealed to its end"
-        return METHODS[self.method].end_counts
+        if not registry.is_known("method", self.method):
+            return ""
+        why: str = registry.find("method", self.method).end_counts
+        return why
+
+    def get(self, name: str) -> Any:
+        """Return a setting by its name, also one of the method's own; None if it has none such."""
+        own = name in type(self).model_fields
+        return getattr(self, name) if own else self.method_settings.get(name)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings by name, with the method's own among them, as JSON has them."""
+        found: dict[str, Any] = self.model_dump(mode="json")
+        found.update(found.pop("method_settings"))
+        return found
 
     @property
     def changes_no_number(self) -> frozenset[str]:
         """Return the settings of which the run may be continued with other values."""
-        goal = {"total_steps"} if self.why_its_end_counts else set()
-        return CHANGES_NO_NUMBER - goal
+        return RECORDS | (frozenset() if self.why_its_end_counts else GOALS)
 
     def identity(self, steps: int | None = None) -> dict[str, Any]:
         """Return all that tells a run from others of its task and method, but the seed.
@@ -275,8 +293,8 @@ class TrainConfig(BaseModel):
         Args:
             steps: that were trained, not those aimed at; None if all of the run is meant.
         """
-        left_out = CHANGES_NO_NUMBER | {"seed", "task", "method"}
-        found = {k: v for k, v in self.model_dump(mode="json").items() if k not in left_out}
+        left_out = RECORDS | GOALS | {"seed", "task", "method"}
+        found = {k: v for k, v in self.settings.items() if k not in left_out}
         if steps is not None:
             found["steps"] = steps
         if self.why_its_end_counts and (steps is None or steps < self.whole_steps):
@@ -316,6 +334,14 @@ class TrainConfig(BaseModel):
         return self.steps_per_peer // self.num_minibatches
 
 
+def _with_role(role: Mapping[str, str]) -> frozenset[str]:
+    fields = TrainConfig.model_fields.items()
+    return frozenset(name for name, field in fields if field.json_schema_extra == role)
+
+
+GOALS, RECORDS = _with_role(GOAL), _with_role(RECORD)
+
+
 def override(settings: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with those of `later` in their place, in whichever way they count."""
     twin = {**PER_PEER, **{each: total for total, each in PER_PEER.items()}}
@@ -327,38 +353,34 @@ def override(settings: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str,
 def build_config(**settings: Any) -> TrainConfig:
     """Return a validated TrainConfig.
 
+    Args:
+        settings: its fields, and the method's own settings by their names.
+
     Raises:
         UsageError: in one line, what is wrong with the settings.
     """
-    return validated(TrainConfig, settings)
+    return validated(TrainConfig, settings, known=setting_names())
 
 
-def validated(model: type[Settings], settings: Mapping[str, Any]) -> Settings:
-    """Return a `model` of these settings.
+def stored_config(settings: Mapping[str, Any]) -> TrainConfig:
+    """Return the config that a run folder or checkpoint holds, also one of an earlier version.
+
+    Its task or method may be code of a user's that is not loaded: nothing is imported for it.
 
     Raises:
-        UsageError: in one line, what is wrong with them.
+        UsageError: in one line, what is wrong with the settings.
     """
-    try:
-        return model(**settings)
-    except ValidationError as error:
-        raise UsageError(one_line(error)) from None
+    return validated(TrainConfig, settings, known=setting_names(), stored=True)
 
 
-def one_line(error: ValidationError) -> str:
-    """Turn pydantic's report into one line: setting, value, complaint."""
-    parts = []
-    for item in error.errors():
-        if item["type"] == "default_factory_not_called":  # follows from another error
-            continue
-        message = item["msg"].removeprefix("Value error, ")
-        name = ".".join(str(p) for p in item["loc"])
-        if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, TrainConfig.model_fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            parts.append(f"unknown setting {name!r}{hint}")
-        elif item["type"] == "value_error":
-            parts.append(message)
-        else:
-            parts.append(f"{name}={item['input']!r}: {message[0].lower()}{message[1:]}")
-    return "; ".join(parts)
+def settings_of(method: str) -> Mapping[str, Any]:
+    """Return the fields of a method's own settings, by name."""
+    fields: Mapping[str, Any] = registry.find("method", method).Settings.model_fields
+    return fields
+
+
+def setting_names() -> dict[str, None]:
+    """Return the names of all settings: TrainConfig's fields, then those of p2p's own methods."""
+    internal = {"method_settings", "source_sha256"}
+    own = {n: None for m in registry.BUILT_IN["method"] for n in settings_of(m)}
+    return {n: None for n in TrainConfig.model_fields if n not in internal} | own

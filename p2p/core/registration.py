@@ -12,15 +12,11 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from p2p.core.registry import BUILT_IN
 from p2p.core.returns import MAX_EPISODE_STEPS
 
-IDS = {  # as Gymnasium names its own
-    "p2p/Hopper-v5": "hopper",
-    "p2p/Walker2d-v5": "walker2d",
-    "p2p/HalfCheetah-v5": "halfcheetah",
-    "p2p/Ant-v5": "ant",
-    "p2p/Humanoid-v5": "humanoid",
-}
+# Gymnasium's own names and versions, by task
+IDS = {f"p2p/{cls.rpartition(':')[2]}-v5": task for task, cls in BUILT_IN["task"].items()}
 
 
 def register_envs() -> None:

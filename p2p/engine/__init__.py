@@ -96,7 +96,7 @@ class Engine(Protocol):
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
         """`gradient`, then `apply`."""
 
-    def distil_gradient(self, student: Floats, minibatch: Minibatch, out: Floats) -> None:
+    def distill_gradient(self, student: Floats, minibatch: Minibatch, out: Floats) -> None:
         """Write the gradient at `student` [n_actor] of E_s KL(pi || student) to `out`."""
 
     def state(self) -> dict[str, NDArray[np.generic]]:

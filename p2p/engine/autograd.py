@@ -162,7 +162,7 @@ class AutogradEngine:
         self.gradient(minibatch, penalty)
         return self.apply()
 
-    def distil_gradient(self, student: Floats, minibatch: Minibatch, out: Floats) -> None:
+    def distill_gradient(self, student: Floats, minibatch: Minibatch, out: Floats) -> None:
         obs = torch.from_numpy(minibatch.batch.obs)[torch.from_numpy(minibatch.index)]
         flat = torch.from_numpy(student).clone().requires_grad_()
         pupil = self._actor.layout.views(flat)

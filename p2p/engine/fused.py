@@ -112,10 +112,10 @@ class FusedEngine:
         """Return `array` as compiled code takes it, which does not look: mostly it is that."""
         return np.ascontiguousarray(array, self.dtype)
 
-    def distil_gradient(self, student: Array, minibatch: Minibatch, out: Array) -> None:
+    def distill_gradient(self, student: Array, minibatch: Minibatch, out: Array) -> None:
         batch, index = minibatch.batch, minibatch.index
         room, _ = self._room(len(index))
-        kernels.distil(self.actor, self._sizes, room, batch, index, student, out)
+        kernels.distill(self.actor, self._sizes, room, batch, index, student, out)
 
     def apply(self) -> bool:
         config = self.config

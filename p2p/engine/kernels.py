@@ -205,11 +205,11 @@ def step(
 
 
 @kernel
-def distil(
+def distill(
     flat: Array, sizes: Sizes, room: Workspace, batch: Batch, index: NDArray[np.int64],
     student: Array, grad: Array,
 ) -> None:  # fmt: skip
-    """Do what `Engine.distil_gradient` says."""
+    """Do what `Engine.distill_gradient` says."""
     B, n, A = len(index), sizes[0], sizes[3]
     for b in range(B):
         for i in range(n):

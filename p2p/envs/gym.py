@@ -15,18 +15,10 @@ from numpy.typing import NDArray
 from p2p.core.errors import UsageError
 from p2p.core.registration import register_envs
 from p2p.envs.domain import FACTORS, Domain, check_strength, sample_domain
+from p2p.envs.task import Task, find_task
 from p2p.envs.vector import RandomisedEnvs
 
 register_envs()
-
-# Where the viewer looks from, as in gymnasium/envs/mujoco/*_v5.py
-_CAMERAS: dict[str, dict[str, Any]] = {
-    "hopper": {"trackbodyid": 2, "distance": 3.0, "lookat": (0, 0, 1.15), "elevation": -20.0},
-    "walker2d": {"trackbodyid": 2, "distance": 4.0, "lookat": (0, 0, 1.15), "elevation": -20.0},
-    "halfcheetah": {"distance": 4.0},
-    "ant": {"distance": 4.0},
-    "humanoid": {"trackbodyid": 1, "distance": 4.0, "lookat": (0, 0, 2.0), "elevation": -20.0},
-}
 
 
 class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzPickle):
@@ -39,7 +31,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
     from it at each seeding: equal seeds give equal domains, and eps has no effect on the noise.
 
     Args:
-        task: hopper, walker2d, halfcheetah, ant or humanoid.
+        task: the name of a task, or a class of one.
         eps: randomisation strength, 0..1 (Table 1).
         domain: a fixed domain instead, as `Domain`, its text form, or a dict of factors.
         initial_position: the coordinates that the initial position shifts: "joints" or "root_x".
@@ -55,7 +47,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
 
     def __init__(
         self,
-        task: str,
+        task: str | type[Task],
         *,
         eps: float = 0.0,
         domain: Domain | str | Mapping[str, Any] | None = None,
@@ -90,7 +82,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         self.action_space = Box(self.envs.action_low, self.envs.action_high, dtype=np.float32)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": round(1.0 / self.envs.dt)}
-        self._camera, self._size = _CAMERAS.get(task, {}), (width, height)
+        self._camera, self._size = find_task(task).camera, (width, height)
         self._renderer: Any = None
 
     @property

@@ -1,10 +1,8 @@
-"""The five tasks: observation, reward and termination of Gymnasium's v5, for N envs at once.
+"""A task: what is observed of a robot, what is rewarded, and when an episode ends, for N envs.
 
 Nothing here knows MuJoCo. A task is handed `raw`, one row an env with what was read from
-the simulator after the step, and works on whole columns of it. Constants are those of
-gymnasium/envs/mujoco/*_v5.py, and so is the order of every sum: results are equal bit for bit.
-
-A sixth task is one more class in `TASKS`; most of it is constants.
+the simulator after the step, and works on whole columns of it. `p2p.envs.locomotion` has the
+five of the paper.
 """
 
 from __future__ import annotations
@@ -15,13 +13,17 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.core.errors import UsageError
+from p2p.core import registry
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Action = NDArray[np.floating[Any]]
 
 MAX_STATE = 1e10  # mjMAXVAL: beyond it MuJoCo calls the state bad
+COMPUTED = (  # what `rules` says all of, unless it is overridden
+    "__init__", "before_step", "all_healthy", "find_healthy", "in_bounds", "observe", "rewards",
+    "set_mass", "rules",
+)  # fmt: skip
 
 
 class Rules(NamedTuple):
@@ -50,7 +52,10 @@ class Rules(NamedTuple):
 
 
 class Task:
-    """What the tasks share; a subclass gives the constants.
+    """What the tasks share; a subclass gives the constants, or overrides what is computed.
+
+    A subclass that overrides a method is stepped by numpy; one that changes constants alone is
+    stepped by compiled code (`computed_anew`).
 
     Args:
         raw: [N, R], overwritten in place by the owner after each physics step and reset.
@@ -62,6 +67,10 @@ class Task:
         obs: [N, obs_dim], written by `observe`.
         healthy: [N] bool, written by `find_healthy`.
     """
+
+    label: ClassVar[str]  # in figures
+    camera: ClassVar[Mapping[str, Any]] = {}  # where the viewer looks from
+    steps_per_second: ClassVar[float] = 3000.0  # about, of one core: a study starts long runs first
 
     model_file: ClassVar[str]
     frame_skip: ClassVar[int]
@@ -156,16 +165,13 @@ class Task:
         return position, rng.uniform(low=-width, high=width, size=nv)
 
     @classmethod
-    def has_rules(cls) -> bool:
-        """Say whether `rules` says all that the task does, so that compiled code can do it.
+    def computed_anew(cls) -> list[str]:
+        """Return which methods a class outside p2p has overridden: compiled code ignores them."""
+        return [name for name in COMPUTED if not _is_own(getattr(cls, name))]
 
-        Not if a class of another module has overridden what is computed.
-        """
-        computed = (
-            "before_step", "all_healthy", "find_healthy", "in_bounds", "observe", "rewards",
-            "_costs", "set_mass", "rules", "__init__",
-        )  # fmt: skip
-        return all(getattr(cls, name).__module__ in (__name__,) for name in computed)
+    def field(self, name: str) -> Floats:
+        """Return what was read under one of `reads`, [N, width], a view that stays current."""
+        return self._raw[:, self._columns[name]]
 
     def rules(self) -> Rules:
         """Return the task's constants; `mass` and `total_mass` are live."""
@@ -243,121 +249,15 @@ class Task:
         return np.add(control, contact, out=contact)
 
 
-class Hopper(Task):
-    """One leg; ends when it leans, falls, or moves out of +-100."""
-
-    model_file = "hopper.xml"
-    frame_skip = 4
-    clips: ClassVar = {"qvel": 10.0}
-    reset_noise = 5e-3
-    healthy_range = ((slice(2, None), -100.0, 100.0), (1, 0.7, np.inf), (2, -0.2, 0.2))
-    healthy_reward = 1.0
-    control_weight = 1e-3
+def _is_own(method: Any) -> bool:
+    return method.__module__ in ("p2p.envs.task", "p2p.envs.locomotion")
 
 
-class Walker2d(Task):
-    """Two legs in a plane; ends when it leans or falls."""
-
-    model_file = "walker2d_v5.xml"
-    frame_skip = 4
-    clips: ClassVar = {"qvel": 10.0}
-    reset_noise = 5e-3
-    healthy_range = ((1, 0.8, 2.0), (2, -1.0, 1.0))
-    healthy_reward = 1.0
-    control_weight = 1e-3
-
-
-class HalfCheetah(Task):
-    """Two legs and a long back, in a plane; never ends by itself."""
-
-    model_file = "half_cheetah.xml"
-    frame_skip = 5
-    reset_noise = 0.1
-    normal_velocity_noise = True
-    control_weight = 0.1
-
-
-class Ant(Task):
-    """Four legs; observes contact forces but the world's, and pays for all of them."""
-
-    model_file = "ant.xml"
-    frame_skip = 5
-    root_z = 2
-    reads = ("qpos", "qvel", "cfrc_ext", "torso_xpos")
-    observes: ClassVar = {"qpos": 2, "qvel": 0, "cfrc_ext": 6}
-    clips: ClassVar = {"cfrc_ext": 1.0}
-    reset_noise = 0.1
-    normal_velocity_noise = True
-    healthy_range = ((2, np.nextafter(0.2, 0.0), np.nextafter(1.0, 2.0)),)  # [0.2, 1]
-    x_field = "torso_xpos"  # of the last forward pass within the step: it lags qpos
-    healthy_reward = 1.0
-    control_weight = 0.5
-    contact_weight = 5e-4
-
-
-class Humanoid(Task):
-    """A whole body; observes its inertias, velocities, torques and contact forces.
-
-    Its x is that of the centre of mass, as of the last forward pass within the step.
-    """
-
-    model_file = "humanoid.xml"
-    frame_skip = 5
-    root_z = 2
-    reads = ("qpos", "qvel", "cinert", "cvel", "qfrc_actuator", "cfrc_ext", "xipos")
-    observes: ClassVar = {
-        "qpos": 2,
-        "qvel": 0,
-        "cinert": 10,
-        "cvel": 6,
-        "qfrc_actuator": 6,
-        "cfrc_ext": 6,
-    }
-    reset_noise = 1e-2
-    healthy_range = ((2, 1.0, 2.0),)
-    forward_weight = 1.25
-    healthy_reward = 5.0
-    control_weight = 0.1
-    control_in_float64 = True  # Gymnasium takes it from data.ctrl
-    contact_weight = 5e-7
-    max_contact_cost = 10.0
-
-    def __init__(
-        self, raw: Floats, columns: Mapping[str, slice], action_dim: int, dt: float
-    ) -> None:
-        super().__init__(raw, columns, action_dim, dt)
-        self._centres = raw[:, columns["xipos"]].reshape(len(raw), -1, 3)
-        self._mass = np.ones(self._centres.shape[:2])
-        self._x = np.zeros(len(raw))
-
-    def set_mass(self, env: int, body_mass: Floats) -> None:
-        """Weigh the bodies of `env` for its centre of mass, kg."""
-        self._mass[env] = body_mass
-        self._total_mass[env] = body_mass.sum()
-
-    def observe(self) -> None:
-        """Write `obs` from `raw`, and find the centre of mass."""
-        super().observe()
-        # All three axes, as in Gymnasium: for x alone einsum would sum in another order.
-        moment = np.einsum("nb,nbj->nj", self._mass, self._centres)[:, 0]
-        np.divide(moment, self._total_mass, out=self._x)
-
-
-TASKS: Mapping[str, type[Task]] = {
-    "hopper": Hopper,
-    "walker2d": Walker2d,
-    "halfcheetah": HalfCheetah,
-    "ant": Ant,
-    "humanoid": Humanoid,
-}
-
-
-def find_task(name: str) -> type[Task]:
-    """Return the task called `name`.
+def find_task(name: str | type[Task]) -> type[Task]:
+    """Return the task called `name`: one of p2p's own, or one that was added.
 
     Raises:
         UsageError: there is none.
+        BadArtefact: it is code of a user's that was not named in this process.
     """
-    if name not in TASKS:
-        raise UsageError(f"unknown task {name!r}; known: {', '.join(sorted(TASKS))}")
-    return TASKS[name]
+    return name if isinstance(name, type) else registry.find("task", name)

@@ -17,7 +17,7 @@ from p2p.core.returns import MAX_EPISODE_STEPS
 from p2p.envs.domain import Domain
 from p2p.envs.robot import Robot
 from p2p.envs.simulation import Addresses, Simulations, domains_of
-from p2p.envs.task import find_task
+from p2p.envs.task import Task, find_task
 
 Floats = NDArray[np.float64]
 Action = NDArray[np.floating[Any]]
@@ -40,7 +40,7 @@ class RandomisedEnvs:
     MuJoCo clamps the torque to the actuator's range, the control cost counts all of it.
 
     Args:
-        task: one of `p2p.envs.task.TASKS`.
+        task: the name of a task, or a class of one.
         num_envs: N.
         initial_position: what a domain's initial position shifts: "joints" or "root_x".
         max_episode_steps: steps after which an episode is truncated.
@@ -70,7 +70,7 @@ class RandomisedEnvs:
 
     def __init__(
         self,
-        task: str,
+        task: str | type[Task],
         num_envs: int,
         *,
         initial_position: str = "joints",

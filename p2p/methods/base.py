@@ -1,19 +1,40 @@
-"""The strategy seam: what a method may decide."""
+"""What a method may decide: the strategy that Algorithm 1 asks at each of its steps."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from p2p.core.config import TrainConfig
+from p2p.core.validation import NonNegative
 from p2p.engine import Engine, Penalty
 from p2p.engine.batch import Batch, Minibatch
-from p2p.exchange.shared_memory import Exchange
 from p2p.policy.parameters import Floats
 
+if TYPE_CHECKING:
+    from p2p.core.config import TrainConfig
+    from p2p.exchange.shared_memory import Exchange  # brings torch
+
 Array = NDArray[np.float64]
+
+MANY = 1024
+A2 = "appendix A.2"  # of the paper
+
+
+class MethodSettings(BaseModel):
+    """Settings that one method alone has: a subclass adds fields, each with its description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Distilling(MethodSettings):
+    """Settings of a method that holds policies to one another."""
+
+    distill_coef: NonNegative = Field(1.0, description="alpha, weight of eq. 3 (appendix A.2).")
 
 
 class Method(ABC):
@@ -21,14 +42,43 @@ class Method(ABC):
 
     Every peer calls the same hooks in the same order, so a hook may exchange.
 
+    A subclass states in class attributes what else p2p must know of it; all have a default.
+
     Attributes:
-        sits_out: set while this peer must take no step (it was rolled back); it still
+        label: what figures and tables call it [the class's name].
+        colour, dash, marker: how figures draw it [the next that is free].
+        learning_rate, num_peers: their defaults with this method.
+        peers: the least and the most peers that it takes.
+        Settings: its own settings; `self.settings` holds their values.
+        default_sources: where the defaults are from, by setting, for `p2p methods`.
+        objective, exchanges, source: what it minimises, what a peer shows the others, and where
+            it is from; for `p2p methods`.
+        penalty_kl: which KL the journal's `penalty_kl` is; empty if nothing is penalised.
+        end_counts: why its numbers depend on where the run is to end; empty if they do not.
+        settings: the values of `Settings` in this run.
+        skip_updates: set while this peer must take no step (it was rolled back); it still
             exchanges, since the others wait for it.
     """
 
+    label: ClassVar[str] = ""
+    colour: ClassVar[str | None] = None
+    dash: ClassVar[str | tuple[int, tuple[float, ...]]] = "-"
+    marker: ClassVar[str] = "*"
+    learning_rate: ClassVar[float] = 1e-4
+    num_peers: ClassVar[int] = 2
+    peers: ClassVar[tuple[int, int]] = (1, MANY)
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
+    default_sources: ClassVar[Mapping[str, str]] = {}
+    objective: ClassVar[str] = ""
+    exchanges: ClassVar[str] = "actor"
+    source: ClassVar[str] = ""
+    penalty_kl: ClassVar[str] = ""
+    end_counts: ClassVar[str] = ""
+
     def __init__(self, config: TrainConfig, engine: Engine, exchange: Exchange) -> None:
         self.config, self.engine, self.exchange = config, engine, exchange
-        self.sits_out = False
+        self.settings: Any = self.Settings(**config.method_settings)
+        self.skip_updates = False
 
     @classmethod
     def slot_bytes(cls, config: TrainConfig, obs_dim: int, num_actor: int, num_critic: int) -> int:
@@ -65,8 +115,8 @@ class Method(ABC):
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Return what is added to the PPO loss of `minibatch`; it may exchange for that.
 
-        Also called outside training, to look at the gradient of the loss: it changes nothing that
-        outlives the iteration.
+        It is also called outside training, to measure the gradient of the loss: it changes
+        nothing that outlives the iteration.
         """
 
     def update(self, minibatch: Minibatch) -> bool:
@@ -78,8 +128,8 @@ class Method(ABC):
         return self.step(minibatch, self.penalty(minibatch))
 
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
-        """Take the engine's step, unless this peer sits out."""
-        return self.sits_out or self.engine.step(minibatch, penalty)
+        """Take the engine's step, unless this peer skips updates."""
+        return self.skip_updates or self.engine.step(minibatch, penalty)
 
     def end_iteration(self, iteration: int) -> None:
         """Act after the iteration's last minibatch."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -14,12 +16,13 @@ from p2p.policy.parameters import Floats, actor_layout
 BATCH = 64  # states a minibatch of the distillation
 
 
-def distil(
+def distill(
     centre: Floats,
     teachers: Floats,
     states: Floats,
     action_dim: int,
     config: TrainConfig,
+    settings: Any,
     rng: np.random.Generator,
 ) -> Floats:
     """Return `centre` fitted to the teachers, each on the states that it saw itself.
@@ -28,7 +31,7 @@ def distil(
         centre: flat actor parameters to start from, [n].
         teachers: [K, n].
         states: normalised, [K, S, obs_dim].
-        config: `distil_epochs` passes at `distil_learning_rate` with `distil_loss`: the
+        settings: `distill_epochs` passes at `distill_learning_rate` with `distill_loss`: the
             squared error of the means (the authors' code), or KL(teacher || centre).
         rng: order of the minibatches; equal streams give equal bits in every peer.
 
@@ -37,7 +40,7 @@ def distil(
     """
     layout = actor_layout(states.shape[2], config.hidden_sizes, action_dim)
     network = Network(layout, centre.copy(), config)
-    network.adam.param_groups[0]["lr"] = config.distil_learning_rate
+    network.adam.param_groups[0]["lr"] = settings.distill_learning_rate
     inputs = torch.from_numpy(states.reshape(-1, states.shape[2]))
     with torch.no_grad():
         sets = [network.frozen(np.ascontiguousarray(teacher)) for teacher in teachers]
@@ -46,11 +49,11 @@ def distil(
         spread = torch.stack([w["log_std"] for w in sets])
         network.weights["log_std"].copy_(spread.mean(0))
         spread = spread.repeat_interleave(states.shape[1], 0)
-    for _ in range(config.distil_epochs):
+    for _ in range(settings.distill_epochs):
         order = torch.from_numpy(rng.permutation(len(inputs)))
         for rows in order.split(BATCH):  # type: ignore[no-untyped-call]
             mean = mlp(network.weights, inputs[rows])
-            if config.distil_loss == "mse":
+            if settings.distill_loss == "mse":
                 loss = functional.mse_loss(mean, target[rows])
             else:
                 own = network.weights["log_std"].detach()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, ClassVar, Literal
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from p2p.core.config import TrainConfig
+from p2p.core.validation import NonNegative
 from p2p.engine import Adam, Engine, Penalty
 from p2p.engine.batch import Minibatch
-from p2p.exchange.shared_memory import Exchange
-from p2p.methods.base import Array, Method
+from p2p.methods.base import A2, Array, Distilling, Method
 from p2p.policy.parameters import Floats
+
+if TYPE_CHECKING:
+    from p2p.core.config import TrainConfig
+    from p2p.exchange.shared_memory import Exchange
 
 
 class Distral(Method):
@@ -33,6 +39,33 @@ class Distral(Method):
     penalty: it looks ahead, to where an action leads, and not at the own states alone.
     """
 
+    label, colour, dash, marker = "Distral", "#CC79A7", (0, (1, 1)), "D"
+    exchanges = "centre's gradient"
+    objective, source = "L_PPO + alpha KL(pi_i, pi_0)", "4.2; Teh et al. 2017"
+    penalty_kl = "KL(pi_i || pi_0) to the centre, on own states"
+    default_sources: ClassVar = {
+        "learning_rate": A2,
+        "distill_coef": A2,
+        "distral_form": "4.2: constrained at each gradient step",
+        "distral_kl_coef": "ours: holds Hopper's locals about as near as alpha = 1",
+        "distral_entropy_coef": "ours",
+    }
+
+    class Settings(Distilling):
+        """Settings of Distral."""
+
+        distral_form: Literal["penalty", "reward"] = Field(
+            "penalty",
+            description="Distral: hold the locals to the centre by alpha KL in the loss, or by "
+            "shaping their rewards (Teh et al. 2017, eq. 1).",
+        )
+        distral_kl_coef: NonNegative = Field(
+            0.1, description="c_KL of Distral's shaped reward, nats to scaled reward."
+        )
+        distral_entropy_coef: NonNegative = Field(
+            0.001, description="c_Ent of Distral's shaped reward, nats to scaled reward."
+        )
+
     def __init__(self, config: TrainConfig, engine: Engine, exchange: Exchange) -> None:
         super().__init__(config, engine, exchange)
         self.centre = engine.actor.copy()
@@ -42,22 +75,24 @@ class Distral(Method):
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Pull the local towards the centre, in the form that adds a penalty."""
         # A coefficient of 0 leaves the gradient as it is, and the KL in the journal.
-        coef = self.config.distill_coef if self.config.distral_form == "penalty" else 0.0
+        settings = self.settings
+        coef = settings.distill_coef if settings.distral_form == "penalty" else 0.0
         return Penalty(coef, self.centre[None])
 
     def shape_reward(self, reward: Array, obs: Floats, action: Floats, log_prob: Floats) -> Array:
         """Add what the regularised return adds, in the form that shapes rewards."""
-        config = self.config
-        if config.distral_form == "penalty":
+        settings = self.settings
+        if settings.distral_form == "penalty":
             return reward
         own = log_prob.astype(np.float64)
         centre = self.engine.log_prob(self.centre, obs, action).astype(np.float64)
-        shaping = config.distral_kl_coef * (centre - own) - config.distral_entropy_coef * own
-        return reward + shaping.reshape(reward.shape)
+        shaping = settings.distral_kl_coef * (centre - own) - settings.distral_entropy_coef * own
+        shaped: Array = reward + shaping.reshape(reward.shape)
+        return shaped
 
     def update(self, minibatch: Minibatch) -> bool:
         """Step the local towards the centre, and the centre towards all locals."""
-        self.engine.distil_gradient(self.centre, minibatch, self._gradient)
+        self.engine.distill_gradient(self.centre, minibatch, self._gradient)
         sound = super().update(minibatch)
         mean = self.exchange(self._gradient).mean(axis=0)
         rate = self.engine.learning_rate

@@ -2,27 +2,65 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, ClassVar, Literal
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from p2p.core.config import TrainConfig
 from p2p.core.rng import Purpose, keyed_generator
+from p2p.core.validation import Count, Positive
 from p2p.engine import Engine, Penalty
 from p2p.engine.batch import Batch, Minibatch
-from p2p.exchange.shared_memory import Exchange
-from p2p.methods.base import Method
-from p2p.methods.distillation import distil
+from p2p.methods.base import A2, MANY, Distilling, Method
 from p2p.policy.parameters import Floats
+
+if TYPE_CHECKING:
+    from p2p.core.config import TrainConfig
+    from p2p.exchange.shared_memory import Exchange
+
+GHOSH = "Ghosh et al. 2018, their code"
 
 
 class DnC(Method):
     """Symmetric KL to the others on own and others' states; every R iterations a reset.
 
-    Every `distil_every` iterations, and at the end of training, a centre is fitted by
+    Every `distill_every` iterations, and at the end of training, a centre is fitted by
     supervision to the locals on the pooled states of the iteration, each state with the
     policy that saw it, and the locals are reset to it: critics and log-std are kept,
     Adam's moments start anew. Every peer computes the same centre from what all showed.
     """
+
+    label, colour, dash, marker = "DnC", "#E69F00", (0, (6, 1, 1, 1, 1, 1)), "v"
+    peers, exchanges = (2, MANY), "actor, states"
+    objective, source = "L_PPO + alpha symmetric KL; reset every R", "4.2; Ghosh et al. 2018"
+    penalty_kl = (
+        "KL(pi_i || pi_k) + KL(pi_k || pi_i) on own and others' states, mean over the other peers"
+    )
+    end_counts = "DnC distils once more at its end"
+    default_sources: ClassVar = {
+        "learning_rate": A2,
+        "distill_coef": A2,
+        "distill_every": GHOSH,
+        "distill_epochs": GHOSH,
+        "distill_loss": GHOSH,
+        "distill_learning_rate": "ours",
+    }
+
+    class Settings(Distilling):
+        """Settings of DnC."""
+
+        distill_every: Count = Field(
+            50,
+            description="R of DnC: iterations between distilling the centre and resetting to it.",
+        )
+        distill_epochs: Count = Field(30, description="DnC: epochs of a distillation.")
+        distill_learning_rate: Positive = Field(
+            1e-3, description="DnC: Adam's step in distillation."
+        )
+        distill_loss: Literal["mse", "kl"] = Field(
+            "mse", description="DnC: squared error of the means, or KL(local || centre)."
+        )
 
     def __init__(self, config: TrainConfig, engine: Engine, exchange: Exchange) -> None:
         super().__init__(config, engine, exchange)
@@ -43,18 +81,20 @@ class DnC(Method):
         """Hold to every other peer on own states and on as many of each other's."""
         others = self.exchange.with_others(self.engine.actor)
         states = self._foreign[:, minibatch.index].reshape(-1, self._foreign.shape[-1])
-        coef = self.config.distill_coef
+        coef = self.settings.distill_coef
         return Penalty(coef, others, symmetric=True, states=states)
 
     def end_iteration(self, iteration: int) -> None:
         """Distil and reset where it is due."""
         done, config = iteration + 1, self.config
-        if done % config.distil_every and done != config.num_iterations:
+        if done % self.settings.distill_every and done != config.num_iterations:
             return
         locals_ = self.exchange(self.engine.actor)
         rng = keyed_generator(config.seed, Purpose.DISTIL, iteration)
-        self.centre = distil(
-            self.centre, locals_, self._states, self.engine.action_dim, config, rng
+        from p2p.methods.distillation import distill  # brings torch
+
+        self.centre = distill(
+            self.centre, locals_, self._states, self.engine.action_dim, config, self.settings, rng
         )
         self._reset()
 

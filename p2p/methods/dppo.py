@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, ClassVar
+
 import numpy as np
 
-from p2p.core.config import TrainConfig
 from p2p.engine import NOTHING, Penalty
 from p2p.engine.batch import Minibatch
-from p2p.methods.base import Method
+from p2p.methods.base import A2, Method
+
+if TYPE_CHECKING:
+    from p2p.core.config import TrainConfig
 
 
 class DPPO(Method):
@@ -17,6 +21,11 @@ class DPPO(Method):
     averaged in equal order, and so stay equal bit for bit. Advantages are normalised by
     each peer on its own minibatch.
     """
+
+    label, colour, dash, marker = "Distributed PPO", "#009E73", (0, (3, 1, 1, 1)), "^"
+    learning_rate, exchanges = 3e-4, "gradients"
+    objective, source = "mean over peers of L_PPO", "4.2; Heess et al. 2017"
+    default_sources: ClassVar = {"learning_rate": A2}
 
     @classmethod
     def slot_bytes(cls, config: TrainConfig, obs_dim: int, num_actor: int, num_critic: int) -> int:
@@ -36,7 +45,7 @@ class DPPO(Method):
         engine = self.engine
         engine.gradient(minibatch, NOTHING)
         shown = self.exchange(np.concatenate((engine.actor_grad, engine.critic_grad)))
-        if self.sits_out:
+        if self.skip_updates:
             return True
         mean = shown.mean(axis=0)
         split = len(engine.actor_grad)

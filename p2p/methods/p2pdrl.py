@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
 from p2p.engine import Penalty
 from p2p.engine.batch import Batch, Minibatch
-from p2p.methods.base import Method
+from p2p.methods.base import A2, Distilling, Method
 
 
 class P2PDRL(Method):
@@ -14,23 +18,41 @@ class P2PDRL(Method):
     paper's line 11 updates them in turn. With `sync` they are shown less often.
     """
 
+    label, colour, marker = "P2PDRL", "#0072B2", "o"
+    objective, source = "L_PPO + alpha KL(pi_i, others)", "eq. 4, section 3.2"
+    penalty_kl = "KL(pi_i || pi_k) on own states, mean over the other peers (eq. 3)"
+    default_sources: ClassVar = {
+        "learning_rate": A2,
+        "distill_coef": A2,
+        "sync": "Algorithm 1",
+    }
+
+    class Settings(Distilling):
+        """Settings of P2PDRL."""
+
+        sync: Literal["minibatch", "epoch", "iteration"] = Field(
+            "minibatch",
+            description="How often P2PDRL's peers exchange parameters: once a minibatch, epoch or "
+            "iteration.",
+        )
+
     def begin_iteration(self, batch: Batch) -> None:
         """Look at the others, if that is for the whole iteration."""
-        if self.config.sync == "iteration":
+        if self.settings.sync == "iteration":
             self._look()
 
     def begin_epoch(self) -> None:
         """Look at the others, if that is for the whole epoch."""
-        if self.config.sync == "epoch":
+        if self.settings.sync == "epoch":
             self._look()
 
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Pull towards what the others showed last (line 13)."""
-        if self.config.sync == "minibatch":
+        if self.settings.sync == "minibatch":
             self._look()
         return self._penalty
 
     def _look(self) -> None:
         """Show the own actor, and take what the others show."""
         others = self.exchange.with_others(self.engine.actor)
-        self._penalty = Penalty(self.config.distill_coef, others)
+        self._penalty = Penalty(self.settings.distill_coef, others)

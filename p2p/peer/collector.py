@@ -213,7 +213,7 @@ class CompiledCollector:
 
 def build_collector(engine: Engine, envs: RandomisedEnvs, rollout: Rollout) -> Collector:
     """Return the fastest collector that this engine and these envs' task allow."""
-    if isinstance(engine, FusedEngine) and envs.task.has_rules():
+    if isinstance(engine, FusedEngine) and not envs.task.computed_anew():
         return CompiledCollector(engine, envs, rollout)
     return PlainCollector(engine, envs, rollout)
 

@@ -28,7 +28,7 @@ def compile_all() -> None:
     minibatch = Minibatch(samples, np.arange(2))
     engine.step(minibatch, Penalty())
     engine.apply()
-    engine.distil_gradient(engine.actor, minibatch, engine.actor_grad)
+    engine.distill_gradient(engine.actor, minibatch, engine.actor_grad)
     engine.evaluate(samples.obs, samples.action)
     engine.act(np.zeros((1, 1)), zeros(1, 1), zeros(1, 1))
     envs = RandomisedEnvs("hopper", 1)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact
 
+POLICY = "policy.artefact"  # of a peer in a milestone: the bytes of its policy file
 State = dict[str, NDArray[np.generic]]
 
 
@@ -22,10 +23,11 @@ class Checkpoint(NamedTuple):
 
 
 class Milestone(NamedTuple):
-    """A peer's state after `iteration` iterations, to be kept for good."""
+    """A peer's state after `iteration` iterations, and its policy then, to be kept for good."""
 
     iteration: int
     state: State
+    policy: bytes
 
 
 class Iteration(NamedTuple):
@@ -52,12 +54,21 @@ Report = Callable[[Checkpoint | Milestone | Iteration | Ended | Stopped], None]
 
 
 def join_peers(parts: Sequence[Checkpoint | Milestone]) -> dict[str, NDArray[Any]]:
-    """Put the peers' states together, by rank, as a checkpoint names them."""
-    return {
+    """Put the peers' states together, by rank, as a checkpoint names them.
+
+    The policies of a milestone lie among them: no other file has them.
+    """
+    joined = {
         f"peer{rank}.{name}": np.asarray(value)
         for rank, part in enumerate(parts)
         for name, value in part.state.items()
     }
+    kept = {
+        f"peer{rank}.{POLICY}": np.frombuffer(part.policy, np.uint8)
+        for rank, part in enumerate(parts)
+        if isinstance(part, Milestone)
+    }
+    return {**joined, **kept}
 
 
 def split_by_peer(tensors: dict[str, Any], num_peers: int) -> list[State]:

@@ -1,6 +1,6 @@
 """The paper's figures, from the results of studies: `p2p figures`.
 
-    style   sizes and names; each method's colour, dash and marker are in `p2p.core.looks`
+    style   sizes and names; `looks` has each method's colour, dash and marker
     data    results and training curves, from committed tables or from run folders
     lines   curves with confidence bands
     panels  rows of panels, one legend for all and a caption

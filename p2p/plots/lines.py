@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p.analysis.statistics import bootstrap_interval, mean
-from p2p.core.looks import Look
+from p2p.plots.looks import Look
 from p2p.plots.style import BAND
 
 if TYPE_CHECKING:

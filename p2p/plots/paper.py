@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from p2p.analysis.statistics import bootstrap_interval, mean
+from p2p.core import registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import UsageError
-from p2p.core.looks import METHODS, Look, group_colours
-from p2p.core.method_facts import METHODS as FACTS
+from p2p.methods import find_method
 from p2p.plots import lines
 from p2p.plots.data import Data, Row, command
+from p2p.plots.looks import METHODS, TASKS, Look, group_colours
 from p2p.plots.panels import Drawn, Layout, Panel, compose
-from p2p.plots.style import TASKS
 
 MILLION = 1e6
 STEPS = "environment steps (millions)"
@@ -73,7 +73,7 @@ def _groups(data: Data, task: str, *shown: str) -> list[tuple[Look, list[Row]]]:
         configs = [config for config in data.study.configs if config.method == method]
         parting = [
             name for name in data.study.varying
-            if name not in shown and len({getattr(config, name) for config in configs}) > 1
+            if name not in shown and len({config.get(name) for config in configs}) > 1
         ]  # fmt: skip
         for row in data.select(lambda r, m=method: r.method == m):  # type: ignore[misc]
             settings = "".join(f", {name}={_shown(row.cells.get(name))}" for name in parting)
@@ -341,7 +341,8 @@ def _trained(data: Data) -> str:
     if len(strength) == 1:
         parts.append(f"trained at strength {strength.pop():g}")
     rates = {row.number("learning_rate") for row in data.rows}
-    if all(row.number("learning_rate") == FACTS[row.method].learning_rate for row in data.rows):
+    own = [row.number("learning_rate") == rate_of(row.method) for row in data.rows]
+    if all(own):
         parts.append("each method's own learning rate")
     elif len(rates) == 1 and (rate := rates.pop()) is not None:
         parts.append(f"learning rate {rate:g}")
@@ -368,3 +369,8 @@ FIGURES: dict[str, Callable[[Data], Layout]] = {
     "fig9": cohort_size,
     "a2": sweep,
 }
+
+
+def rate_of(method: str) -> float | None:
+    """Return a method's default learning rate; None of one that is not loaded."""
+    return find_method(method).learning_rate if registry.is_known("method", method) else None

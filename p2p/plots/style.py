@@ -1,16 +1,9 @@
-"""The sizes of a page, and how tasks are called on it; methods are in `p2p.core.looks`."""
+"""The sizes of a page; how methods and tasks are drawn and called is in `p2p.plots.looks`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-TASKS = {
-    "walker2d": "Walker2d",
-    "ant": "Ant",
-    "humanoid": "Humanoid",
-    "hopper": "Hopper",
-    "halfcheetah": "HalfCheetah",
-}
 PANEL = (3.1, 2.5)  # inches
 LEGEND = 0.3  # inches, a line of it above the panels
 LEGEND_ENTRY = 1.2  # inches, of a label

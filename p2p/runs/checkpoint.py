@@ -25,8 +25,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from p2p.core.config import TrainConfig
-from p2p.core.errors import BadArtefact
+from p2p.core.config import TrainConfig, stored_config
+from p2p.core.errors import BadArtefact, UsageError
 from p2p.runs.files import write_atomically
 
 FORMAT = 1
@@ -128,21 +128,21 @@ def settings_that_differ(one: TrainConfig, other: TrainConfig) -> list[str]:
     """Return the names of settings that differ and change a computed number."""
     return [
         name
-        for name in TrainConfig.model_fields
-        if name not in one.changes_no_number and getattr(one, name) != getattr(other, name)
+        for name in dict.fromkeys([*one.settings, *other.settings])
+        if name not in one.changes_no_number and one.get(name) != other.get(name)
     ]
 
 
 def _check_origin(path: Path, head: dict[str, Any], config: TrainConfig) -> None:
     """Raise Rejected unless the checkpoint is of this run and has the name that it was given."""
     try:
-        origin = TrainConfig(**head["config"])
-    except ValueError as error:
+        origin = stored_config(head["config"])
+    except UsageError as error:
         raise Rejected("has settings that this version does not know") from error
     differing = settings_that_differ(origin, config)
     if differing:
-        theirs = ", ".join(f"{name}={getattr(origin, name)!r}" for name in differing)
-        ours = ", ".join(repr(getattr(config, name)) for name in differing)
+        theirs = ", ".join(f"{name}={origin.get(name)!r}" for name in differing)
+        ours = ", ".join(repr(config.get(name)) for name in differing)
         raise Rejected(f"is of another run: {theirs}, here {ours}")
     if path.name != checkpoint_name(head["iteration"]):
         raise Rejected(f"was renamed: it holds iteration {head['iteration']}")

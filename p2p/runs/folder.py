@@ -32,7 +32,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from p2p.core.config import TrainConfig, build_config
+from p2p.core.config import TrainConfig, stored_config
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.runs.checkpoint import Checkpoint, settings_that_differ
 from p2p.runs.checkpoints import Checkpoints, load_milestone
@@ -122,7 +122,7 @@ class RunFolder:
                 f"{path} has format {made_by['format']!r}, this version reads {FORMAT}; {version}"
             )
         try:
-            config = build_config(**settings)
+            config = stored_config(settings)
         except UsageError as error:
             raise BadArtefact(f"{path / 'config.json'}: {error}; {version}") from error
         return cls(path, config)

@@ -17,7 +17,6 @@ The top level may also name a `folder`: studies with the same folder share their
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import tomllib
@@ -29,8 +28,9 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from p2p.analysis.config import EvalConfig, build_eval_config, parse_strengths
-from p2p.core.config import PER_PEER, TrainConfig, build_config, override
+from p2p.core.config import RENAMED, TrainConfig, build_config, override, setting_names
 from p2p.core.errors import UsageError
+from p2p.core.names import did_you_mean, nearest
 from p2p.runs.files import reachable
 
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
@@ -64,16 +64,14 @@ class Study:
         """The settings that differ between runs of one task, method and seed."""
         return tuple(
             name
-            for name in TrainConfig.model_fields
-            if name not in ("task", "method", "seed", *PER_PEER.values()) and self._varies(name)
+            for name in dict.fromkeys(name for config in self.configs for name in config.settings)
+            if name not in ("task", "method", "seed", "source_sha256") and self._varies(name)
         )
 
     def _varies(self, name: str) -> bool:
         # Only within a method: a difference that follows from the method is in the name already.
         values: dict[str, Any] = {}
-        return any(
-            values.setdefault(c.method, getattr(c, name)) != getattr(c, name) for c in self.configs
-        )
+        return any(values.setdefault(c.method, c.get(name)) != c.get(name) for c in self.configs)
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -94,8 +92,8 @@ def find_study(name: str) -> Path:
     shipped = shipped_studies()
     if name in shipped:
         return shipped[name]
-    near = difflib.get_close_matches(name, shipped, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, shipped)
+    hint = f"did you mean {near!r}? " if near else ""
     raise UsageError(
         f"no study {name!r}; {hint}shipped: {', '.join(shipped)}; or give a path to a .toml file"
     )
@@ -127,7 +125,9 @@ def read_study(file: Path, budget: str | None = None) -> Study:
 def _study(content: Mapping[str, Any], file: Path, budget: str | None) -> Study:
     for key in content:
         if key not in KEYS:
-            raise UsageError(f"unknown key {key!r}{_hint(key, KEYS)}; known: {', '.join(KEYS)}")
+            raise UsageError(
+                f"unknown key {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}"
+            )
     name = _name(content.get("name", file.stem), "name")
     folder = _name(content.get("folder", name), "folder")
     budgets = _budgets(content)
@@ -164,7 +164,9 @@ def _choose_budget(budgets: Mapping[str, Any], wanted: str | None) -> tuple[str 
     if not budgets:
         raise UsageError(f"has no budgets, so --budget {wanted} cannot be chosen")
     known = tuple(budgets)
-    raise UsageError(f"no budget {wanted!r}{_hint(wanted, known)}; known: {', '.join(known)}")
+    raise UsageError(
+        f"no budget {wanted!r}{did_you_mean(wanted, known)}; known: {', '.join(known)}"
+    )
 
 
 def _evaluate(content: Mapping[str, Any]) -> EvalConfig | None:
@@ -175,7 +177,7 @@ def _evaluate(content: Mapping[str, Any]) -> EvalConfig | None:
         raise UsageError("evaluate must be a table: [evaluate]")
     for name in settings:
         if name not in TESTED:
-            hint = _hint(name, TESTED)
+            hint = did_you_mean(name, TESTED)
             raise UsageError(
                 f"[evaluate]: unknown setting {name!r}{hint}; known: {', '.join(TESTED)}"
             )
@@ -233,7 +235,8 @@ def _at_budget(
 
 def _axis(name: str, value: Any, where: str) -> list[Any]:
     """Return the values of one setting in a grid; a pair of sizes is a single value."""
-    is_tuple = get_origin(TrainConfig.model_fields[name].annotation) is tuple
+    field = TrainConfig.model_fields.get(name)
+    is_tuple = field is not None and get_origin(field.annotation) is tuple
     if not isinstance(value, list) or (
         is_tuple and not all(isinstance(item, list) for item in value)
     ):
@@ -244,12 +247,9 @@ def _axis(name: str, value: Any, where: str) -> list[Any]:
 
 
 def _check_names(settings: Mapping[str, Any], where: str) -> None:
-    for name in settings:
-        if name not in TrainConfig.model_fields:
-            hint = _hint(name, tuple(TrainConfig.model_fields))
-            raise UsageError(f"{where}: unknown setting {name!r}{hint}")
-
-
-def _hint(name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """Refuse what is no setting; a method of the user's own may have others, checked later."""
+    known = setting_names()
+    if settings.get("method") is None or ":" not in str(settings["method"]):
+        for name in settings:
+            if name not in known and name not in RENAMED:
+                raise UsageError(f"{where}: unknown setting {name!r}{did_you_mean(name, known)}")

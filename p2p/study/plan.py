@@ -205,7 +205,7 @@ def _find(
 
 def run_name(config: TrainConfig, varying: tuple[str, ...]) -> str:
     """Return the name of a run's folder: `hopper-p2pdrl-lr=0.0003-seed=1`."""
-    settings = [f"{SHORT.get(n, n)}={_text(getattr(config, n))}" for n in (*varying, "seed")]
+    settings = [f"{SHORT.get(n, n)}={_text(config.get(n))}" for n in (*varying, "seed")]
     return "-".join([config.task, config.method, *settings])
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from p2p.core import registry
 from p2p.core.errors import P2PError, PeerLost
 from p2p.runs.files import disk_errors
 from p2p.study.plan import Plan, PlannedRun, State
@@ -95,7 +96,8 @@ class RunProcess:
             os.close(theirs)
         assert self.child.stdin is not None
         with suppress(BrokenPipeError), self.child.stdin as stdin:
-            stdin.write(run.config.model_dump_json().encode())
+            given = {"settings": run.config.settings, "sources": registry.sources()}
+            stdin.write(json.dumps(given).encode())
 
     def read(self) -> bool:
         """Read its messages; return False once it has closed its pipe."""

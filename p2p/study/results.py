@@ -15,7 +15,7 @@ from io import StringIO
 from statistics import fmean, stdev
 from typing import Any
 
-from p2p.core.config import TrainConfig
+from p2p.core.config import RECORDS, TrainConfig
 from p2p.runs import RunFolder, write_atomically
 from p2p.runs.journal import jsonable
 from p2p.runs.measures import measures
@@ -23,8 +23,8 @@ from p2p.study.grid import Study
 from p2p.study.plan import Plan, PlannedRun, State
 from p2p.study.testing import read_tests
 
-# They tell nothing about a result.
-NOT_HASHED = {"checkpoint_every", "milestones", "peer_timeout", "grad_variance_every"}
+# They tell nothing about a result; `final_episodes` says of how many episodes its score is.
+NOT_HASHED = RECORDS - {"final_episodes"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def summarise(runs: Sequence[RunResult]) -> list[Group]:
 
 def config_hash(config: TrainConfig) -> str:
     """Return 12 hex digits that identify the settings that affect results."""
-    settings = config.model_dump(mode="json", exclude=NOT_HASHED)
+    settings = {k: v for k, v in config.settings.items() if k not in NOT_HASHED}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -152,7 +152,7 @@ def _result(planned: PlannedRun, study: Study) -> RunResult:
     names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.varying))
     return RunResult(
         run=planned.name,
-        settings={name: _plain(getattr(run.config, name)) for name in names},
+        settings={name: _plain(run.config.get(name)) for name in names},
         seed=run.config.seed,
         measures=measures(run, tests or ()),
         steps=planned.steps,

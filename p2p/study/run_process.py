@@ -2,9 +2,9 @@
 
     python -m p2p.study.run_process FD PARENT FOLDER CORES [TESTS]
 
-It reads the run's settings from stdin, as JSON. TESTS are the settings of its evaluation, as
-JSON; without them the run is not tested. PARENT is the scheduler's process id. It writes messages
-to the file descriptor FD, one JSON object per line:
+It reads from stdin, as JSON, the run's settings and the sources of the user's classes. TESTS are
+the settings of its evaluation, as JSON; without them the run is not tested. PARENT is the
+scheduler's process id. It writes messages to the file descriptor FD, one JSON object per line:
 {"steps": int, "seconds": float | null} at the start and after each iteration,
 {"tested": float, "steps_per_second": float | null} during its tests,
 {"error": str, "exit_code": int} if it fails. Stdout and stderr are its log.
@@ -26,7 +26,8 @@ from typing import Any
 from p2p.analysis.config import EvalConfig
 from p2p.cohort import launch
 from p2p.cohort.events import Iterated, Started
-from p2p.core.config import TrainConfig
+from p2p.core import registry
+from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import P2PError, UsageError
 from p2p.runs import RunFolder
 from p2p.runs.lock import FolderLock
@@ -47,8 +48,10 @@ def main() -> int:
         with suppress(BrokenPipeError):  # the scheduler has ended, and this process is about to
             os.write(fd, json.dumps(message).encode() + b"\n")
 
-    config = TrainConfig(**json.load(sys.stdin))
+    given = json.load(sys.stdin)
     try:
+        registry.add_sources(registry.Source(*source) for source in given["sources"])
+        config = build_config(**given["settings"])
         for message in train(config, folder):
             send(**message)
         if tests is not None:

@@ -11,14 +11,11 @@ from statistics import fmean
 from p2p.core.config import TrainConfig
 from p2p.core.errors import Interrupted
 from p2p.core.signals import StopSignals
+from p2p.envs.task import find_task
 from p2p.runs.files import disk_errors
 from p2p.runs.lock import FolderLock
 from p2p.study.plan import Plan, PlannedRun, State
 from p2p.study.processes import RunProcesses
-
-TYPICAL = {  # bare mj_step on one core, steps/s; only their order and ratios matter here
-    "hopper": 7000, "walker2d": 5300, "halfcheetah": 16000, "ant": 3000, "humanoid": 2500,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def typical_seconds(run: PlannedRun, capacity: Capacity) -> float:
 
 
 def _typical_rate(config: TrainConfig, capacity: Capacity) -> float:
-    return TYPICAL[config.task] * capacity.needed(config)
+    return find_task(config.task).steps_per_second * capacity.needed(config)
 
 
 def seconds_left(runs: Sequence[PlannedRun], jobs: int | None = None) -> float | None:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from p2p.bench.measure import Candidate, Measurement, Report, compare
+from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.settings import Settings
 from p2p.core.config import TrainConfig, build_config
 from p2p.engine import Engine, Penalty, build_engine
@@ -41,7 +41,7 @@ def stepping(engine: Literal["fused", "autograd"], task: str, steps: int) -> Cal
     envs = RandomisedEnvs(task, 1)
     built = build_engine(config, envs.obs_dim, envs.action_dim)
     batch = _batch(config, envs, built)
-    penalty = Penalty(config.distill_coef, built.actor[None] + np.float32(0.01))
+    penalty = Penalty(1.0, built.actor[None] + np.float32(0.01))
     rng = np.random.default_rng(SEED)
     order = rng.permutation(config.steps_per_peer).reshape(config.num_minibatches, -1)
     rows = [Minibatch(batch, index) for index in order]
@@ -60,7 +60,7 @@ def stepping(engine: Literal["fused", "autograd"], task: str, steps: int) -> Cal
     return run
 
 
-def measure_engines(settings: Settings, task: str, report: Report) -> list[Measurement]:
+def measure_engines(settings: Settings, task: str, tell: Tell) -> list[Measurement]:
     """Return microseconds a minibatch step, P2PDRL at K=2, with the ratio to autograd."""
     envs = RandomisedEnvs(task, 1)
     includes = (
@@ -72,4 +72,4 @@ def measure_engines(settings: Settings, task: str, report: Report) -> list[Measu
         Candidate("autograd", stepping("autograd", task, settings.engine_steps), includes),
         Candidate("fused", stepping("fused", task, settings.engine_steps), includes, "autograd"),
     ]
-    return compare("engine", task, "us", candidates, settings.rounds, report)
+    return compare("engine", task, "us", candidates, settings.rounds, tell)

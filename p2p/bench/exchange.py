@@ -7,9 +7,9 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.bench.measure import Candidate, Measurement, Report, compare
+from p2p.bench.measure import Candidate, Measurement, Tell, compare
+from p2p.bench.processes import run_together
 from p2p.bench.settings import Settings, cores
-from p2p.bench.together import run_together
 from p2p.exchange.shared_memory import Exchange
 
 FLOATS = 5702  # of an actor with 17 observations and 6 actions: those of HalfCheetah, Walker2d
@@ -61,7 +61,7 @@ def _measure(num_peers: int, settings: Settings) -> float:
     return cost([wall for wall, _ in found], own, cores())
 
 
-def measure_exchange(settings: Settings, report: Report) -> list[Measurement]:
+def measure_exchange(settings: Settings, tell: Tell) -> list[Measurement]:
     """Return microseconds an exchange."""
     includes = (
         f"{FLOATS} floats a peer, {settings.exchange_work * 1e6:.0f} us of work a turn; wall time "
@@ -71,4 +71,4 @@ def measure_exchange(settings: Settings, report: Report) -> list[Measurement]:
         Candidate(f"exchange, K={K}", lambda K=K: _measure(K, settings), includes)  # type: ignore[misc]
         for K in NUM_PEERS
     ]
-    return compare("exchange", "", "us", candidates, settings.rounds, report)
+    return compare("exchange", "", "us", candidates, settings.rounds, tell)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from p2p.analysis.evaluation.evaluate import Evaluation, evaluate
-from p2p.bench.bare import bare_episodes
-from p2p.bench.measure import Candidate, Measurement, Report, compare
+from p2p.bench.bare_loop import bare_episodes
+from p2p.bench.measure import Candidate, Measurement, Tell, compare
+from p2p.bench.processes import run_together
 from p2p.bench.settings import Settings, cores
-from p2p.bench.together import run_together
 from p2p.bench.training import train_once
 
 EPS_TE = 0.5
 
 
 def measure_evaluation(
-    settings: Settings, task: str, folder: Path, report: Report
+    settings: Settings, task: str, folder: Path, tell: Tell
 ) -> list[Measurement]:
     """Return steps/s of an evaluation, with its ratio to the bare loop on as many cores."""
     num, run = min(cores(), settings.eval_domains), settings.runs.get(task)
-    report(f"evaluate {task}: training a policy")
+    tell(f"evaluate {task}: training a policy")
     policy = run or train_once(task, folder, settings.eval_iterations - 1).policy
     acts = f"of {run}" if run else f"trained for {settings.eval_iterations} iterations"
     given = f"mean actions of a policy {acts}; strength {EPS_TE}"
@@ -53,4 +53,4 @@ def measure_evaluation(
             f"before; {given}",
         ),
     ]  # fmt: skip
-    return compare("evaluate", task, "steps/s", candidates, settings.rounds, report)
+    return compare("evaluate", task, "steps/s", candidates, settings.rounds, tell)

@@ -11,7 +11,7 @@ from p2p.cohort import launch
 from p2p.exchange.shared_memory import Arena, Exchange
 
 T = TypeVar("T")
-PRELOADED = ("p2p.bench.exchanges", "p2p.bench.bare")
+PRELOADED = ("p2p.bench.exchange", "p2p.bench.bare_loop")
 
 
 def run_together(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from p2p.bench.physics import GYMNASIUM_IDS
 from p2p.core.config import TrainConfig, build_config
 
 OBS_LIMIT = REWARD_LIMIT = 10.0
@@ -57,8 +58,6 @@ class Agent(nn.Module):
 def _gymnasium_envs(task: str, num_envs: int, discount: float) -> Any:
     import gymnasium as gym
     from gymnasium import wrappers as wrap
-
-    from p2p.bench.physics import GYMNASIUM_IDS
 
     def make() -> Any:
         env: Any = gym.make(GYMNASIUM_IDS[task])
@@ -136,7 +135,7 @@ def train_cleanrl(order: dict[str, Any]) -> list[float]:
     task, seed, iterations = order["task"], order["seed"], order["iterations"] + 1
     torch.manual_seed(seed)
     if order["rival"] == "envpool":
-        from p2p.bench.pooled import make_envs
+        from envpool_envs import make_envs
 
         envs = make_envs(task, num_envs, config.discount, seed, OBS_LIMIT, REWARD_LIMIT)
     else:

@@ -1,4 +1,4 @@
-"""EnvPool's envs, as the recipe in `p2p.bench.cleanrl` takes them."""
+"""EnvPool's envs, as the recipe in `cleanrl` takes them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,85 @@
+"""What must hold between the settings of a run; each check raises ValueError in one line."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from p2p.core import registry
+from p2p.core.names import called
+
+if TYPE_CHECKING:
+    from p2p.core.config import TrainConfig
+
+# What can be counted over all peers or for each (Fig. 9). The first is what is stored and
+# compared; the second is another way of giving it, and always there to be read.
+PER_PEER = {"total_steps": "total_steps_per_peer", "steps_per_iteration": "steps_per_peer"}
+
+
+def check_sources(config: TrainConfig) -> None:
+    """Record the source of the user's own classes; refuse another than was recorded."""
+    for kind, name in (("task", config.task), ("method", config.method)):
+        found = registry.sha256(kind, name)  # type: ignore[arg-type]
+        had = config.source_sha256.get(name)
+        if found and had and found != had:
+            raise ValueError(
+                f"{kind} {name} has changed: its source has SHA-256 {found[:12]}, that of the "
+                f"run {had[:12]}; restore it, or start a new run"
+            )
+        if found and not had:
+            config.__dict__["source_sha256"] = {**config.source_sha256, name: found}
+
+
+def count_alike(config: TrainConfig) -> None:
+    """Count over all peers what was counted for each; both may be given if they agree."""
+    given = config.model_fields_set
+    for total, each in PER_PEER.items():
+        if each not in given:
+            continue
+        over_all = getattr(config, each) * config.num_peers
+        if total not in given:
+            config.__dict__[total] = over_all
+        elif over_all != getattr(config, total):
+            raise ValueError(
+                f"{called(total)}={getattr(config, total)} counts over all peers, and "
+                f"{called(each)}={getattr(config, each)} of {called('num_peers')}="
+                f"{config.num_peers} makes {over_all}; give one of the two"
+            )
+
+
+def check_peers(config: TrainConfig) -> None:
+    """Check that the method takes that many peers."""
+    if not registry.is_known("method", config.method):
+        return
+    least, most = registry.find("method", config.method).peers
+    if not least <= config.num_peers <= most:
+        peers = called("num_peers")
+        allowed = f"{least}" if least == most else f"{least} or more"
+        limits = {n: registry.find("method", n).peers for n in registry.names("method")}
+        suited = [n for n, (low, high) in limits.items() if low <= config.num_peers <= high]
+        other = f", or one of {', '.join(suited)}" if suited else ""
+        raise ValueError(
+            f"{peers}={config.num_peers} does not suit method {config.method!r}, "
+            f"which takes {allowed}; choose {peers}={least}{other}"
+        )
+
+
+def check_divides(config: TrainConfig) -> None:
+    """Check that batch sizes split evenly, and leave an advantage to normalise."""
+    part = math.lcm(config.envs_per_peer, config.num_minibatches)
+    name, over = "steps_per_peer", ""
+    if "steps_per_peer" not in config.model_fields_set:
+        name, over = "steps_per_iteration", f"{called('num_peers')}={config.num_peers} x "
+        part *= config.num_peers
+    if getattr(config, name) % part:
+        nearest = max(1, round(getattr(config, name) / part)) * part
+        raise ValueError(
+            f"{called(name)}={getattr(config, name)} does not split over {over}"
+            f"{called('envs_per_peer')}={config.envs_per_peer} and {called('num_minibatches')}="
+            f"{config.num_minibatches}; the nearest that does is {nearest}"
+        )
+    if config.minibatch_size < 2:
+        raise ValueError(
+            f"minibatches of {config.minibatch_size} sample leave no advantage to normalise; "
+            f"raise {called(name)} or lower {called('num_minibatches')}"
+        )

@@ -1,0 +1,80 @@
+"""Lines 6 and 7 of Algorithm 1: a peer's envs, and what it collects in them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.core.config import TrainConfig
+from p2p.core.rng import Purpose, Streams
+from p2p.engine import Engine
+from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.vector import RandomisedEnvs
+from p2p.peer.collector import build_collector
+from p2p.peer.rollout import Clock, Rollout
+from p2p.policy.normaliser import Moments
+
+
+class Sampler:
+    """Envs in randomised domains, the rollout that they fill, and the streams that both draw from.
+
+    Args:
+        config: of the run; its horizon is that of the rollout.
+        engine: picks the actions.
+        streams: of the peer; streams of another purpose make samples apart from training's.
+
+    Attributes:
+        rollout: what `collect` filled last.
+        domain: of the first env in that rollout.
+    """
+
+    def __init__(self, config: TrainConfig, engine: Engine, streams: Streams) -> None:
+        self.config, self.streams = config, streams
+        self.envs = RandomisedEnvs(
+            config.task, config.envs_per_peer, initial_position=config.initial_position
+        )
+        self.rollout = Rollout(config.horizon, self.envs)
+        self.domain = self.envs.domains[0]
+        self.discounted = np.zeros(self.envs.num_envs)  # returns that episodes go on with
+        self._collector = build_collector(engine, self.envs, self.rollout)
+
+    def enter_domain(self, iteration: int, *, afresh: bool) -> None:
+        """Draw what this iteration happens in, as `domain_schedule` says (line 6).
+
+        Args:
+            afresh: the envs have no episodes to go on with.
+        """
+        schedule, envs = self.config.domain_schedule, self.envs
+        envs.streams = self.streams.of_envs(Purpose.RESET, iteration, envs.num_envs)
+        if schedule in ("iteration", "carry"):
+            envs.set_domains([self._draw(self.streams.generator(Purpose.DOMAIN, iteration))])
+        else:
+            each = self.streams.of_envs(Purpose.DOMAIN, iteration, envs.num_envs)
+            if schedule == "episode":
+                envs.next_domain = lambda env: self._draw(each[env])
+            if schedule == "env" or afresh:
+                envs.set_domains([self._draw(rng) for rng in each])
+        if schedule in ("iteration", "env") or afresh:
+            envs.reset()
+            self.discounted[:] = 0.0
+
+    def _draw(self, rng: np.random.Generator) -> Domain:
+        links = self.envs.num_links if self.config.mass_randomisation == "per_link" else 1
+        return sample_domain(rng, self.config.eps_tr, links, self.envs.num_joints)
+
+    def collect(self, iteration: int, clock: Clock) -> Rollout:
+        """Fill the rollout (line 7)."""
+        rng = self.streams.generator(Purpose.ACTION, iteration)
+        noise = rng.standard_normal(self.rollout.action.shape, np.float32)
+        self.domain = self.envs.domains[0]
+        self._collector.collect(noise, clock)
+        return self.rollout
+
+    def new_moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the moments of the rollout's discounted returns and of its observations.
+
+        As vectors. The returns go on from the last rollout's: call it once a rollout.
+        """
+        returns = self.rollout.discounted_returns(self.discounted, self.config.discount)
+        obs = Moments.of(self.rollout.obs.reshape(-1, self.envs.obs_dim))
+        return Moments.of(returns.reshape(-1, 1)).to_vector(), obs.to_vector()

@@ -1,0 +1,233 @@
+"""Tasks and methods of a user's own: the pages in docs/ are followed as they stand there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import p2p
+from p2p.core import registry
+from p2p.core.config import TrainConfig, build_config
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.envs.vector import RandomisedEnvs
+from p2p.methods import find_method
+from p2p.peer.collector import CompiledCollector, PlainCollector, build_collector
+from p2p.runs import RunFolder
+
+DOCS = Path(__file__).parents[1] / "docs"
+PROGRAM = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
+
+
+def run(command: str | list[str], folder: Path, code: int = 0) -> str:
+    """Run a `p2p` command in `folder` and return what it printed, stderr behind stdout."""
+    words = shlex.split(command) if isinstance(command, str) else command
+    done = subprocess.run(
+        [*PROGRAM, *words[1:]], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    """Return the code blocks of a page."""
+    return re.findall(rf"```{kind}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    return [line for block in blocks(page, "sh") for line in block.splitlines() if line]
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch):
+    """What a test has registered is gone after it."""
+    monkeypatch.setattr(registry, "_added", {})
+
+
+@pytest.fixture
+def method_file(tmp_path) -> Path:
+    file = tmp_path / "mean_peer.py"
+    file.write_text(blocks("add-a-method.md", "python")[0])
+    return file
+
+
+@pytest.fixture
+def task_file(tmp_path) -> Path:
+    file = tmp_path / "tall_hopper.py"
+    file.write_text(blocks("add-a-task.md", "python")[0])
+    return file
+
+
+# The pages
+
+
+def test_the_page_on_methods_is_followed(tmp_path, method_file):
+    """Two processes a run; trained, resumed, evaluated, in a study and in its figure."""
+    (tmp_path / "mean-peer.toml").write_text(blocks("add-a-method.md", "toml")[0])
+    train, resume, evaluate, study, figures = commands("add-a-method.md")
+    assert "16,384 steps" in run(train, tmp_path)
+    assert "20,480 steps" in run(resume, tmp_path)
+    assert "peer 1" in run(evaluate, tmp_path)
+    table = run(study, tmp_path)
+    assert "mean_peer.py:MeanPeer" in table
+    run(figures, tmp_path)
+    assert len(list((tmp_path / "figures").iterdir())) == 2  # PNG and SVG
+    record = json.loads((tmp_path / "runs/mean-peer/journal.jsonl").read_text().splitlines()[-1])
+    assert record["peers"][0]["penalty_kl"] > 0
+
+
+def test_the_page_on_tasks_is_followed(tmp_path, task_file):
+    train, *others = commands("add-a-task.md")
+    assert "overrides rewards: its steps run in numpy" in run(train, tmp_path)
+    for command in others:
+        run(command, tmp_path)
+    run_folder = tmp_path / "runs/tall"
+    stored = json.loads((run_folder / "config.json").read_text())
+    assert stored["task"] == "tall_hopper.py:TallHopper"
+    digest = stored["source_sha256"]["tall_hopper.py:TallHopper"]
+    assert len(digest) == 64
+
+
+def test_the_method_of_the_page_is_p2pdrl_where_there_is_one_other(tmp_path, method_file):
+    """The mean of one peer is that peer: both methods are the same, bit for bit."""
+    small = {
+        "task": "hopper", "total_steps": 1536, "steps_per_iteration": 768, "num_epochs": 2,
+        "num_minibatches": 4, "final_episodes": 0, "num_peers": 2,
+    }  # fmt: skip
+    key = p2p.register("method", f"{method_file}:MeanPeer")
+    ends = []
+    for method in (key, "p2pdrl"):
+        found = p2p.train(TrainConfig(method=method, **small), tmp_path / method.partition(".")[0])
+        ends.append(p2p.load_policy(found.path).actor)
+    np.testing.assert_array_equal(*ends)
+
+
+# Which code a class of the user's is run by
+
+
+def test_a_subclass_that_overrides_is_not_run_by_compiled_code(task_file):
+    """Hopper with another reward would train on Hopper's, without a word."""
+    registry.add("task", f"{task_file}:TallHopper")
+    config = build_config(task="tall_hopper.py:TallHopper")
+    envs = RandomisedEnvs(config.task, 2)
+    from p2p.engine import build_engine
+    from p2p.peer.rollout import Clock, Rollout
+
+    engine = build_engine(config, envs.obs_dim, envs.action_dim)
+    rollout = Rollout(4, envs)
+    collector = build_collector(engine, envs, rollout)
+    assert isinstance(collector, PlainCollector)
+    collector.collect(np.zeros((4, 2, envs.action_dim), np.float32), Clock())
+    assert rollout.reward.min() > 10.0  # Hopper's own is about 1 a step
+
+
+def test_a_subclass_of_other_constants_stays_compiled(tmp_path):
+    file = tmp_path / "fast.py"
+    file.write_text("import p2p\n\n\nclass Fast(p2p.task('hopper')):\n    forward_weight = 3.0\n")
+    registry.add("task", f"{file}:Fast")
+    config = build_config(task="fast.py:Fast")
+    envs = RandomisedEnvs(config.task, 2)
+    from p2p.engine import build_engine
+    from p2p.peer.rollout import Rollout
+
+    engine = build_engine(config, envs.obs_dim, envs.action_dim)
+    assert isinstance(build_collector(engine, envs, Rollout(4, envs)), CompiledCollector)
+
+
+# What is trusted
+
+
+def test_a_run_folder_imports_nothing(tmp_path):
+    """A stranger's run names evil.py:Env: the file lies there, and is not read."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = TrainConfig().model_dump(mode="json") | {"task": "evil.py:Env"}
+    (folder / "config.json").write_text(json.dumps(config))
+    for command in (
+        ["p2p", "eval", "run"],
+        ["p2p", "train", "--resume", "run"],
+    ):
+        said = run(command, tmp_path, code=5)
+        assert "imported" not in said
+    assert RunFolder.open(folder).config.task == "evil.py:Env"
+    with pytest.raises(BadArtefact, match=r"--task PATH/evil\.py:Env"):
+        registry.find("task", "evil.py:Env")
+
+
+def test_a_changed_file_is_refused(tmp_path, method_file):
+    command = (
+        "p2p train --method ./mean_peer.py:MeanPeer --steps-per-iteration 768 --num-epochs 1 "
+        "--total-steps 768 --final-episodes 0 --out run"
+    )
+    run(command, tmp_path)
+    resume = ["p2p", "train", "--resume", "run", "--total-steps", "1536"]
+    assert "--method PATH/mean_peer.py:MeanPeer" in run(resume, tmp_path, code=5)
+    method_file.write_text(method_file.read_text() + "\n# changed\n")
+    said = run([*resume, "--method", "./mean_peer.py:MeanPeer"], tmp_path, code=5)
+    assert "has changed: its source has SHA-256" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "reference", "words"),
+    [
+        (None, "gone.py:A", "cannot read method gone.py:A: No such file"),
+        ("x = 1\n", "m.py:A", "m.py has no class 'A'"),
+        ("class Abc: pass\n", "m.py:Abd", "did you mean 'Abc'?"),
+        ("class A: pass\n", "m.py:A", "is no method: let the class inherit from p2p.Method"),
+        ("import nowhere_at_all\n", "m.py:A", "line 1: ModuleNotFoundError"),
+        ("def f(:\n", "m.py:A", "line 1: SyntaxError"),
+        ("x = 1\nraise SystemExit(3)\n", "m.py:A", "line 2: SystemExit"),
+        (None, "no_such_package.methods:A", "ModuleNotFoundError"),
+        (None, "m.py:", "write path.py:Class"),
+    ],
+)
+def test_what_is_no_method_is_refused_in_one_line(tmp_path, monkeypatch, content, reference, words):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "m.py").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        registry.add("method", reference)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_methods_setting_is_no_part_of_a_run(method_file):
+    """A new method's settings must not change what tells other runs apart."""
+    before = build_config(method="ppo").identity()
+    registry.add("method", f"{method_file}:MeanPeer")
+    assert build_config(method="ppo").identity() == before
+    assert "sync" not in before
+    ours = build_config(method="mean_peer.py:MeanPeer", pull=0.3)
+    assert ours.get("pull") == 0.3
+    with pytest.raises(UsageError, match="pull=-1"):
+        build_config(method="mean_peer.py:MeanPeer", pull=-1)
+
+
+def test_an_installed_package_may_register_a_name(tmp_path, monkeypatch):
+    """By an entry point, which costs nothing while nobody uses the name."""
+    package = tmp_path / "their_methods"
+    package.mkdir()
+    source = blocks("add-a-method.md", "python")[0]
+    (package / "__init__.py").write_text(source)
+    info = tmp_path / "their_methods-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-methods\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[p2p.methods]\nmean-peer = their_methods:MeanPeer\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert registry.add("method", "mean-peer") == "mean-peer"
+    assert find_method(build_config(method="mean-peer").method).label == "Mean peer"
+
+
+def test_a_class_may_be_passed_where_a_name_is(task_file):
+    """As a library's user does; other processes find it by its file."""
+    name = registry.add("task", f"{task_file}:TallHopper")
+    assert TrainConfig(task=registry.find("task", name)).task == name
+    with pytest.raises(UsageError, match="define it at the top of a file"):
+        registry.add("task", type("Local", (p2p.task("hopper"),), {"__qualname__": "f.Local"}))
