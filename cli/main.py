@@ -7,7 +7,6 @@ that `--help` and shell completion answer at once.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import os
 import select
@@ -23,6 +22,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from p2p.core.errors import Interrupted, P2PError
+from p2p.core.names import nearest
 
 from .text.terminal import unwritable
 
@@ -56,8 +56,8 @@ class Program(click.Group):
         if name in COMMANDS:
             return _import(name)
         if not ctx.resilient_parsing:  # shell completion must not fail
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            near = nearest(name, COMMANDS)
+            hint = f"did you mean {near!r}? " if near else ""
             ctx.fail(f"no command {name!r}; {hint}known: {', '.join(COMMANDS)}")
         return None
 

@@ -5,7 +5,7 @@
     journal.jsonl     one record per iteration; the other files are derived from it
     run.h5            the journal as columns, rebuilt at checkpoints and at the end
     checkpoints/      the last two, `iteration-<n>.safetensors`
-    milestones/       checkpoints that are never deleted, the start's among them, named alike
+    milestones/       checkpoints that are never deleted, the first before training; named likewise
     policies/         `peer-<rank>.safetensors`
     result.json       the final scores, written when training has reached its end
     evaluation.json   test scores of a study's run (`p2p.study.testing`)

@@ -9,7 +9,7 @@ method = "ppo"
 seed = [0, 1, 2]
 [budget.small]              # optional: replaces the grids' values with `--budget small`
 total_steps = 100_000       # (for one grid only: [grid.budget.small] below it)
-[evaluate]                  # optional: fields of EvalConfig, for each run once it is trained
+[evaluate]                  # optional: fields of EvalConfig, applied to each run after training
 eps_te = "0:1:0.1"
 
 The top level may also name a `folder`: studies with the same folder share their equal runs.

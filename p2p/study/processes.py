@@ -100,7 +100,7 @@ class RunProcess:
             stdin.write(json.dumps(given).encode())
 
     def read(self) -> bool:
-        """Read its messages; return False once it has closed its pipe."""
+        """Read its messages; return False after it has closed its pipe."""
         data = os.read(self.pipe, 1 << 16)
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
