@@ -212,4 +212,4 @@ class Files:
 def how_far(now: Any) -> str:
     """Return how far an evaluation is, in words."""
     rate = count(now.steps / now.seconds)
-    return f"{now.episodes:,} of {counted(now.total, 'episode')}  {rate} steps/s"
+    return f"{now.done:,} of {counted(now.total, 'episode')}  {rate} steps/s"

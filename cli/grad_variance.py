@@ -19,7 +19,7 @@ from .train import say_if_compiling
 
 if TYPE_CHECKING:
     from p2p.analysis.gradient_variance.curves import GradVariance
-    from p2p.analysis.gradient_variance.measure import Progress
+    from p2p.analysis.session import Progress
 
 UNSEEN = 80  # columns of a file or pipe
 EXAMPLES = """\b

@@ -54,7 +54,7 @@ class Work(NamedTuple):
     initial_position: str
 
 
-class Report(NamedTuple):
+class WorkerReport(NamedTuple):
     """What a process did since its last report; it waits for as many tickets as it `wants`."""
 
     steps: int
@@ -83,7 +83,7 @@ class Pool:
     """Processes that work through tickets; on leaving the block none of them is left.
 
     Args:
-        serve: what each process runs, `serve(pipe, *common)`: it sends a `Report` that wants
+        serve: what each process runs, `serve(pipe, *common)`: it sends a `WorkerReport` that wants
             tickets, receives a list of as many, and so on until one is shorter: no more are left.
         tickets: each with whatever number `serve` reports it by.
         common: what all tickets have in common.
@@ -113,7 +113,7 @@ class Pool:
                 self.workers[ours] = child
         return self
 
-    def reports(self) -> Iterator[Report]:
+    def reports(self) -> Iterator[WorkerReport]:
         """Yield what the processes report, and an empty report at least every `POLL` seconds.
 
         Raises:
@@ -124,12 +124,12 @@ class Pool:
         while pipes:
             ready = wait(list(pipes), POLL)
             if not ready:
-                yield Report(0, [], 0)
+                yield WorkerReport(0, [], 0)
             for pipe in ready:
                 assert isinstance(pipe, Connection)
                 try:
                     message = pipe.recv()
-                    if isinstance(message, Report) and message.wants:
+                    if isinstance(message, WorkerReport) and message.wants:
                         pipe.send(list(islice(rest, message.wants)))
                 except (EOFError, OSError):
                     pipes.remove(pipe)
@@ -153,13 +153,13 @@ class Pool:
             child.join()
 
 
-def _checked(message: Any) -> Report:
+def _checked(message: Any) -> WorkerReport:
     """Return a report, or raise what a process raised."""
     if isinstance(message, P2PError):
         raise message
     if isinstance(message, str):
         raise RuntimeError(f"an evaluation process failed:\n{message}")
-    assert isinstance(message, Report)
+    assert isinstance(message, WorkerReport)
     return message
 
 
@@ -234,7 +234,7 @@ class _Worker:
         self._report()
 
     def _report(self, wants: int = 0) -> None:
-        self.pipe.send(Report(self.steps, self.ended, wants))
+        self.pipe.send(WorkerReport(self.steps, self.ended, wants))
         self.steps, self.ended, self.last = 0, [], time.monotonic()
 
     def _ask(self, wants: int) -> None:

@@ -15,7 +15,7 @@ from p2p.runs.files import read_json, write_json
 from p2p.runs.measures import Tests
 
 if TYPE_CHECKING:
-    from p2p.analysis.evaluation.evaluate import Progress
+    from p2p.analysis.session import Progress
 
 NAME = "evaluation.json"
 

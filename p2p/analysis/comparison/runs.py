@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from p2p.analysis.evaluation.evaluate import Progress, evaluate
+from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.session import Progress
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,28 +26,17 @@ from p2p.analysis.evaluation.performance import (
     score_methods,
 )
 from p2p.analysis.evaluation.subjects import Given, Subject, digest, load_subjects
-from p2p.analysis.pool import Report, Ticket, Work, episode_pool, num_cores
+from p2p.analysis.pool import Pool, Ticket, Work, episode_pool
+from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
-from p2p.core.errors import Interrupted, NoRoom, PeerLost, UsageError
+from p2p.core.errors import NoRoom
 from p2p.core.returns import MAX_EPISODE_STEPS
-from p2p.core.signals import StopSignals
 from p2p.envs.domain import FACTORS, Domain
 from p2p.envs.robot import Robot
 from p2p.envs.task import find_task
+from p2p.envs.vector import Episode
 from p2p.policy.policy import Policy
 from p2p.runs.files import advising
-
-SAVE_EVERY = 10.0  # s
-
-
-class Progress(NamedTuple):
-    """How far an evaluation is."""
-
-    episodes: int  # ended in this call
-    total: int  # to run in this call; what was kept from before is not among them
-    steps: int
-    share: float  # 0..1, counting episodes by their longest possible length
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -119,16 +107,31 @@ def evaluate(
     if isinstance(settings.get("domain"), Domain):
         settings["domain"] = str(settings["domain"])
     config = build_eval_config(eps_te=np.atleast_1d(eps_te).tolist(), **settings)
-    if workers is not None and workers < 1:
-        raise UsageError(f"{workers=} must be at least 1")
+    workers = check_workers(workers)
     launch.start_server("p2p.analysis.pool")  # while we read
     given = [runs] if isinstance(runs, Given) else runs
-    trials = [_Trial(subject, config, save) for subject in load_subjects(given)]
-    return _Session(config, trials, workers or num_cores(), report).run()
+    targets = [EvaluationTarget(subject, config, save) for subject in load_subjects(given)]
+    session = EvaluationSession(config, targets, workers, report)
+    session.run()
+    evaluated = tuple(target.result(session.rows) for target in targets)
+    return Evaluation(
+        config, evaluated, session.done, session.steps, session.seconds, session.reused
+    )
 
 
-class _Trial:
+class Job(NamedTuple):
+    """An episode to run."""
+
+    key: Key
+    policy: Policy
+    domain: Domain
+
+
+class EvaluationTarget(Target[Key, Outcome]):
     """One subject, its sets of domains, and the keys of all its episodes."""
+
+    advice = "--no-save (save=False) evaluates without keeping"
+    file: EvalFile | None
 
     def __init__(self, subject: Subject, config: EvalConfig, save: bool) -> None:
         self.subject, self.config = subject, config
@@ -145,16 +148,20 @@ class _Trial:
             self.file.load()
 
     @property
-    def kind(self) -> tuple[str, str]:
-        """What envs it needs."""
+    def envs(self) -> tuple[str, str]:
+        """Task and initial position of the envs that it needs."""
         return self.subject.task, self.subject.initial_position
 
-    def needs(self) -> Iterator[tuple[Key, Policy, Domain]]:
+    def jobs(self) -> Iterator[Job]:
         """Yield every episode that it needs, policy by policy; some may come twice."""
         for acts, policy in zip(self.digests, self.subject.policies, strict=True):
             for one in self.sets:
                 for domain, key in self._episodes(acts, one):
-                    yield key, policy, domain
+                    yield Job(key, policy, domain)
+
+    def keys(self) -> Iterator[Key]:
+        """Yield the key of every episode that it needs."""
+        return (job.key for job in self.jobs())
 
     def _episodes(self, acts: str, one: DomainSet) -> Iterator[tuple[Domain, Key]]:
         for domain, start in zip(one.domains, one.starts, strict=True):
@@ -163,16 +170,16 @@ class _Trial:
                 yield domain, Key(acts, self.condition, text, start, episode)
 
     def keep(self, rows: Mapping[Key, Outcome]) -> None:
-        """Write those of `rows` that are its own to its file, and its sets."""
+        """Write the episodes that it needs to its file, and its sets of domains."""
         if self.file is None:
             return
-        own = {key: rows[key] for key, _, _ in self.needs() if key in rows}
+        own = self.own(rows)
         sets = {one.hash: _kept(one, self.config) for one in self.sets}
         if sets.keys() <= self.file.sets.keys() and own.keys() <= self.file.rows.keys():
             return
-        complete = all(key in self.file.rows for key, _, _ in self.needs())
+        complete = all(key in self.file.rows for key in self.keys())
         try:
-            with advising("--no-save (save=False) evaluates without keeping"):
+            with advising(self.advice):
                 self.file.keep(own, sets)
         except NoRoom:
             if not complete:  # else all that is lost is which of its episodes make up a set
@@ -221,87 +228,57 @@ def _condition(config: EvalConfig, initial_position: str) -> str:
     return json.dumps({**known, "initial_position": initial_position}, sort_keys=True)
 
 
-@dataclass
-class _Session:
-    """One call of `evaluate`: what is known, what is still to run, and what it takes."""
+class EvaluationSession(Session[Key, Outcome, Job]):
+    """One call of `evaluate`; a job is an episode."""
 
-    config: EvalConfig
-    trials: Sequence[_Trial]
-    workers: int
-    report: Callable[[Progress], None] | None
-    rows: dict[Key, Outcome] = field(default_factory=dict)
-    begun: float = field(default_factory=time.perf_counter)
-    ended: int = 0
-    total: int = 0
-    steps: int = 0
-    length: int = 0  # of the episodes that ended
+    work = "episodes were run"
 
-    def run(self) -> Evaluation:
-        for trial in self.trials:
-            if trial.file is not None:
-                self.rows |= trial.file.rows
-        needed: dict[tuple[str, str], dict[Key, tuple[Policy, Domain]]] = {}
+    def __init__(
+        self,
+        config: EvalConfig,
+        targets: Sequence[EvaluationTarget],
+        workers: int,
+        report: Callable[[Progress], None] | None,
+    ) -> None:
+        super().__init__(targets, workers, report)
+        self.config, self.targets = config, targets
+        self.envs: dict[Key, tuple[str, str]] = {}  # of each episode to run
+        self.length = 0  # of the episodes that ended
+
+    def missing(self) -> list[list[Job]]:
+        """Return the episodes to run, each once; those in like envs share a pool."""
+        batches: dict[tuple[str, str], dict[Key, Job]] = {}
         wanted = set()
-        for trial in self.trials:
-            for key, policy, domain in trial.needs():
-                wanted.add(key)
-                if key not in self.rows:
-                    needed.setdefault(trial.kind, {})[key] = policy, domain
-        self.total = sum(map(len, needed.values()))
-        self._save()  # first, so that it fails before the work if it fails
-        for (task, position), jobs in needed.items():
-            self._work(task, position, jobs)
-        runs = tuple(trial.result(self.rows) for trial in self.trials)
-        seconds = time.perf_counter() - self.begun
-        return Evaluation(
-            self.config, runs, self.ended, self.steps, seconds, len(wanted) - self.total
-        )
+        for target in self.targets:
+            for job in target.jobs():
+                wanted.add(job.key)
+                if job.key not in self.rows:
+                    batches.setdefault(target.envs, {})[job.key] = job
+        self.envs = {key: envs for envs, jobs in batches.items() for key in jobs}
+        self.reused = len(wanted) - len(self.envs)
+        return [list(jobs.values()) for jobs in batches.values()]
 
-    def _work(self, task: str, position: str, jobs: Mapping[Key, tuple[Policy, Domain]]) -> None:
-        """Run `jobs` on all cores, and save now and then."""
-        keys = list(jobs)
-        policies = {id(policy): policy for policy, _ in jobs.values()}
+    def pool(self, jobs: Sequence[Job]) -> Pool:
+        """Return a pool that runs episodes in envs of one kind."""
+        task, position = self.envs[jobs[0].key]
+        policies = {id(job.policy): job.policy for job in jobs}
         index = {name: n for n, name in enumerate(policies)}
         tickets = [
-            Ticket(n, index[id(jobs[key][0])], jobs[key][1], key.start, key.episode)
-            for n, key in enumerate(keys)
+            Ticket(n, index[id(policy)], domain, key.start, key.episode)
+            for n, (key, policy, domain) in enumerate(jobs)
         ]
         seed, mean = self.config.domain_seed, not self.config.sampled
         work = Work(task, list(policies.values()), seed, mean, position)
-        saved = time.perf_counter()
-        try:
-            with StopSignals() as signals, episode_pool(work, tickets, self.workers) as pool:
-                for told in pool.reports():
-                    self._take_in(told, keys)
-                    if signals.received is not None:
-                        raise Interrupted(self._so_far(), signals.received)
-                    if time.perf_counter() - saved > SAVE_EVERY:
-                        self._save()
-                        saved = time.perf_counter()
-        except PeerLost as lost:
-            raise PeerLost(f"{lost}; {self._so_far()}") from None
-        finally:
-            self._save()
+        return episode_pool(work, tickets, self.workers)
 
-    def _take_in(self, told: Report, keys: Sequence[Key]) -> None:
-        """Note what ended, and tell how far it is."""
-        for number, episode in told.ended:
-            _, episode_return, length, terminated, unstable = episode
-            self.rows[keys[number]] = Outcome(episode_return, length, terminated, unstable)
-            self.length += length
-        self.steps += told.steps
-        self.ended += len(told.ended)
-        if self.report is not None:
-            done = self.ended * MAX_EPISODE_STEPS + self.steps - self.length
-            share = done / (self.total * MAX_EPISODE_STEPS)
-            seconds = time.perf_counter() - self.begun
-            self.report(Progress(self.ended, self.total, self.steps, share, seconds))
+    def take(self, job: Job, found: Episode) -> None:
+        """Add an episode."""
+        _, episode_return, length, terminated, unstable = found
+        self.rows[job.key] = Outcome(episode_return, length, terminated, unstable)
+        self.length += length
 
-    def _save(self) -> None:
-        for trial in self.trials:
-            trial.keep(self.rows)
-
-    def _so_far(self) -> str:
-        kept = all(trial.file is not None for trial in self.trials)
-        then = "the same command goes on from there" if kept else "nothing is kept"
-        return f"{self.ended} of {self.total} episodes were run; {then}"
+    @property
+    def share(self) -> float:
+        """Share of the work, 0..1, counting an episode by its longest possible length."""
+        done = self.done * MAX_EPISODE_STEPS + self.steps - self.length
+        return done / (self.total * MAX_EPISODE_STEPS)

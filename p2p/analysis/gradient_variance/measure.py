@@ -10,49 +10,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from p2p.analysis.config import GradVarianceConfig, build_grad_variance_config
 from p2p.analysis.gradient_variance.curves import GradVariance, MeasuredRun
 from p2p.analysis.gradient_variance.file import QUANTITIES, GradientFile, Key, Row
-from p2p.analysis.pool import Pool, Report, num_cores
+from p2p.analysis.pool import Pool, WorkerReport
+from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
 from p2p.core.config import TrainConfig
-from p2p.core.errors import BadArtefact, Interrupted, PeerLost, UsageError
-from p2p.core.signals import StopSignals
+from p2p.core.errors import BadArtefact, UsageError
 from p2p.envs.vector import RandomisedEnvs
 from p2p.policy.policy import actor_layout
 from p2p.runs import RunFolder
 from p2p.runs.checkpoint import iteration_of
-from p2p.runs.files import advising
 
-SAVE_EVERY = 10.0  # s
+if TYPE_CHECKING:
+    from p2p.peer.gradient_variance import GradientVariance
 
 
 class Ticket(NamedTuple):
-    """A checkpoint to measure at, as it travels."""
+    """A checkpoint to measure at, as it travels to a process."""
 
     number: int
     folder: Path
     milestone: Path
-
-
-class Progress(NamedTuple):
-    """How far it is."""
-
-    done: int  # checkpoints in this call; what was kept from before is not among them
-    total: int
-    steps: int
-    share: float  # 0..1
-    seconds: float
 
 
 def grad_variance(
@@ -80,16 +68,20 @@ def grad_variance(
         PeerLost: a process died.
     """
     config = build_grad_variance_config(**settings)
-    if workers is not None and workers < 1:
-        raise UsageError(f"{workers=} must be at least 1")
+    workers = check_workers(workers)
     given = [runs] if isinstance(runs, str | Path | RunFolder) else runs
     folders = [one if isinstance(one, RunFolder) else RunFolder.open(Path(one)) for one in given]
     if not folders:
         raise UsageError("nothing to measure: name a run folder")
     once = {folder.path.resolve(): folder for folder in folders}
     launch.start_server(*_preload(folders))  # while we read
-    trials = [_Trial(folder, config, save) for folder in once.values()]
-    return _Session(config, trials, workers or num_cores(), report, _preload(folders)).run()
+    targets = [GradientTarget(folder, config, save) for folder in once.values()]
+    session = GradientSession(config, targets, workers, report, _preload(folders))
+    session.run()
+    measured = tuple(target.result(session.rows) for target in targets)
+    return GradVariance(
+        config, measured, session.done, session.steps, session.seconds, session.reused
+    )
 
 
 def _preload(folders: Iterable[RunFolder]) -> list[str]:
@@ -104,20 +96,22 @@ def serve(pipe: Connection, steps: int, minibatches: int) -> None:
     from p2p.analysis.gradient_variance.worker import measure_checkpoint
 
     while True:
-        pipe.send(Report(0, [], 1))
+        pipe.send(WorkerReport(0, [], 1))
         tickets: list[Ticket] = pipe.recv()
         if not tickets:
             return
         (ticket,) = tickets
         found = measure_checkpoint(
             ticket.folder, ticket.milestone, steps, minibatches,
-            lambda taken: pipe.send(Report(taken, [], 0)),
+            lambda taken: pipe.send(WorkerReport(taken, [], 0)),
         )  # fmt: skip
-        pipe.send(Report(0, [(ticket.number, found)], 0))
+        pipe.send(WorkerReport(0, [(ticket.number, found)], 0))
 
 
-class _Trial:
+class GradientTarget(Target[Key, Row]):
     """One run, and the keys of its measurements."""
+
+    advice = "--no-save (save=False) measures without keeping"
 
     def __init__(self, run: RunFolder, config: GradVarianceConfig, save: bool) -> None:
         self.run, self.config = run, config
@@ -136,7 +130,12 @@ class _Trial:
         if self.file is not None:
             self.file.load()
 
-    def keys(self, checkpoint: str) -> list[Key]:
+    def keys(self) -> Iterator[Key]:
+        """Yield a key for each checkpoint and peer."""
+        for checkpoint in self.checkpoints:
+            yield from self.keys_at(checkpoint)
+
+    def keys_at(self, checkpoint: str) -> list[Key]:
         """Return the keys of one checkpoint, a peer each."""
         ranks = range(self.run.config.num_peers)
         return [Key(checkpoint, self.condition, rank) for rank in ranks]
@@ -146,18 +145,10 @@ class _Trial:
         iteration = iteration_of(self.checkpoints[checkpoint])
         return Row(iteration, iteration * self.run.config.steps_per_iteration, **found)
 
-    def keep(self, rows: Mapping[Key, Row]) -> None:
-        """Write those of `rows` that are its own to its file."""
-        own = {k: rows[k] for one in self.checkpoints for k in self.keys(one) if k in rows}
-        if self.file is None or own.keys() <= self.file.rows.keys():
-            return
-        with advising("--no-save (save=False) measures without keeping"):
-            self.file.keep(own)
-
     def result(self, rows: Mapping[Key, Row]) -> MeasuredRun:
         """Return the table of everything found."""
         config = self.run.config
-        table = [[rows[key] for key in self.keys(one)] for one in self.checkpoints]
+        table = [[rows[key] for key in self.keys_at(one)] for one in self.checkpoints]
         values = [[[getattr(row, q) for q in QUANTITIES] for row in peers] for peers in table]
         return MeasuredRun(
             str(self.run.path), config.task, config.method, config.seed, config.identity(),
@@ -177,81 +168,60 @@ def _condition(config: GradVarianceConfig, run: TrainConfig) -> str:
     return json.dumps({**config.model_dump(), "engine": run.engine, **versions}, sort_keys=True)
 
 
-@dataclass
-class _Session:
-    """One call of `grad_variance`: what is known, what is still to do, and what it takes."""
+class Job(NamedTuple):
+    """A checkpoint of a run."""
 
-    config: GradVarianceConfig
-    trials: Sequence[_Trial]
-    workers: int
-    report: Callable[[Progress], None] | None
-    preload: Sequence[str]
-    rows: dict[Key, Row] = field(default_factory=dict)
-    begun: float = field(default_factory=time.perf_counter)
-    done: int = 0
-    steps: int = 0
+    target: GradientTarget
+    checkpoint: str
 
-    def run(self) -> GradVariance:
-        for trial in self.trials:
-            if trial.file is not None:
-                self.rows |= trial.file.rows
-        jobs = [
-            (trial, checkpoint)
-            for trial in self.trials
-            for checkpoint in trial.checkpoints
-            if not all(key in self.rows for key in trial.keys(checkpoint))
-        ]
-        if jobs:
-            self._work(jobs)
-        self._save()  # also what another run's file knew
-        runs = tuple(trial.result(self.rows) for trial in self.trials)
-        seconds = time.perf_counter() - self.begun
-        known = sum(len(trial.checkpoints) for trial in self.trials) - len(jobs)
-        return GradVariance(self.config, runs, self.done, self.steps, seconds, known)
 
-    def _work(self, jobs: Sequence[tuple[_Trial, str]]) -> None:
-        """Measure on all cores, and save now and then."""
+class GradientSession(Session[Key, Row, Job]):
+    """One call of `grad_variance`; a job is a checkpoint."""
+
+    work = "checkpoints were measured"
+
+    def __init__(
+        self,
+        config: GradVarianceConfig,
+        targets: Sequence[GradientTarget],
+        workers: int,
+        report: Callable[[Progress], None] | None,
+        preload: Sequence[str],
+    ) -> None:
+        super().__init__(targets, workers, report)
+        self.config, self.targets, self.preload = config, targets, preload
+        self.steps_to_take = 0
+
+    def missing(self) -> list[list[Job]]:
+        """Return the checkpoints that are not known of every peer; one pool measures them all."""
+        every = [Job(target, one) for target in self.targets for one in target.checkpoints]
+        jobs = [job for job in every if not all(key in self.rows for key in _keys(job))]
+        self.reused = len(every) - len(jobs)
+        peers = sum(job.target.run.config.num_peers for job in jobs)
+        self.steps_to_take = peers * self.config.steps
+        return [jobs] if jobs else []
+
+    def pool(self, jobs: Sequence[Job]) -> Pool:
+        """Return a pool that measures at one checkpoint at a time in each process."""
         tickets = [
-            Ticket(number, trial.run.path, trial.checkpoints[checkpoint])
-            for number, (trial, checkpoint) in enumerate(jobs)
+            Ticket(number, target.run.path, target.checkpoints[checkpoint])
+            for number, (target, checkpoint) in enumerate(jobs)
         ]
-        pool = Pool(
+        return Pool(
             serve, tickets, self.workers, self.config.steps, self.config.minibatches,
             preload=self.preload,
         )  # fmt: skip
-        total = sum(trial.run.config.num_peers for trial, _ in jobs) * self.config.steps
-        saved = time.perf_counter()
-        try:
-            with StopSignals() as signals, pool:
-                for told in pool.reports():
-                    self._take_in(told, jobs, total)
-                    if signals.received is not None:
-                        raise Interrupted(self._so_far(len(jobs)), signals.received)
-                    if time.perf_counter() - saved > SAVE_EVERY:
-                        self._save()
-                        saved = time.perf_counter()
-        except PeerLost as lost:
-            raise PeerLost(f"{lost}; {self._so_far(len(jobs))}") from None
-        finally:
-            self._save()
 
-    def _take_in(self, told: Report, jobs: Sequence[tuple[_Trial, str]], total: int) -> None:
-        for number, found in told.ended:
-            trial, checkpoint = jobs[number]
-            for key, peer in zip(trial.keys(checkpoint), found, strict=True):
-                self.rows[key] = trial.row(checkpoint, peer.flat())
-        self.steps += told.steps
-        self.done += len(told.ended)
-        if self.report is not None:
-            seconds = time.perf_counter() - self.begun
-            share = min(1.0, self.steps / total)
-            self.report(Progress(self.done, len(jobs), self.steps, share, seconds))
+    def take(self, job: Job, found: Sequence[GradientVariance]) -> None:
+        """Add what was measured of each peer at a checkpoint."""
+        for key, peer in zip(_keys(job), found, strict=True):
+            self.rows[key] = job.target.row(job.checkpoint, peer.flat())
 
-    def _save(self) -> None:
-        for trial in self.trials:
-            trial.keep(self.rows)
+    @property
+    def share(self) -> float:
+        """Share of the steps that are taken, 0..1."""
+        return min(1.0, self.steps / self.steps_to_take)
 
-    def _so_far(self, total: int) -> str:
-        kept = all(trial.file is not None for trial in self.trials)
-        then = "the same command goes on from there" if kept else "nothing is kept"
-        return f"{self.done} of {total} checkpoints were measured; {then}"
+
+def _keys(job: Job) -> list[Key]:
+    return job.target.keys_at(job.checkpoint)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from p2p.analysis.config import SurfaceConfig, build_surface_config
 from p2p.analysis.evaluation.domain_sets import DomainSet
-from p2p.analysis.evaluation.evaluate import Evaluation, Progress, evaluate
+from p2p.analysis.evaluation.evaluate import Evaluation, evaluate
 from p2p.analysis.evaluation.subjects import digest, of_run
+from p2p.analysis.session import Progress
 from p2p.analysis.surface.file import encode_surface
 from p2p.analysis.surface.plane import Plane, Reference, load_references
 from p2p.policy.policy import Policy
