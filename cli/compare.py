@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.analysis.config import EvalConfig, parse_strengths
+from p2p.analysis.evaluation.config import EvalConfig, parse_strengths
 from p2p.core.errors import UsageError
 
 from .analysis import (

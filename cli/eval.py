@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.analysis.config import EvalConfig, parse_strengths
+from p2p.analysis.evaluation.config import EvalConfig, parse_strengths
 from p2p.core.errors import UsageError
 
 from .analysis import (
@@ -25,8 +25,7 @@ from .options import FILE, setting_option, source_options, with_flags
 from .terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.analysis.evaluation.evaluate import Evaluation
-    from p2p.analysis.evaluation.performance import EvaluatedRun
+    from p2p.analysis.evaluation.results import EvaluatedRun, Evaluation
 
 AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN"}
 EXAMPLES = """\b
@@ -91,8 +90,8 @@ def eval(
     _check(runs, figure, factors, by_factor=settings["by_factor"])
     from p2p.cohort import launch
 
-    launch.start_server("p2p.analysis.pool")  # it imports while we do
-    from p2p.analysis.evaluation.evaluate import evaluate
+    launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
+    from p2p.analysis.evaluation.session import evaluate
     from p2p.runs import RunFolder
 
     chosen = runs or (RunFolder.latest().path,)

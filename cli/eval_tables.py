@@ -10,8 +10,13 @@ from rich.text import Text
 from .formats import NOTHING, compact, count, counted
 
 if TYPE_CHECKING:
-    from p2p.analysis.evaluation.evaluate import Evaluation
-    from p2p.analysis.evaluation.performance import EvaluatedRun, Measured, MethodScore, Performance
+    from p2p.analysis.evaluation.results import (
+        EvaluatedRun,
+        Evaluation,
+        Measured,
+        MethodScore,
+        Performance,
+    )
 
 UNITS = {"wind": "wind N", "gravity": "gravity x", "friction": "friction x", "mass": "mass x"}
 VIRIDIS = (  # matplotlib's, at even distances: as light grows, so does the value, in grey too

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.analysis.config import GradVarianceConfig
+from p2p.analysis.gradient_variance.config import GradVarianceConfig
 from p2p.core.errors import UsageError
 
 from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
@@ -18,7 +18,7 @@ from .terminal import can_redraw, columns
 from .train import say_if_compiling
 
 if TYPE_CHECKING:
-    from p2p.analysis.gradient_variance.curves import GradVariance
+    from p2p.analysis.gradient_variance.results import GradVariance
     from p2p.analysis.session import Progress
 
 UNSEEN = 80  # columns of a file or pipe
@@ -64,7 +64,7 @@ def grad_variance(
     grad-variance.h5 beside the run, and what is there is not measured again. Runs that differ
     in their seed alone are one group. No RUN: the latest under runs/.
     """
-    from p2p.analysis.gradient_variance.measure import grad_variance as measure
+    from p2p.analysis.gradient_variance.session import grad_variance as measure
     from p2p.runs import RunFolder
 
     folders = [RunFolder.open(path) for path in runs] or [RunFolder.latest()]

@@ -12,7 +12,7 @@ from .eval_tables import _table
 from .formats import NOTHING, compact, count, counted, fixed
 
 if TYPE_CHECKING:
-    from p2p.analysis.gradient_variance.curves import Curve, GradVariance, MeasuredRun
+    from p2p.analysis.gradient_variance.results import Curve, GradVariance, MeasuredRun
 
 WIDEST = 120  # of a chart
 

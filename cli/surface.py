@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.analysis.config import SurfaceConfig
+from p2p.analysis.surface.config import SurfaceConfig
 from p2p.core.errors import UsageError
 
 from .analysis import Files, how_far, output_options, progress, show, work_options
@@ -15,7 +15,7 @@ from .options import setting_option, source_options, with_flags
 from .terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.analysis.surface.surface import Surface
+    from p2p.analysis.surface.results import Surface
 
 PICTURES = ("png", "svg")
 EXAMPLES = """\b
@@ -51,8 +51,8 @@ def surface(
     """
     from p2p.cohort import launch
 
-    launch.start_server("p2p.analysis.pool")  # it imports while we do
-    from p2p.analysis.surface.surface import find_surface
+    launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
+    from p2p.analysis.surface.measure import find_surface
     from p2p.runs import RunFolder
 
     folder = RunFolder.open(run) if run else RunFolder.latest()
@@ -74,7 +74,7 @@ def surface(
 
 def _keep(found: Surface) -> list[str]:
     """Write the surface beside the run and draw it, as far as that works; return the pictures."""
-    from p2p.analysis.surface.surface import surface_path
+    from p2p.analysis.surface.results import surface_path
     from p2p.plots.surface import surface_figure
     from p2p.runs import write_atomically
 

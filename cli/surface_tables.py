@@ -14,7 +14,7 @@ from .eval_tables import _cost, _ground, _table
 from .formats import compact, count, counted
 
 if TYPE_CHECKING:
-    from p2p.analysis.surface.surface import Best, Landscape, Mark, Surface
+    from p2p.analysis.surface.results import Best, Landscape, Mark, Surface
 
 GAP = 4  # cells between two maps side by side
 TITLES = {"train": "training return", "test": "test return"}

@@ -20,7 +20,7 @@ from p2p.analysis.comparison.compare import compare, compare_scores
 from p2p.analysis.comparison.file import encode
 from p2p.analysis.comparison.results import Comparison
 from p2p.analysis.comparison.runs import ScoredRun
-from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main
 from p2p.cli.compare_tables import report
 from p2p.cli.terminal import UNLIMITED

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from made import forbid_writing, make_run
 
-from p2p.analysis.config import EvalConfig
-from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.evaluation.config import EvalConfig
+from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main
 from p2p.cli.eval import eval
 from p2p.cli.eval_tables import VIRIDIS, heat_map

@@ -15,19 +15,20 @@ import pytest
 from made import make_policy, make_run
 
 import p2p
-from p2p.analysis.config import parse_strengths
-from p2p.analysis.evaluation import evaluate as evaluation
+from p2p.analysis.evaluation import session as evaluation
+from p2p.analysis.evaluation.config import parse_strengths
 from p2p.analysis.evaluation.domain_sets import DomainSet, draw_set, single_set, sweep_set
-from p2p.analysis.evaluation.evaluate import Evaluation
 from p2p.analysis.evaluation.file import EvalFile, Key, Outcome
-from p2p.analysis.evaluation.performance import (
+from p2p.analysis.evaluation.results import (
     EvaluatedRun,
+    Evaluation,
     Measured,
     score_methods,
     worst_mean,
 )
 from p2p.analysis.evaluation.subjects import digest
-from p2p.analysis.pool import Pool, envs_each
+from p2p.analysis.evaluation.worker import envs_each
+from p2p.analysis.pool import Pool
 from p2p.analysis.session import Progress
 from p2p.analysis.statistics import mean_interval
 from p2p.core.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError

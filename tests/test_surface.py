@@ -16,7 +16,7 @@ import p2p
 from p2p.analysis.evaluation.subjects import digest
 from p2p.analysis.session import Progress
 from p2p.analysis.surface.plane import Plane, load_references
-from p2p.analysis.surface.surface import Surface
+from p2p.analysis.surface.results import Surface
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Interrupted, UsageError
 from p2p.plots.surface import surface_figure

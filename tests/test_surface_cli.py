@@ -15,8 +15,9 @@ from made import forbid_writing, make_finished, make_run
 from rich.text import Text
 from test_eval_cli import HEAVY
 
-from p2p.analysis.config import SurfaceConfig
-from p2p.analysis.surface.surface import Surface, measure_surface
+from p2p.analysis.surface.config import SurfaceConfig
+from p2p.analysis.surface.measure import measure_surface
+from p2p.analysis.surface.results import Surface
 from p2p.cli import main
 from p2p.cli.surface import surface
 from p2p.cli.surface_tables import report

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p.analysis.evaluation.domain_sets import Axis
-from p2p.analysis.evaluation.performance import EvaluatedRun, Measured
+from p2p.analysis.evaluation.results import EvaluatedRun, Measured
 from p2p.core.errors import UsageError
 from p2p.envs.domain import Domain
 

@@ -12,7 +12,7 @@ from p2p.plots.looks import group_colours
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from p2p.analysis.gradient_variance.curves import Curve, GradVariance
+    from p2p.analysis.gradient_variance.results import Curve, GradVariance
 
 
 def gradient_curves(found: GradVariance) -> bytes:

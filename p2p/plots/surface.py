@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.analysis.surface.surface import Mark, Surface
+from p2p.analysis.surface.results import Mark, Surface
 from p2p.plots.evaluation import RETURN, picture
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from p2p.analysis.comparison.runs import (
     evaluated_scores,
     final_scores,
 )
-from p2p.analysis.evaluation.performance import label_runs
+from p2p.analysis.groups import label_runs
 from p2p.analysis.session import Progress
 from p2p.analysis.statistics import Profile
 from p2p.core.errors import UsageError

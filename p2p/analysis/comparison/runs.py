@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.evaluation.session import evaluate
 from p2p.analysis.session import Progress
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder

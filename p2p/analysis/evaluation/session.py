@@ -7,26 +7,20 @@ and never run twice.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from p2p.analysis.config import EvalConfig, build_eval_config, simulated_by
+from p2p.analysis.conditions import condition
+from p2p.analysis.evaluation.config import EvalConfig, build_eval_config
 from p2p.analysis.evaluation.domain_sets import DomainSet, draw_set, single_set, sweep_set
 from p2p.analysis.evaluation.file import EvalFile, KeptSet, Key, Outcome
-from p2p.analysis.evaluation.performance import (
-    EvaluatedRun,
-    Measured,
-    MethodScore,
-    Performance,
-    score_methods,
-)
+from p2p.analysis.evaluation.results import EvaluatedRun, Evaluation, Measured
 from p2p.analysis.evaluation.subjects import Given, Subject, digest, load_subjects
-from p2p.analysis.pool import Pool, Ticket, Work, episode_pool
+from p2p.analysis.evaluation.worker import Ticket, Work, episode_pool
+from p2p.analysis.pool import Pool
 from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
 from p2p.core.errors import NoRoom
@@ -37,45 +31,6 @@ from p2p.envs.task import find_task
 from p2p.envs.vector import Episode
 from p2p.policy.policy import Policy
 from p2p.runs.files import advising
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found.
-
-    Attributes:
-        config: in what was tested.
-        runs: in the order given.
-        episodes, steps, seconds: what it took now.
-        reused: episodes that had been run before.
-    """
-
-    config: EvalConfig
-    runs: tuple[EvaluatedRun, ...]
-    episodes: int
-    steps: int
-    seconds: float
-    reused: int
-
-    @property
-    def score(self) -> Performance:
-        """Return how the first run does in the first set of domains, over its peers."""
-        return self.runs[0].measured[0].score
-
-    @property
-    def methods(self) -> list[MethodScore]:
-        """Return each method's score over its seeds."""
-        return score_methods(self.runs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON has it."""
-        cost = {name: getattr(self, name) for name in ("episodes", "steps", "seconds", "reused")}
-        return {
-            "config": self.config.model_dump(mode="json"),
-            "runs": [run.to_dict() for run in self.runs],
-            "methods": [score._asdict() for score in self.methods],
-            **cost,
-        }
 
 
 def evaluate(
@@ -108,7 +63,7 @@ def evaluate(
         settings["domain"] = str(settings["domain"])
     config = build_eval_config(eps_te=np.atleast_1d(eps_te).tolist(), **settings)
     workers = check_workers(workers)
-    launch.start_server("p2p.analysis.pool")  # while we read
+    launch.start_server("p2p.analysis.evaluation.worker")  # while we read
     given = [runs] if isinstance(runs, Given) else runs
     targets = [EvaluationTarget(subject, config, save) for subject in load_subjects(given)]
     session = EvaluationSession(config, targets, workers, report)
@@ -224,8 +179,9 @@ def _kept(one: DomainSet, config: EvalConfig) -> KeptSet:
 
 def _condition(config: EvalConfig, initial_position: str) -> str:
     """Return all that an episode depends on besides policy, domain and start noise."""
-    known = {"seed": config.domain_seed, "sampled": config.sampled, **simulated_by()}
-    return json.dumps({**known, "initial_position": initial_position}, sort_keys=True)
+    return condition(
+        seed=config.domain_seed, sampled=config.sampled, initial_position=initial_position
+    )
 
 
 class EvaluationSession(Session[Key, Outcome, Job]):

@@ -9,18 +9,17 @@ checkpoint, settings and seed, so they are kept beside the run and nothing is me
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from p2p.analysis.config import GradVarianceConfig, build_grad_variance_config
-from p2p.analysis.gradient_variance.curves import GradVariance, MeasuredRun
+from p2p.analysis.conditions import condition
+from p2p.analysis.gradient_variance.config import GradVarianceConfig, build_grad_variance_config
 from p2p.analysis.gradient_variance.file import QUANTITIES, GradientFile, Key, Row
+from p2p.analysis.gradient_variance.results import GradVariance, MeasuredRun
 from p2p.analysis.pool import Pool, WorkerReport
 from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
@@ -164,8 +163,7 @@ def _num_parameters(config: TrainConfig) -> int:
 
 def _condition(config: GradVarianceConfig, run: TrainConfig) -> str:
     """Return all that a measurement depends on besides the checkpoint."""
-    versions = {name: metadata.version(name) for name in ("p2p", "mujoco")}
-    return json.dumps({**config.model_dump(), "engine": run.engine, **versions}, sort_keys=True)
+    return condition(**config.model_dump(), engine=run.engine)
 
 
 class Job(NamedTuple):

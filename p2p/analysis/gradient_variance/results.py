@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.analysis.config import GradVarianceConfig
-from p2p.analysis.evaluation.performance import group_runs
+from p2p.analysis.gradient_variance.config import GradVarianceConfig
 from p2p.analysis.gradient_variance.file import QUANTITIES
+from p2p.analysis.groups import group_runs
 from p2p.analysis.statistics import mean_interval
 
 Interval = tuple[float, float]
