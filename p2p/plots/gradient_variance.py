@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.plots.evaluation import picture
 from p2p.plots.looks import group_colours
+from p2p.plots.style import picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

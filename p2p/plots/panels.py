@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2p.plots import lines
-from p2p.plots.evaluation import picture
-from p2p.plots.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC
+from p2p.plots.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
