@@ -252,7 +252,7 @@ def _notes(found: Comparison) -> Iterator[str]:
         f"mean: CI of Student's t over seeds; IQM, P and profiles: stratified bootstrap, "
         f"{found.resamples:,} resamples within each task"
     )
-    yield "bootstrap intervals of fewer than 10 seeds are too narrow, so none of them decides"
+    yield "with fewer than 10 seeds bootstrap intervals are too narrow, so none of them decides"
     if len(found.tasks) > 1 or (found.profiles and found.scale is not None):
         yield f"normalised: {found.normalisation}"
     if found.tests:

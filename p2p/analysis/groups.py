@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 
 class Described(Protocol):
-    """A run by what it was trained with."""
+    """A run, described by what it was trained with."""
 
     @property
     def task(self) -> str: ...  # noqa: D102
@@ -32,10 +32,11 @@ def group_runs(runs: Iterable[R]) -> list[tuple[str, list[R]]]:
 
 
 def label_runs(runs: Sequence[Described]) -> list[str]:
-    """Name each run by its method, and by what tells it from others of that method and task.
+    """Name each run by its method, and by the settings that differ within method and task.
 
-    What differs on one task is in the names on all, so that a group has one name everywhere.
-    Runs of other settings never share a name: six digits are shown, or as many as it takes.
+    A setting that differs on one task is named on all tasks, so that a group has one name
+    everywhere. Groups never share a name: a number has six digits, or more where six would not
+    tell it from another.
     """
     differing: dict[str, dict[str, None]] = {}
     first: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -60,7 +61,7 @@ def _values(run: Described, names: Iterable[str], runs: Sequence[Described]) -> 
 
 
 def _text(value: Any, others: Iterable[Any]) -> str:
-    """Return a value in six digits, or in full where they are another's too."""
+    """Return a value in six digits, or in full where another value has the same six."""
     if not isinstance(value, float):
         return str(value)
     short = f"{value:g}"

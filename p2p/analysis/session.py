@@ -78,6 +78,7 @@ class Session(ABC, Generic[K, V, J]):
     """
 
     work: ClassVar[str]
+    targets: Sequence[Target[K, V]]
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Session(ABC, Generic[K, V, J]):
         workers: int,
         report: Callable[[Progress], None] | None,
     ) -> None:
-        self._targets, self.workers, self.report = targets, workers, report
+        self.targets, self.workers, self.report = targets, workers, report
         self.rows: dict[K, V] = {}
         self.done = self.total = self.steps = self.reused = 0
         self._begun = time.perf_counter()
@@ -120,7 +121,7 @@ class Session(ABC, Generic[K, V, J]):
             Interrupted: SIGINT, SIGTERM or SIGHUP; what was found is kept.
             PeerLost: a process died; what was found is kept.
         """
-        for target in self._targets:
+        for target in self.targets:
             if target.file is not None:
                 self.rows |= target.file.rows
         batches = self.missing()
@@ -157,11 +158,11 @@ class Session(ABC, Generic[K, V, J]):
             self.report(progress)
 
     def _save(self) -> None:
-        for target in self._targets:
+        for target in self.targets:
             target.keep(self.rows)
 
     def _so_far(self) -> str:
-        kept = all(target.file is not None for target in self._targets)
+        kept = all(target.file is not None for target in self.targets)
         then = "the same command goes on from there" if kept else "nothing is kept"
         return f"{self.done} of {self.total} {self.work}; {then}"
 

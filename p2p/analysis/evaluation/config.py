@@ -14,7 +14,7 @@ Factor = Literal["wind", "gravity", "friction", "mass", "initial_position"]
 
 
 class EvalConfig(BaseModel):
-    """In what trained policies are tested."""
+    """The domains that trained policies are tested in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

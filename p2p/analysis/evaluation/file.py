@@ -1,4 +1,4 @@
-"""eval.h5: every episode that was run to evaluate a run, so that none is run twice.
+"""eval.h5: every episode that was run to evaluate a run, kept to be reused.
 
 Axes: E episodes, P policies, C conditions, D domains. An episode points at its policy, its
 conditions and its domain by their index.
@@ -118,7 +118,7 @@ class EvalFile(ResultFile[Key, Outcome]):
 
 
 class _Index(dict[str, int]):
-    """Texts by the order in which they are first met."""
+    """Index of each text, in the order of their first appearance."""
 
     def __init__(self, texts: Any) -> None:
         super().__init__((text, n) for n, text in enumerate(dict.fromkeys(texts)))

@@ -1,8 +1,8 @@
-"""What was measured of trained policies, and the statistics of it.
+"""Returns of trained policies in test domains, and statistics of them.
 
 Seeds are the unit: peers and domains are averaged within a seed, and a confidence interval is
-one over seeds. Within a single run there is none; what is given there is the spread over
-domains, which says how much the world matters and nothing about another seed.
+one over seeds. A single run has none: its spread over domains says how much the domain
+matters, and nothing about another seed.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ class EvaluatedRun:
     """One run's policies.
 
     Attributes:
-        path: the run folder, or what else the policies came from.
+        path: of the run folder or policy file.
         task, method, seed: of the run.
         peers: ranks of its policies, K of them.
-        settings: all that tells it from other runs of its task, but the seed.
+        settings: all that tells it from other runs of its task, except the seed.
         measured: one for each set of domains.
     """
 
@@ -207,7 +207,7 @@ def worst_mean(values: NDArray[np.float64], share: float = WORST) -> float:
 def score_methods(runs: Iterable[EvaluatedRun]) -> list[MethodScore]:
     """Group runs that differ in their seed alone, and score each group in each set.
 
-    Runs of one group and seed are averaged first: they are no two observations.
+    Runs of one group and seed are averaged first: they count as one observation.
     """
     return [score for label, group in group_runs(runs) for score in _score_group(label, group)]
 

@@ -1,8 +1,8 @@
 """Test policies in domains: `evaluate`, the library's side of `p2p eval`.
 
-Every method and run of a task meets the same test domains with the same start noise. What an
-episode yields is a function of policy, domain, start and seed, so it is kept beside the run
-and never run twice.
+Every method and run of a task meets the same test domains with the same start noise. An
+episode's result is a function of policy, domain, start noise and seed, so it is kept beside
+the run and not run again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def evaluate(
         eps_te: randomisation strength of the test domains, one or several.
         save: keep the episodes in `eval.h5` beside each run, and use what is there.
         workers: number of processes; default one a core.
-        report: told how far it is.
+        report: called with a `Progress` now and then.
         settings: the other fields of `EvalConfig`; `domain` may be a `Domain`.
 
     Raises:
@@ -188,6 +188,7 @@ class EvaluationSession(Session[Key, Outcome, Job]):
     """One call of `evaluate`; a job is an episode."""
 
     work = "episodes were run"
+    targets: Sequence[EvaluationTarget]
 
     def __init__(
         self,
@@ -197,7 +198,7 @@ class EvaluationSession(Session[Key, Outcome, Job]):
         report: Callable[[Progress], None] | None,
     ) -> None:
         super().__init__(targets, workers, report)
-        self.config, self.targets = config, targets
+        self.config = config
         self.envs: dict[Key, tuple[str, str]] = {}  # of each episode to run
         self.length = 0  # of the episodes that ended
 

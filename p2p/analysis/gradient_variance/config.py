@@ -11,7 +11,7 @@ from p2p.core.validation import Count, validated
 
 
 class GradVarianceConfig(BaseModel):
-    """On what the variance of a gradient is measured."""
+    """The steps and minibatches that the variance of a gradient is measured on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""grad-variance.h5: what `p2p grad-variance` measured on a run, so that none is measured twice.
+"""grad-variance.h5: what `p2p grad-variance` measured on a run, kept to be reused.
 
 Axes: R rows, one a checkpoint, peer and condition.
 

@@ -1,4 +1,4 @@
-"""What was measured of gradients: by run, and each method's curve over its seeds."""
+"""Variances of gradients: by run, and each method's curve over its seeds."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 At each milestone of a run every peer collects fresh steps as the run would have, with the
 checkpoint's normaliser and reward scale, and its gradient is taken on minibatches of them;
-`p2p.peer.gradient_variance` says what is made of those. The numbers are a function of
-checkpoint, settings and seed, so they are kept beside the run and nothing is measured twice.
+`p2p.peer.gradient_variance` defines the quantities. The numbers are a function of checkpoint,
+settings and seed, so they are kept beside the run and not measured again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def grad_variance(
         runs: run folders, one or several; also one that is still training.
         save: keep the numbers in `grad-variance.h5` beside each run, and use what is there.
         workers: number of processes; default one a core.
-        report: told how far it is.
+        report: called with a `Progress` now and then.
         settings: the fields of `GradVarianceConfig`.
 
     Raises:
@@ -84,7 +84,7 @@ def grad_variance(
 
 
 def _preload(folders: Iterable[RunFolder]) -> list[str]:
-    """Return what the fork server imports: what peers need of their engines, above all."""
+    """Return the modules that the fork server imports, those of the engines above all."""
     engines = {folder.config.engine for folder in folders}
     modules = {"fused": "p2p.peer.preload", "autograd": "p2p.engine.autograd"}
     return ["p2p.analysis.gradient_variance.worker", *(modules[name] for name in sorted(engines))]
@@ -177,6 +177,7 @@ class GradientSession(Session[Key, Row, Job]):
     """One call of `grad_variance`; a job is a checkpoint."""
 
     work = "checkpoints were measured"
+    targets: Sequence[GradientTarget]
 
     def __init__(
         self,
@@ -187,7 +188,7 @@ class GradientSession(Session[Key, Row, Job]):
         preload: Sequence[str],
     ) -> None:
         super().__init__(targets, workers, report)
-        self.config, self.targets, self.preload = config, targets, preload
+        self.config, self.preload = config, preload
         self.steps_to_take = 0
 
     def missing(self) -> list[list[Job]]:

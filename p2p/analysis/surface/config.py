@@ -10,7 +10,7 @@ from p2p.core.validation import Count, NonNegative, Unit, validated
 
 
 class SurfaceConfig(BaseModel):
-    """Which plane through a run's policies is looked at, and in what they are tested."""
+    """Which plane through a run's policies is measured, and in which domains."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

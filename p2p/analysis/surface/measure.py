@@ -1,8 +1,8 @@
 """Measure a return surface (section 4.3, Fig. 5): `measure_surface`.
 
 Every point meets the same domains with the same start noise. Its episodes are kept in the
-run's `eval.h5` as those of any policy are, so that none is run twice; `surface-peer-<k>.h5`
-is built from them.
+run's `eval.h5`, as those of any policy are, and reused; `surface-peer-<k>.h5` is built from
+them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure_surface(
         save: keep the episodes in `eval.h5` and the surface in `surface-peer-<k>.h5` beside
             the run, and use what is there.
         workers: number of processes; default one a core.
-        report: told how far it is.
+        report: called with a `Progress` now and then.
         settings: the fields of `SurfaceConfig`.
 
     Raises:
