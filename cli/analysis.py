@@ -1,4 +1,4 @@
-"""What the commands that look at finished runs share: options, progress, and how it is shown."""
+"""What the analysis commands share: options, progress, output and files."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from p2p.analysis.session import Progress
 
 BETWEEN_LINES = 30.0  # s, where there is no progress bar
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -49,9 +51,9 @@ def no_save_option(command: Command) -> Command:
 def leave_out_folders(
     ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]
 ) -> tuple[Path, ...]:
-    """Return what is named as RUNs without the folders that are none, which a pattern meets too.
+    """Return the RUNs without folders that hold no run, which a glob pattern matches too.
 
-    If nothing would be left they all stay: the command says what is wrong with the first.
+    If none would remain, all do: the command then says what is wrong with the first.
     """
     others = [path for path in paths if _has_no_run(path)]
     if not others or len(others) == len(paths):
@@ -63,30 +65,21 @@ def leave_out_folders(
 
 
 def _has_no_run(path: Path) -> bool:
-    """Tell whether it is a folder without a run; one that is closed may have one."""
+    """Tell whether it is a folder without a run; one that cannot be read may have one."""
     with suppress(OSError):
         return path.is_dir() and not (path / "config.json").exists()
     return False
-
-
-class Progress(Protocol):
-    """What is told of progress, beside what `at` makes of it."""
-
-    @property
-    def share(self) -> float: ...  # noqa: D102
-    @property
-    def seconds(self) -> float: ...  # noqa: D102
 
 
 @contextmanager
 def progress(
     label: str, at: Callable[[Any], str], *, plain: bool
 ) -> Iterator[Callable[[Progress], None]]:
-    """Yield what is to be told of progress: a bar on stderr, or a line now and then.
+    """Yield a callback that shows progress: a bar on stderr, or a line now and then.
 
     Args:
-        label: what is being done.
-        at: says in words how far it is.
+        label: of the bar, such as "evaluating".
+        at: puts into words how far it is.
         plain: no bar, on a terminal too.
     """
     if plain or not can_redraw(sys.stderr):
@@ -122,7 +115,7 @@ class _Lines:
 
 
 class Found(Protocol):
-    """What an analysis found."""
+    """The result of an analysis."""
 
     def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
 
@@ -138,7 +131,7 @@ def show(
     """Print what was found: one JSON object, or its tables and where its files lie.
 
     Args:
-        tables: asked for only if they are shown.
+        tables: called only if tables are shown.
         files: path or paths that were written, by their name in the JSON.
         plain: no styles, on a terminal too.
     """
@@ -166,7 +159,7 @@ def print_lines(lines: list[Text], *, styled: bool) -> None:
 
 
 class Files:
-    """The files that go with what is shown; one that cannot be written withholds nothing."""
+    """The files that a command writes; if one fails, the results are shown all the same."""
 
     def __init__(self) -> None:
         self._failed: P2PError | None = None
@@ -174,10 +167,10 @@ class Files:
 
     @contextmanager
     def writing(self, advice: str, *, asked: bool) -> Iterator[None]:
-        """Go on after the block if it fails for want of room, leave or matplotlib.
+        """Keep the error if the block fails for want of room, permission or matplotlib.
 
         Args:
-            advice: what to do then.
+            advice: what the user can do then.
             asked: the file was asked for, so `raise_failed` fails; else a note on stderr is all.
         """
         from p2p.runs.files import advising
@@ -195,7 +188,7 @@ class Files:
     def write(
         self, path: Path, encode: Callable[[], bytes], kind: str, advice: str, *, asked: bool
     ) -> str | None:
-        """Write a file, and return its path; None if that failed, as `writing` has it."""
+        """Write a file and return its path, or None if `writing` kept an error."""
         from p2p.runs import write_atomically
 
         with self.writing(advice, asked=asked):
@@ -204,7 +197,7 @@ class Files:
         return None
 
     def raise_failed(self) -> None:
-        """Raise what the first file failed of that was asked for, now that all is shown."""
+        """Raise the error of the first file that was asked for, once the results are shown."""
         if self._failed is not None:
             raise self._failed
 
@@ -212,4 +205,4 @@ class Files:
 def how_far(now: Any) -> str:
     """Return how far an evaluation is, in words."""
     rate = count(now.steps / now.seconds)
-    return f"{now.episodes:,} of {counted(now.total, 'episode')}  {rate} steps/s"
+    return f"{now.done:,} of {counted(now.total, 'episode')}  {rate} steps/s"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.analysis.config import EvalConfig, parse_strengths
+from p2p.analysis.evaluation.config import EvalConfig, parse_strengths
 from p2p.core.errors import UsageError
 
 from .analysis import (
@@ -22,13 +22,24 @@ from .analysis import (
     work_options,
 )
 from .options import FILE, setting_option, source_options, with_flags
+from .tables import VIRIDIS, as_text, assembled, cost_line, ground_style, interval_text, table
+from .text.formats import NOTHING, compact, count, counted
 from .text.terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.analysis.evaluation.evaluate import Evaluation
-    from p2p.analysis.evaluation.performance import EvaluatedRun
+    from rich.text import Text
+
+    from p2p.analysis.evaluation.results import (
+        EvaluatedRun,
+        Evaluation,
+        Measured,
+        MethodScore,
+        Performance,
+    )
 
 AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN"}
+UNITS = {"wind": "wind N", "gravity": "gravity x", "friction": "friction x", "mass": "mass x"}
+SCORE = ("return", "spread", "worst 10%", "length", "falls")
 EXAMPLES = """\b
 Examples:
   p2p eval                                  the latest run, at strength 0.5
@@ -91,8 +102,8 @@ def eval(
     _check(runs, figure, factors, by_factor=settings["by_factor"])
     from p2p.cohort import launch
 
-    launch.start_server("p2p.analysis.pool")  # it imports while we do
-    from p2p.analysis.evaluation.evaluate import evaluate
+    launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
+    from p2p.analysis.evaluation.session import evaluate
     from p2p.runs import RunFolder
 
     chosen = runs or (RunFolder.latest().path,)
@@ -106,10 +117,8 @@ def eval(
         raise UsageError(with_flags(str(error), EvalConfig)) from None
     files = Files()
     pictures = _draw(found, figure, files, save=not no_save)
-    from .eval_tables import report as tables
-
     show(
-        found, lambda: tables(found, columns()), {"figures": pictures},
+        found, lambda: render(found, columns()), {"figures": pictures},
         as_json=as_json, plain=plain,
     )  # fmt: skip
     files.raise_failed()
@@ -147,3 +156,166 @@ def _draw(found: Evaluation, figure: Path | None, files: Files, *, save: bool) -
             files.write(path, partial(draw, run), "figure", advice, asked=figure is not None)
         )
     return [picture for picture in pictures if picture]
+
+
+def render(found: Evaluation, width: int) -> list[Text]:
+    """Return everything that is shown of an evaluation.
+
+    Args:
+        width: cells in a line; columns of least worth are left out where they do not fit.
+    """
+    lines: list[Text] = []
+    for run in found.runs:
+        lines += [*_head(found, run), as_text(), *_run(run, width), as_text()]
+    if len(found.runs) > 1:
+        lines += [*_methods(found.methods), as_text()]
+    return [*lines, *_notes(found), cost_line(found)]
+
+
+def _head(found: Evaluation, run: EvaluatedRun) -> list[Text]:
+    config = found.config
+    parts = [run.method, counted(len(run.peers), "peer")]
+    if "eps_tr" in run.settings:
+        parts.append(f"eps_tr {run.settings['eps_tr']:g}")
+    parts.append(f"seed {run.seed}")
+    what = ", ".join([counted(config.episodes, "episode") + " each", _action(found)])
+    first = run.measured[0].set
+    if config.domain is not None:
+        where = f"in domain {config.domain}, other factors nominal"
+    elif config.grid or config.by_factor:
+        where = f"at strength {config.eps_te[0]:g}, other factors nominal"
+    else:
+        where = f"{counted(config.domains, 'test domain')}, seed {config.domain_seed}"
+        where += f", hash {first.hash}" if len(run.measured) == 1 else ""
+    return [
+        assembled((run.task, "bold"), ", ", ", ".join(parts)),
+        as_text(run.path, "dim"),
+        as_text(f"{where}; {what}"),
+    ]
+
+
+def _action(found: Evaluation) -> str:
+    return "sampled actions" if found.config.sampled else "mean action"
+
+
+def _run(run: EvaluatedRun, width: int) -> list[Text]:
+    axes = run.measured[0].set.axes
+    if len(axes) == 2:
+        return heat_map(run.measured[0], run, width)
+    if len(axes) == 1:
+        return _factors(run)
+    return _peers(run) if len(run.measured) == 1 else _strengths(run, width)
+
+
+def _peers(run: EvaluatedRun) -> list[Text]:
+    """Return a row a peer, and their mean, which is the method's score."""
+    (measured,) = run.measured
+    ranks = zip(run.peers, measured.peers, strict=True)
+    rows = [[f"peer {rank}", *_score(score, measured)] for rank, score in ranks]
+    if len(rows) > 1:
+        rows.append(["mean", *_score(measured.score, measured)])
+    title = "" if measured.set.eps is None else measured.set.name
+    return table([title, *SCORE], rows, bold=len(rows) - 1 if len(rows) > 1 else None)
+
+
+def _strengths(run: EvaluatedRun, width: int) -> list[Text]:
+    """Return a row a strength; each peer's own return where there is room."""
+    rows = [
+        [f"{measured.set.eps:g}", *_score(measured.score, measured), measured.set.hash]
+        for measured in run.measured
+    ]
+    head = ["eps_te", *SCORE, "hash"]
+    if len(run.peers) > 1:
+        wider = [
+            [*row, *(compact(peer.mean) for peer in measured.peers)]
+            for row, measured in zip(rows, run.measured, strict=True)
+        ]
+        full = table([*head, *(f"peer {rank}" for rank in run.peers)], wider)
+        if len(full[0]) <= width:
+            return full
+    return table(head, rows)
+
+
+def _score(score: Performance, measured: Measured) -> list[str]:
+    single = len(measured.set.domains) == 1
+    return [
+        compact(score.mean),
+        NOTHING if single else compact(score.spread),
+        NOTHING if single else compact(score.worst),
+        count(score.length),
+        f"{score.falls:.0%}",
+    ]
+
+
+def _factors(run: EvaluatedRun) -> list[Text]:
+    """Return two columns a factor: its values, and the return at each."""
+    head: list[str] = []
+    columns: list[list[str]] = []
+    for measured in run.measured:
+        (axis,) = measured.set.axes
+        head += [_named(axis.factor, run), "return"]
+        columns += [[compact(v) for v in axis.values], [compact(r) for r in measured.by_domain]]
+    return table(head, list(zip(*columns, strict=True)))
+
+
+def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
+    """Return the returns over two factors, on coloured ground: dark is low, bright is high."""
+    rows, columns = measured.set.axes
+    values = measured.by_domain.reshape(len(rows.values), len(columns.values))
+    heads = [compact(v) for v in columns.values]
+    cells = [[compact(v) for v in row] for row in values]
+    label = _named(rows.factor, run)
+    left = max(len(label), *(len(compact(v)) for v in rows.values))
+    size = max(len(text) for row in [heads, *cells] for text in row)
+    size += 2 if left + 2 + (size + 2) * len(heads) <= width else 1
+    low, high = float(values.min()), float(values.max())
+    lines = [
+        as_text(" " * (left + 1) + _named(columns.factor, run).center(size * len(heads)), "bold"),
+        as_text(label.rjust(left) + " " + "".join(h.rjust(size - 1) + " " for h in heads), "bold"),
+    ]
+    for value, texts, row in reversed(list(zip(rows.values, cells, values, strict=True))):
+        line = as_text(compact(value).rjust(left) + " ")
+        for text, number in zip(texts, row, strict=True):
+            share = (float(number) - low) / (high - low) if high > low else 0.5
+            line.append(text.rjust(size - 1) + " ", ground_style(share))
+        lines.append(line)
+    scale = as_text("return  ")
+    for n in range(len(VIRIDIS)):
+        scale.append("   ", ground_style(n / (len(VIRIDIS) - 1)))
+    return [*lines, as_text(), scale.append(f"  {compact(low)} to {compact(high)}")]
+
+
+def _methods(scores: Sequence[MethodScore]) -> list[Text]:
+    """Return a row a method and set of domains; seeds are the unit."""
+    rows = [
+        [
+            score.task, score.label, score.set.removeprefix("eps_te "), str(len(score.seeds)),
+            compact(score.mean), interval_text(score.mean_ci), compact(score.worst),
+            count(score.length), f"{score.falls:.0%}",
+        ]
+        for score in scores
+    ]  # fmt: skip
+    head = ["task", "method", "eps_te", "seeds", "return", "95% CI", "worst 10%", "length", "falls"]
+    return table(head, rows, left=2)
+
+
+def _notes(found: Evaluation) -> list[Text]:
+    """Return what the columns mean, where that is not plain."""
+    notes = []
+    drawn = not found.runs[0].measured[0].set.axes
+    if drawn and found.config.domain is None:
+        notes.append("spread: standard deviation over domains, which is no confidence interval")
+        notes.append("worst 10%: mean over the worst tenth of the domains, of each peer (CVaR)")
+    if len(found.runs) > 1:
+        notes.append("95% CI: Student's t over seeds; peers and domains are averaged within a seed")
+    elif drawn:
+        notes.append("one seed: name runs with other seeds too for a 95% CI")
+    unstable = sum(measured.score.unstable for run in found.runs for measured in run.measured)
+    if unstable:
+        notes.append(f"physics diverged in {counted(unstable, 'episode')}, counted as falls")
+    return [as_text(note, "dim") for note in notes]
+
+
+def _named(factor: str, run: EvaluatedRun) -> str:
+    unit = "m" if run.settings.get("initial_position") == "root_x" else "rad"
+    return UNITS.get(factor, f"start {unit}")

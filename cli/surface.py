@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2p.analysis.config import SurfaceConfig
+from p2p.analysis.surface.config import SurfaceConfig
 from p2p.core.errors import UsageError
 
 from .analysis import Files, how_far, output_options, progress, show, work_options
 from .options import setting_option, source_options, with_flags
+from .tables import as_text, assembled, cost_line, ground_style, table
+from .text.formats import compact, count, counted
 from .text.terminal import columns
 
 if TYPE_CHECKING:
-    from p2p.analysis.surface.surface import Surface
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.text import Text
+
+    from p2p.analysis.surface.results import Best, Landscape, Mark, Surface
 
 PICTURES = ("png", "svg")
+GAP = 4  # cells between two maps side by side
+TITLES = {"train": "training return", "test": "test return"}
 EXAMPLES = """\b
 Examples:
   p2p surface runs/a
@@ -51,8 +61,8 @@ def surface(
     """
     from p2p.cohort import launch
 
-    launch.start_server("p2p.analysis.pool")  # it imports while we do
-    from p2p.analysis.surface.surface import find_surface
+    launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
+    from p2p.analysis.surface.measure import find_surface
     from p2p.runs import RunFolder
 
     folder = RunFolder.open(run) if run else RunFolder.latest()
@@ -64,17 +74,15 @@ def surface(
     except UsageError as error:
         raise UsageError(with_flags(str(error), SurfaceConfig)) from None
     pictures = [] if no_save else _keep(found)
-    from .surface_tables import report as tables
-
     show(
-        found, lambda: tables(found, columns()), {"figures": pictures},
+        found, lambda: render(found, columns()), {"figures": pictures},
         as_json=as_json, plain=plain,
     )  # fmt: skip
 
 
 def _keep(found: Surface) -> list[str]:
     """Write the surface beside the run and draw it, as far as that works; return the pictures."""
-    from p2p.analysis.surface.surface import surface_path
+    from p2p.analysis.surface.results import surface_path
     from p2p.plots.surface import surface_figure
     from p2p.runs import write_atomically
 
@@ -86,3 +94,131 @@ def _keep(found: Surface) -> list[str]:
             write_atomically(path, surface_figure(found, suffix), "figure")
             pictures.append(str(path))
     return pictures
+
+
+def render(found: Surface, width: int) -> list[Text]:
+    """Return everything that is shown of a surface.
+
+    Args:
+        width: cells in a line; maps that do not fit side by side stand one below the other.
+    """
+    low = min(float(one.mean.min()) for one in found.landscapes)
+    high = max(float(one.mean.max()) for one in found.landscapes)
+    maps = [_map(found, one, width, low, high) for one in found.landscapes]
+    return [
+        *_head(found),
+        as_text(),
+        *_together(maps, width),
+        as_text(),
+        *_scale(low, high),
+        as_text(),
+        *_marks(found),
+        as_text(),
+        *_notes(found),
+        cost_line(found.cost),
+    ]
+
+
+def _head(found: Surface) -> list[Text]:
+    config = found.config
+    what = f"{found.method}, peer {config.peer}, seed {found.seed}"
+    hashes = ", ".join(f"eps {one.set.eps:g} hash {one.set.hash}" for one in found.landscapes)
+    domains = f"{counted(config.domains, 'domain')}, seed {config.domain_seed}; {hashes}"
+    return [
+        assembled((found.task, "bold"), f", {what}"),
+        as_text(str(found.path), "dim"),
+        as_text(f"{config.grid} x {config.grid} points; {domains}"),
+    ]
+
+
+def _map(found: Surface, one: Landscape, width: int, low: float, high: float) -> list[Text]:
+    """Return a map: a digit a point is the tenth of the scale that its return lies in.
+
+    A letter stands where a policy is nearest. Points are left out where they do not fit.
+    """
+    labels = [_place(float(v)) for v in found.y]
+    left = max(map(len, labels)) + 1
+    step = max(1, -(-len(found.x) // max(1, width - left)))
+    size = 2 if left + 2 * len(found.x) <= width else 1
+    shown = range(0, len(found.x), step)
+    letters = {_nearest(found, mark, step): mark.name[0].upper() for mark in found.marks}
+    ends = [_place(float(found.x[n])) for n in (0, shown[-1])]
+    span = size * len(shown)
+    lines = [as_text(" " * left + f"{TITLES[one.scenario]}, eps {one.set.eps:g}", "bold")]
+    for row in reversed(shown):
+        line = as_text(labels[row].rjust(left - 1) + " ")
+        for column in shown:
+            share = (float(one.mean[row, column]) - low) / (high - low) if high > low else 0.5
+            text = letters.get((row, column), str(min(int(10 * share), 9)))
+            bold = "bold " if text.isalpha() else ""
+            line.append(text.ljust(size), bold + ground_style(share))
+        lines.append(line)
+    lines.append(
+        as_text(" " * left + ends[0] + ends[1].rjust(max(span - len(ends[0]), len(ends[1]) + 1)))
+    )
+    return lines
+
+
+def _nearest(found: Surface, mark: Mark, step: int) -> tuple[int, int]:
+    """Return row and column of the point nearest to a policy, of every `step`-th."""
+    import numpy as np
+
+    def index(axis: NDArray[np.float64], at: float) -> int:
+        return step * int(np.argmin(np.abs(axis[::step] - at)))
+
+    return index(found.y, mark.y), index(found.x, mark.x)
+
+
+def _together(maps: Sequence[Sequence[Text]], width: int) -> list[Text]:
+    """Put two maps side by side if they fit, else one below the other."""
+    first, second = maps
+    size = max(len(line) for line in first) + GAP
+    if size + max(len(line) for line in second) > width:
+        return [*first, as_text(), *second]
+    lines = []
+    for left, right in zip_longest(first, second, fillvalue=as_text()):
+        line = left.copy()
+        line.append(" " * (size - len(left)))
+        lines.append(line.append_text(right))
+    return lines
+
+
+def _scale(low: float, high: float) -> list[Text]:
+    scale = as_text("return  ")
+    for n in range(10):
+        scale.append(f" {n} ", ground_style(n / (10 - 1)))
+    scale.append(f"  {compact(low)} to {compact(high)}, in tenths")
+    axes = "axes: L2 distance of parameters, x from I(nitial) to F(inal), y to M(iddle)"
+    return [scale, as_text(axes, "dim")]
+
+
+def _marks(found: Surface) -> list[Text]:
+    """Return a row a policy, and the best point of each map."""
+    head = ["policy", "steps", "x", "y", "train", "test", "train, own", "test, own"]
+    rows = [
+        [
+            mark.name, count(mark.steps), _place(mark.x), _place(mark.y),
+            compact(mark.train), compact(mark.test),
+            compact(mark.train_as_trained), compact(mark.test_as_trained),
+        ]
+        for mark in found.marks
+    ]  # fmt: skip
+    best = [as_text(f"best {one.scenario:<5} {_best(found.best(one))}") for one in found.landscapes]
+    return [*table(head, rows), as_text(), *best]
+
+
+def _best(best: Best) -> str:
+    where = f"the {best.mark} policy" if best.mark else "no policy of the three"
+    return f"{compact(best.value)} at x {_place(best.x)}, y {_place(best.y)}: {where}"
+
+
+def _place(distance: float) -> str:
+    return f"{distance:.2f}"
+
+
+def _notes(found: Surface) -> list[Text]:
+    notes = [
+        "own: as trained, under the observation normaliser of that time; what differs",
+        "is rounding, which grows within an episode, and where observations are clipped",
+    ]
+    return [as_text(note, "dim") for note in notes]

@@ -16,9 +16,9 @@ from p2p.core.registration import register_with_gymnasium
 
 if TYPE_CHECKING:
     from p2p.analysis.comparison.compare import compare
-    from p2p.analysis.evaluation.evaluate import evaluate
-    from p2p.analysis.gradient_variance.measure import grad_variance
-    from p2p.analysis.surface.surface import measure_surface
+    from p2p.analysis.evaluation.session import evaluate
+    from p2p.analysis.gradient_variance.session import grad_variance
+    from p2p.analysis.surface.measure import measure_surface
     from p2p.cohort.api import train
     from p2p.core.config import TrainConfig
     from p2p.core.errors import P2PError
@@ -68,10 +68,10 @@ _HOME = {
     "RunFolder": "runs",
     "TrainConfig": "core.config",
     "compare": "analysis.comparison.compare",
-    "evaluate": "analysis.evaluation.evaluate",
-    "grad_variance": "analysis.gradient_variance.measure",
+    "evaluate": "analysis.evaluation.session",
+    "grad_variance": "analysis.gradient_variance.session",
     "load_policy": "runs.policies",
-    "measure_surface": "analysis.surface.surface",
+    "measure_surface": "analysis.surface.measure",
     "sample_domain": "envs.domain",
     "task": "envs.task:find_task",
     "train": "cohort.api",

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from p2p.analysis.config import simulated_by
+from p2p.analysis.conditions import simulated_by
 
 
 def main() -> int:

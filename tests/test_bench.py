@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from made import METHODS, TASKS, make_policy
 
 from p2p.analysis.evaluation.domain_sets import single_set
-from p2p.analysis.evaluation.evaluate import evaluate
-from p2p.analysis.pool import episode_stream
+from p2p.analysis.evaluation.session import evaluate
+from p2p.analysis.evaluation.worker import episode_stream
 from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results, training
 from p2p.bench.bare_loop import BareLoop, Script, bare_episodes, record_episode, record_script
 from p2p.bench.engine import stepping

@@ -20,9 +20,9 @@ from p2p.analysis.comparison.compare import compare, compare_scores
 from p2p.analysis.comparison.file import encode
 from p2p.analysis.comparison.results import Comparison
 from p2p.analysis.comparison.runs import ScoredRun
-from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main
-from p2p.cli.compare_tables import report
+from p2p.cli.compare import render
 from p2p.cli.text.terminal import UNLIMITED
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
@@ -355,7 +355,7 @@ def test_long_names_are_numbers_where_they_would_not_fit() -> None:
     x = list(np.arange(1000.0, 1005.0))
     pair = scored(x, learning_rate=1e-4), scored(x, learning_rate=3e-4)
     found = compared(*pair)
-    wide, narrow = ([line.plain for line in report(found, width)] for width in (UNLIMITED, 80))
+    wide, narrow = ([line.plain for line in render(found, width)] for width in (UNLIMITED, 80))
     assert max(map(len, narrow)) <= 80
     assert "#1: ppo learning_rate 0.0001" in narrow
     assert any(line.startswith("#1 - #2") for line in narrow)

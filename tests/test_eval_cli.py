@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 from made import forbid_writing, make_run
 
-from p2p.analysis.config import EvalConfig
-from p2p.analysis.evaluation.evaluate import evaluate
+from p2p.analysis.evaluation.config import EvalConfig
+from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main
-from p2p.cli.eval import eval
-from p2p.cli.eval_tables import VIRIDIS, heat_map
+from p2p.cli.eval import eval, heat_map
 from p2p.cli.options import with_flags
+from p2p.cli.tables import VIRIDIS
 from p2p.envs.domain import FACTORS
 
 HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")

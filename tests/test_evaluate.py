@@ -15,19 +15,21 @@ import pytest
 from made import make_policy, make_run
 
 import p2p
-from p2p.analysis.config import parse_strengths
-from p2p.analysis.evaluation import evaluate as evaluation
+from p2p.analysis.evaluation import session as evaluation
+from p2p.analysis.evaluation.config import parse_strengths
 from p2p.analysis.evaluation.domain_sets import DomainSet, draw_set, single_set, sweep_set
-from p2p.analysis.evaluation.evaluate import Evaluation, Progress
 from p2p.analysis.evaluation.file import EvalFile, Key, Outcome
-from p2p.analysis.evaluation.performance import (
+from p2p.analysis.evaluation.results import (
     EvaluatedRun,
+    Evaluation,
     Measured,
     score_methods,
     worst_mean,
 )
 from p2p.analysis.evaluation.subjects import digest
-from p2p.analysis.pool import Pool, envs_each
+from p2p.analysis.evaluation.worker import envs_each
+from p2p.analysis.pool import Pool
+from p2p.analysis.session import Progress
 from p2p.analysis.statistics import mean_interval
 from p2p.core.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError
 from p2p.core.rng import Purpose, keyed_generator
@@ -330,7 +332,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path):
     asked = []
 
     def interrupt(now: Progress) -> None:
-        if now.episodes >= 10 and not asked:
+        if now.done >= 10 and not asked:
             asked.append(signal.raise_signal(signal.SIGINT))
 
     with pytest.raises(Interrupted, match="of 80 episodes were run; the same command goes on"):
@@ -395,7 +397,7 @@ def test_a_run_that_cannot_be_written_is_refused_before_the_work(tmp_path, monke
     def full(path: Path, data: bytes, what: str) -> None:
         raise NoRoom(f"cannot write {what} {path}: read-only file system; make it writable")
 
-    monkeypatch.setattr("p2p.analysis.evaluation.file.write_atomically", full)
+    monkeypatch.setattr("p2p.analysis.file.write_atomically", full)
     monkeypatch.setattr(evaluation, "episode_pool", None)
     with pytest.raises(NoRoom, match=r"eval.h5: read-only file system; --no-save"):
         p2p.evaluate(make_run(tmp_path / "run"), **SMALL)

@@ -20,10 +20,12 @@ from p2p.cli import main
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.plots import FIGURES, draw, load_data
+from p2p.plots.hyperparameters import sweep
 from p2p.plots.lines import band, on_common_steps, seeds_text
 from p2p.plots.looks import METHODS, group_colours
 from p2p.plots.looks import TASKS as TASK_NAMES
-from p2p.plots.paper import cohort_size, learning_curves, regularised, sweep
+from p2p.plots.strengths import regularised
+from p2p.plots.training import cohort_size, learning_curves
 from p2p.study import Study, find_study, read_study
 from p2p.study.plan import run_name
 
@@ -49,7 +51,7 @@ def write_tables(study: Study, folder: Path, keep: slice = slice(None)) -> Path:
     curve.writerow(["run", "steps", "return", "log_grad_variance"])
     for config in study.configs[keep]:
         run = run_name(config, study.varying)
-        settings = {name: getattr(config, name) for name in (*fixed, *study.varying)}
+        settings = {name: config.get(name) for name in (*fixed, *study.varying)}
         found = {f"eps_te={eps:g}": value(config, eps) for eps in strengths}
         table.writerow({"run": run, **settings, "train": value(config), "entropy": config.seed,
                         **found, "steps": config.total_steps})  # fmt: skip

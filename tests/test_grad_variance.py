@@ -17,9 +17,9 @@ from made import forbid_writing, make_run
 from plain import trained
 
 import p2p
-from p2p.analysis.config import GradVarianceConfig
-from p2p.analysis.gradient_variance.curves import GradVariance, MeasuredRun
+from p2p.analysis.gradient_variance.config import GradVarianceConfig
 from p2p.analysis.gradient_variance.file import QUANTITIES
+from p2p.analysis.gradient_variance.results import GradVariance, MeasuredRun
 from p2p.cli import main
 from p2p.cli.text.chart import MARKERS, Series, chart
 from p2p.core.config import TrainConfig

@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 from made import forbid_writing
 
-from p2p.analysis.evaluation.evaluate import evaluate
 from p2p.analysis.evaluation.file import EvalFile
+from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main
 from p2p.cli.study_tables import progress_table
 from p2p.cohort import api

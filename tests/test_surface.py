@@ -13,10 +13,10 @@ from made import make_finished, make_policy
 from plain import trained
 
 import p2p
-from p2p.analysis.evaluation.evaluate import Progress
 from p2p.analysis.evaluation.subjects import digest
+from p2p.analysis.session import Progress
 from p2p.analysis.surface.plane import Plane, load_references
-from p2p.analysis.surface.surface import Surface
+from p2p.analysis.surface.results import Surface
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Interrupted, UsageError
 from p2p.plots.surface import surface_figure
@@ -216,7 +216,7 @@ def test_what_was_measured_before_a_signal_is_kept(run):
     done = [0]
 
     def interrupt(now: Progress) -> None:
-        done.append(now.episodes)
+        done.append(now.done)
         if done[-2] == 0 < done[-1]:
             os.kill(os.getpid(), signal.SIGINT)
 

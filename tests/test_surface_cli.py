@@ -15,11 +15,11 @@ from made import forbid_writing, make_finished, make_run
 from rich.text import Text
 from test_eval_cli import HEAVY
 
-from p2p.analysis.config import SurfaceConfig
-from p2p.analysis.surface.surface import Surface, measure_surface
+from p2p.analysis.surface.config import SurfaceConfig
+from p2p.analysis.surface.measure import measure_surface
+from p2p.analysis.surface.results import Surface
 from p2p.cli import main
-from p2p.cli.surface import surface
-from p2p.cli.surface_tables import report
+from p2p.cli.surface import render, surface
 from p2p.core.errors import NoRoom
 
 SMALL = ("--grid", 5, "--domains", 1)
@@ -69,7 +69,7 @@ def test_both_maps_the_three_policies_and_the_best_points_are_shown(
 
 
 def test_a_digit_is_the_tenth_of_the_scale_and_up_is_more(found: Surface) -> None:
-    lines = [line.plain for line in report(found, 200)]
+    lines = [line.plain for line in render(found, 200)]
     rows = [line.split() for line in lines[5:10]]
     assert [row[0] for row in rows] == [f"{y:.2f}" for y in found.y[::-1]]
     low = min(one.mean.min() for one in found.landscapes)
@@ -84,7 +84,7 @@ def test_a_digit_is_the_tenth_of_the_scale_and_up_is_more(found: Surface) -> Non
 
 
 def test_a_policy_stands_where_it_is_nearest(found: Surface) -> None:
-    rows = [line.plain.split()[1:6] for line in report(found, 200)[5:10]][::-1]
+    rows = [line.plain.split()[1:6] for line in render(found, 200)[5:10]][::-1]
     for mark in found.marks:
         y, x = (
             int(np.argmin(np.abs(axis - at))) for axis, at in ((found.y, mark.y), (found.x, mark.x))
@@ -97,7 +97,7 @@ def test_maps_stand_below_one_another_where_they_do_not_fit(
     found: Surface, width: int, maps: int
 ) -> None:
     """And points are left out rather than lines broken."""
-    lines: list[Text] = report(found, width)
+    lines: list[Text] = render(found, width)
     heads = [n for n, line in enumerate(lines) if "return, eps" in line.plain]
     assert len(heads) == maps
     if maps == 2:

@@ -1,15 +1,14 @@
-"""Work on all cores: processes that ask for a ticket whenever they have room for one.
+"""Work on all cores: processes that ask for tickets whenever they have room for more.
 
-A ticket is an episode, or whatever else a `serve` works through. What comes of it depends on
-the ticket alone, so neither the number of processes nor their speed changes a bit. Importing
-this brings no torch: a fork server that preloads it stands in half a second.
+A ticket is an episode, a checkpoint, or whatever else a `serve` function works through. The
+result depends on the ticket alone, so neither the number of processes nor their speed changes
+a bit. Importing this brings no torch: a fork server that preloads it stands in half a second.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -17,48 +16,24 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from p2p.cohort import launch
 from p2p.core import registry
 from p2p.core.errors import P2PError, PeerLost
-from p2p.core.rng import Purpose, keyed_generator
-from p2p.envs.domain import Domain
-from p2p.envs.task import find_task
-from p2p.envs.vector import Episode
-from p2p.policy.episodes import Job, run_jobs
-from p2p.policy.policy import Policy
 
-MAX_ENVS = 24  # a process; more make a step no cheaper, and the last ones idle longer
-BEAT = 0.25  # s, between a process's reports of how far it is
-POLL = 0.5  # s, between looks at a wish to stop
+POLL = 0.5  # s, between checks for a request to stop
 
 
-class Ticket(NamedTuple):
-    """An episode to run, as it travels."""
+class WorkerReport(NamedTuple):
+    """What a process did since its last report.
 
-    number: int
-    policy: int  # index into `Work.policies`
-    domain: Domain
-    start: int  # which start noise
-    episode: int
-
-
-class Work(NamedTuple):
-    """What all tickets have in common."""
-
-    task: str
-    policies: Sequence[Policy]
-    seed: int
-    deterministic: bool
-    initial_position: str
-
-
-class Report(NamedTuple):
-    """What a process did since its last report; it waits for as many tickets as it `wants`."""
+    Attributes:
+        steps: environment steps.
+        ended: number and result of each ticket that ended.
+        wants: how many tickets the process now waits for.
+    """
 
     steps: int
-    ended: list[tuple[int, Any]]  # what came of it, an Episode or the like, by the ticket's number
+    ended: list[tuple[int, Any]]
     wants: int
 
 
@@ -67,32 +42,21 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def envs_each(task: str, num_tickets: int, num_workers: int) -> int:
-    """Return how many envs a process steps together.
-
-    Where episodes can end early, at most half of its share of the tickets, so that whoever is
-    through first takes from the rest. And equal rounds: with 24 envs each, 60 tickets of equal
-    length on one core would end in a round of 12.
-    """
-    least = 2 if find_task(task).healthy_range else 1
-    rounds = max(least, -(-num_tickets // (num_workers * MAX_ENVS)))
-    return max(1, -(-num_tickets // (num_workers * rounds)))
-
-
 class Pool:
     """Processes that work through tickets; on leaving the block none of them is left.
 
     Args:
-        serve: what each process runs, `serve(pipe, *common)`: it sends a `Report` that wants
-            tickets, receives a list of as many, and so on until one is shorter: no more are left.
-        tickets: each with whatever number `serve` reports it by.
+        serve: what each process runs, `serve(pipe, *common)`. It sends a `WorkerReport` that wants
+            tickets and receives a list of as many, again and again; a shorter list says that no
+            ticket is left.
+        tickets: what `serve` receives; it knows the number to report each ticket by.
         common: what all tickets have in common.
         preload: modules that the fork server imports, if it is not running yet.
     """
 
     def __init__(
         self, serve: Callable[..., None], tickets: Sequence[Any], num_workers: int, *common: Any,
-        preload: Sequence[str] = (__name__,),
+        preload: Sequence[str],
     ) -> None:  # fmt: skip
         self.serve, self.tickets, self.common = serve, tickets, common
         self.num_workers = min(num_workers, len(tickets))
@@ -113,8 +77,8 @@ class Pool:
                 self.workers[ours] = child
         return self
 
-    def reports(self) -> Iterator[Report]:
-        """Yield what the processes report, and an empty report at least every `POLL` seconds.
+    def reports(self) -> Iterator[WorkerReport]:
+        """Yield what the processes report, and an empty report after `POLL` seconds without any.
 
         Raises:
             PeerLost: a process died.
@@ -124,21 +88,21 @@ class Pool:
         while pipes:
             ready = wait(list(pipes), POLL)
             if not ready:
-                yield Report(0, [], 0)
+                yield WorkerReport(0, [], 0)
             for pipe in ready:
                 assert isinstance(pipe, Connection)
                 try:
                     message = pipe.recv()
-                    if isinstance(message, Report) and message.wants:
+                    if isinstance(message, WorkerReport) and message.wants:
                         pipe.send(list(islice(rest, message.wants)))
                 except (EOFError, OSError):
                     pipes.remove(pipe)
-                    self._see_off(pipe)
+                    self._raise_if_died(pipe)
                     continue
                 yield _checked(message)
 
-    def _see_off(self, pipe: Connection) -> None:
-        """Raise PeerLost unless the process at the other end had nothing left to do."""
+    def _raise_if_died(self, pipe: Connection) -> None:
+        """Wait for a process that closed its pipe, and raise PeerLost if it died."""
         child = self.workers[pipe]
         child.join()
         code = child.exitcode or 0
@@ -153,102 +117,29 @@ class Pool:
             child.join()
 
 
-def _checked(message: Any) -> Report:
-    """Return a report, or raise what a process raised."""
+def _checked(message: Any) -> WorkerReport:
+    """Return a report; raise the exception that a process sent instead."""
     if isinstance(message, P2PError):
         raise message
     if isinstance(message, str):
         raise RuntimeError(f"an evaluation process failed:\n{message}")
-    assert isinstance(message, Report)
+    assert isinstance(message, WorkerReport)
     return message
 
 
 def worker_main(
     pipe: Connection, sources: Sequence[registry.Source], serve: Callable[..., None], *common: Any
 ) -> None:
-    """Serve tickets until there are none; send what comes of them, or what was raised."""
+    """Run `serve` in a process; send the parent what it raises."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the parent decides
+        signal.signal(number, signal.SIG_IGN)  # the parent handles them
     launch.die_with_parent()
     try:
         registry.add_sources(sources)
         serve(pipe, *common)
     except P2PError as error:
         pipe.send(error)
-    except (EOFError, BrokenPipeError):  # nobody listens any more
+    except (EOFError, BrokenPipeError):  # the parent has closed the pipe
         return
     except Exception:
         pipe.send(traceback.format_exc())
-
-
-def episode_stream(seed: int, start: int, episode: int) -> np.random.Generator:
-    """Return the random stream of an episode: of its start noise, and of sampled actions.
-
-    Not keyed by the policy: all are met by the same starts, which tells them apart sooner.
-
-    Args:
-        start: which start noise, as `DomainSet.starts` has it.
-    """
-    return keyed_generator(seed, Purpose.EVALUATE, start, episode)
-
-
-def episode_pool(work: Work, tickets: Sequence[Ticket], num_workers: int) -> Pool:
-    """Return a pool that runs episodes, several at a time in each process."""
-    num_workers = min(num_workers, len(tickets))
-    size = envs_each(work.task, len(tickets), num_workers)
-    return Pool(run_episodes, tickets, num_workers, work, size)
-
-
-def run_episodes(pipe: Connection, work: Work, num_envs: int) -> None:
-    """Run the episodes of tickets, `num_envs` of them at once."""
-    _Worker(pipe, work).run(num_envs)
-
-
-class _Worker:
-    """One process's end of the pipe.
-
-    It asks for all its envs at once, then for one ticket whenever an episode ends, and tells of
-    ended ones with that: the process that answers takes its time from these.
-    """
-
-    def __init__(self, pipe: Connection, work: Work) -> None:
-        self.pipe, self.work = pipe, work
-        self.numbers: dict[int, int] = {}  # of the jobs it is at, by their identity
-        self.taken: list[Ticket] = []  # and not begun
-        self.all_given = False
-        self.ended: list[tuple[int, Episode]] = []
-        self.steps = 0
-        self.last = time.monotonic()
-
-    def run(self, num_envs: int) -> None:
-        work = self.work
-        self._ask(num_envs)
-        for running, ended in run_jobs(
-            work.task, num_envs, self._take,
-            deterministic=work.deterministic, initial_position=work.initial_position,
-        ):  # fmt: skip
-            self.steps += running
-            self.ended += [(self.numbers.pop(id(job)), episode) for job, episode in ended]
-            if time.monotonic() - self.last > BEAT:
-                self._report()
-        self._report()
-
-    def _report(self, wants: int = 0) -> None:
-        self.pipe.send(Report(self.steps, self.ended, wants))
-        self.steps, self.ended, self.last = 0, [], time.monotonic()
-
-    def _ask(self, wants: int) -> None:
-        self._report(wants)
-        self.taken = self.pipe.recv()[::-1]
-        self.all_given = len(self.taken) < wants
-
-    def _take(self) -> Job | None:
-        if not self.taken and not self.all_given:
-            self._ask(1)
-        if not self.taken:
-            return None
-        ticket = self.taken.pop()
-        rng = episode_stream(self.work.seed, ticket.start, ticket.episode)
-        job = Job(self.work.policies[ticket.policy], ticket.domain, rng)
-        self.numbers[id(job)] = ticket.number
-        return job

@@ -7,9 +7,9 @@ Scores are a [seeds, tasks] array, or a mapping from each task to the scores of 
 their numbers differ. Resampling is stratified: seeds are drawn with replacement within each task,
 tasks are as they are, so intervals say what other seeds would have given, not other tasks.
 
-A percentile bootstrap of n values is too narrow by about sqrt((n - 1) / n), and has not the wide
-tails of Student's t either: for fewer than some ten seeds a task, `mean_interval` and `welch` are
-what conclusions can rest on.
+With n seeds, percentile bootstrap intervals are too narrow by about sqrt((n - 1) / n), and they
+lack the wide tails of Student's t: with fewer than about ten seeds a task, rest conclusions on
+`mean_interval` and `welch`.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def performance_profile(
 def mean_interval(values: ArrayLike, level: float = LEVEL) -> Interval | None:
     """Return Student's t interval of the mean of `values`, one a seed; None for a single one.
 
-    Not a bootstrap: of three to five values its intervals are far too narrow.
+    It is no bootstrap interval: with three to five values those are far too narrow.
     """
     (sample,) = columns(np.ravel(values))
     if sample.size < 2:
@@ -214,8 +214,8 @@ def welch(x: Scores, y: Scores) -> Difference | None:
     Welch's t test, which keeps its level with unequal variances and unequal numbers of seeds, and
     was found the most dependable of the usual tests on few runs (Colas et al. 2019, "A hitchhiker's
     guide to statistical comparisons of reinforcement learning algorithms"). The exact rank test is
-    of no use here: of four seeds against four its p-value is never below 0.029, which no correction
-    for several tests leaves significant.
+    of no use here: with four seeds against four its p-value is never below 0.029, which no
+    correction for several tests leaves significant.
 
     Args:
         x, y: of the same tasks, in the same order. Over several tasks the variances of the task

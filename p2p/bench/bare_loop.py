@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.analysis.evaluation.domain_sets import DomainSet
-from p2p.analysis.pool import episode_stream
+from p2p.analysis.evaluation.worker import episode_stream
 from p2p.envs.domain import Domain, sample_domain
 from p2p.envs.robot import Robot
 from p2p.envs.task import find_task

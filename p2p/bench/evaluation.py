@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from p2p.analysis.evaluation.evaluate import Evaluation, evaluate
+from p2p.analysis.evaluation.results import Evaluation
+from p2p.analysis.evaluation.session import evaluate
 from p2p.bench.bare_loop import bare_episodes
 from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.processes import run_together

@@ -11,7 +11,7 @@ import numpy as np
 from p2p.bench.measure import Measurement, Results
 from p2p.core.errors import UsageError
 from p2p.envs.vector import RandomisedEnvs
-from p2p.plots.evaluation import check_matplotlib, picture
+from p2p.plots.style import check_matplotlib, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,10 +1,16 @@
-"""The paper's figures, from the results of studies: `p2p figures`.
+"""Pictures: of each analysis, and the paper's figures from the results of studies.
 
-    style   sizes and names; `looks` has each method's colour, dash and marker
-    data    results and training curves, from committed tables or from run folders
-    lines   curves with confidence bands
-    panels  rows of panels, one legend for all and a caption
-    plots   a function for each figure: what its panels show
+    style               sizes, labels, and how a picture becomes a file
+    evaluation, surface, gradient_variance, comparison   a file for each analysis
+
+    paper               the paper's figures by name: `p2p figures`
+    training            quantities over the steps of training
+    strengths           returns over the strength of the domains
+    hyperparameters     test returns over what hyperparameters set
+    data, selection     tables of a study, and what a figure shows of them
+    looks               how each method and task is drawn and called
+    lines, panels       curves with bands; rows of panels with one legend and a caption
+    captions            what axes and captions say
 
 Needs the extra `figures` (matplotlib), which is imported when something is drawn.
 """

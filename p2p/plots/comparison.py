@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p.analysis.comparison.results import Comparison, Summary
-from p2p.plots.evaluation import RETURN, picture
 from p2p.plots.looks import METHODS, group_colours
+from p2p.plots.style import RETURN, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

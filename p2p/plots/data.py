@@ -1,4 +1,4 @@
-"""What figures are drawn from: the tables of a study, committed ones or made from its runs."""
+"""The data of figures: the tables of a study, saved ones or made from its runs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path)
 
 
 def command(study: Study) -> str:
-    """Return what makes the tables of a study."""
+    """Return the command that makes the tables of a study."""
     shipped = study.file.stem if study.file.parent.name == "studies" else str(study.file)
     budget = f" --budget {study.budget}" if study.name.endswith(f"-{study.budget}") else ""
     return f"p2p study {shipped}{budget} --save data/results"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from p2p.analysis.evaluation.domain_sets import Axis
-from p2p.analysis.evaluation.performance import EvaluatedRun, Measured
-from p2p.core.errors import UsageError
+from p2p.analysis.evaluation.results import EvaluatedRun, Measured
 from p2p.envs.domain import Domain
+from p2p.plots.style import RETURN, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 160
 LABELS = {
     "wind": "wind (N)",
     "gravity": "gravity (x nominal)",
@@ -24,7 +21,6 @@ LABELS = {
     "mass": "mass (x nominal)",
     "initial_position": "initial position (rad)",
 }
-RETURN = "undiscounted return"
 
 
 def heat_map(run: EvaluatedRun) -> bytes:
@@ -82,41 +78,6 @@ def _curve(axes: Any, run: EvaluatedRun, measured: Measured) -> None:
     axes.axvline(*_nominal(axis), color="0.7", lw=0.8, zorder=0)
     axes.set_xlabel(_label(axis, run))
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def picture(
-    draw: Callable[[Figure], None], width: float, height: float, suffix: str = "png"
-) -> bytes:
-    """Return the picture that `draw` makes; equal pictures have equal bytes.
-
-    Args:
-        width, height: inches.
-        suffix: "png" or "svg".
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
-    check_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    out = BytesIO()
-    with rc_context({"svg.hashsalt": "p2p"}):  # else the names in an SVG are drawn at random
-        figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: no global state
-        draw(figure)
-        dated = {"Date": None} if suffix == "svg" else None
-        figure.savefig(out, format=suffix, dpi=DPI, metadata=dated)
-    return out.getvalue()
-
-
-def check_matplotlib() -> None:
-    """Raise UsageError if matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UsageError(
-            "figures need matplotlib; install it with: pip install 'p2pdrl[figures]'"
-        ) from None
 
 
 def _nominal(axis: Axis) -> list[float]:

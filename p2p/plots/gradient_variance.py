@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.plots.evaluation import picture
 from p2p.plots.looks import group_colours
+from p2p.plots.style import picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from p2p.analysis.gradient_variance.curves import Curve, GradVariance
+    from p2p.analysis.gradient_variance.results import Curve, GradVariance
 
 
 def gradient_curves(found: GradVariance) -> bytes:

@@ -1,4 +1,4 @@
-"""Curves of means over seeds with confidence bands, and what is said of them."""
+"""Curves of means over seeds with confidence bands, and the number of seeds in words."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def band(axes: Any, points: Points, look: Look, *, markers: bool = True) -> None
 def on_common_steps(curves: Sequence[Curve], per: float = 1.0) -> Points:
     """Return the curves' values at the steps of the one with the most points.
 
-    Between its points a curve is a straight line; where one has begun not yet, or has ended,
-    there is no point.
+    Curves are interpolated linearly. Steps that some curve does not cover are left out.
 
     Args:
         per: what steps are divided by.

@@ -1,4 +1,4 @@
-"""How a figure of panels is put together: rows of them, one legend for all, a caption."""
+"""Compose a figure: rows of panels, one legend for all of them, a caption."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2p.plots import lines
-from p2p.plots.evaluation import picture
-from p2p.plots.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC
+from p2p.plots.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ BANDS = "Mean over seeds, with 95% intervals by the stratified bootstrap over se
 
 
 class Panel(NamedTuple):
-    """One panel: what is drawn on its axes, which returns the number of seeds by label."""
+    """One panel; `draw` draws on its axes and returns the number of seeds by label."""
 
     title: str
     xlabel: str
@@ -26,7 +25,7 @@ class Panel(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Panels in rows, and what the caption says besides bands and seeds."""
+    """Rows of panels, and the part of the caption that is not about bands and seeds."""
 
     rows: Sequence[Sequence[Panel]]
     caption: str

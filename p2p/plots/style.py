@@ -1,9 +1,22 @@
-"""The sizes of a page; how methods and tasks are drawn and called is in `p2p.plots.looks`."""
+"""What all pictures share: sizes, labels, and how a picture becomes a file.
+
+How methods and tasks are drawn and called is in `p2p.plots.looks`. Pictures need the extra
+`figures` (matplotlib), which is imported when something is drawn.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
+from p2p.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RETURN = "undiscounted return"
+DPI = 160
 PANEL = (3.1, 2.5)  # inches
 LEGEND = 0.3  # inches, a line of it above the panels
 LEGEND_ENTRY = 1.2  # inches, of a label
@@ -27,3 +40,38 @@ RC: dict[Any, Any] = {
     "lines.markersize": 4.5,
     "svg.fonttype": "path",  # looks the same where the font is missing
 }
+
+
+def picture(
+    draw: Callable[[Figure], None], width: float, height: float, suffix: str = "png"
+) -> bytes:
+    """Return the picture that `draw` makes; equal pictures have equal bytes.
+
+    Args:
+        width, height: inches.
+        suffix: "png" or "svg".
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    check_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    out = BytesIO()
+    with rc_context({"svg.hashsalt": "p2p"}):  # else the names in an SVG are drawn at random
+        figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: no global state
+        draw(figure)
+        dated = {"Date": None} if suffix == "svg" else None
+        figure.savefig(out, format=suffix, dpi=DPI, metadata=dated)
+    return out.getvalue()
+
+
+def check_matplotlib() -> None:
+    """Raise UsageError if matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "figures need matplotlib; install it with: pip install 'p2pdrl[figures]'"
+        ) from None

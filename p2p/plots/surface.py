@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.analysis.surface.surface import Mark, Surface
-from p2p.plots.evaluation import RETURN, picture
+from p2p.analysis.surface.results import Mark, Surface
+from p2p.plots.style import RETURN, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

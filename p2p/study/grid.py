@@ -27,7 +27,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_origin
 
-from p2p.analysis.config import EvalConfig, build_eval_config, parse_strengths
+from p2p.analysis.evaluation.config import EvalConfig, build_eval_config, parse_strengths
 from p2p.core.config import RENAMED, TrainConfig, build_config, override, setting_names
 from p2p.core.errors import UsageError
 from p2p.core.names import did_you_mean, nearest

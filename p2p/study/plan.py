@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from p2p.analysis.config import EvalConfig
+from p2p.analysis.evaluation.config import EvalConfig
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.returns import MAX_EPISODE_STEPS

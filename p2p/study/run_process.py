@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from p2p.analysis.config import EvalConfig
+from p2p.analysis.evaluation.config import EvalConfig
 from p2p.cohort import launch
 from p2p.cohort.events import Iterated, Started
 from p2p.core import registry

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2p.analysis.config import EvalConfig, simulated_by
+from p2p.analysis.conditions import simulated_by
+from p2p.analysis.evaluation.config import EvalConfig
 from p2p.runs.files import read_json, write_json
 from p2p.runs.measures import Tests
 
 if TYPE_CHECKING:
-    from p2p.analysis.evaluation.evaluate import Progress
+    from p2p.analysis.session import Progress
 
 NAME = "evaluation.json"
 
@@ -38,7 +39,7 @@ def run_tests(
         Interrupted: SIGINT, SIGTERM or SIGHUP; the episodes so far are saved.
         P2PError: see `p2p.evaluate`.
     """
-    from p2p.analysis.evaluation.evaluate import evaluate
+    from p2p.analysis.evaluation.session import evaluate
 
     settings = config.model_dump()
     found = evaluate(path, settings.pop("eps_te"), workers=workers, report=on_progress, **settings)

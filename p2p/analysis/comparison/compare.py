@@ -1,8 +1,8 @@
 """Compare groups of runs: `compare`, the library's side of `p2p compare`.
 
-Seeds are the unit. A difference is called one only where the interval of the difference of means,
-Welch's at the level of its step in Holm's procedure, excludes 0; the bootstrap describes, and
-decides nothing: of a handful of seeds its intervals are too narrow.
+Seeds are the unit. A difference counts as shown only if the interval of the difference of means
+(Welch's, at the level of its step in Holm's procedure) excludes 0. Bootstrap intervals describe,
+and decide nothing: with few seeds they are too narrow.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from p2p.analysis.comparison.runs import (
     evaluated_scores,
     final_scores,
 )
-from p2p.analysis.evaluation.evaluate import Progress
-from p2p.analysis.evaluation.performance import label_runs
+from p2p.analysis.groups import label_runs
+from p2p.analysis.session import Progress
 from p2p.analysis.statistics import Profile
 from p2p.core.errors import UsageError
 
@@ -53,7 +53,7 @@ def compare(
         against: compare only with this group, its label or its method; None: every pair.
         resamples: of the bootstrap, whose seed is fixed.
         save: keep what is evaluated beside the runs, and use what is there.
-        report: told how far the evaluation is.
+        report: called with the evaluation's `Progress` now and then.
         settings: of the evaluation, fields of `EvalConfig`.
 
     Raises:
@@ -188,7 +188,7 @@ def _test(task: str | None, scale: Mapping[str, float], x: Group, y: Group) -> _
 
 
 def _corrected(tested: Sequence[_Tested]) -> Iterator[PairTest]:
-    """Correct for the number of tests; those that are impossible are not among them."""
+    """Correct for the number of tests, leaving out those that are impossible."""
     possible = [one for one in tested if one.welch is not None]
     p_values = [one.welch.p_value for one in possible if one.welch is not None]
     adjusted = iter(zip(p_values, stats.holm(p_values), stats.holm_levels(p_values), strict=True))
@@ -227,7 +227,7 @@ def _profiles(
     scale: Mapping[str, float] | None,
     resamples: int,
 ) -> dict[str, Profile]:
-    """Return the profile of each group; raw scores of a single task if none can be normalised."""
+    """Return each group's profile; of raw scores if a single task cannot be normalised."""
     if scale is None:
         if len(tasks) > 1:
             return {}

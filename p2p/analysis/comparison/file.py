@@ -29,6 +29,7 @@ import h5py
 import numpy as np
 
 from p2p.analysis.comparison.results import Comparison
+from p2p.runs.hdf5 import build_in_memory
 from p2p.runs.versions import collect_versions
 
 FORMAT = 1
@@ -38,11 +39,10 @@ SEVERAL_TEXTS = ("verdicts", "warnings", "notes")
 
 
 def encode(found: Comparison) -> bytes:
-    """Return the file's bytes; built in memory, so it is never open on disk."""
+    """Return the bytes of the file."""
     whole = found.to_dict()
-    with h5py.File(
-        "comparison.h5", "w", driver="core", backing_store=False, libver=("earliest", "v110")
-    ) as file:
+
+    def fill(file: h5py.File) -> None:
         file.attrs["format"] = FORMAT
         file.attrs["resamples"] = found.resamples
         file.attrs["versions"] = json.dumps(collect_versions())
@@ -52,8 +52,8 @@ def encode(found: Comparison) -> bytes:
         for name, rows in [("scale", scale), *((table, whole[table]) for table in TABLES)]:
             _write_table(file.create_group(name), rows)
         _write_profiles(file.create_group("profiles"), whole["profiles"])
-        file.flush()
-        return bytes(file.id.get_file_image())
+
+    return build_in_memory(fill)
 
 
 def _write_table(group: h5py.Group, rows: Sequence[Mapping[str, Any]]) -> None:

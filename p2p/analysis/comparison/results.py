@@ -1,4 +1,4 @@
-"""What a comparison found: groups, tables, and a sentence a task on what they show."""
+"""The result of a comparison: groups, tables, and a sentence for each task."""
 
 from __future__ import annotations
 

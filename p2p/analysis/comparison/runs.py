@@ -1,4 +1,4 @@
-"""The runs that are compared: a score each, and what must be said before they are."""
+"""The runs that are compared, each with its score, and notes on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from p2p.analysis.evaluation.evaluate import Progress, evaluate
+from p2p.analysis.evaluation.session import evaluate
+from p2p.analysis.session import Progress
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable
@@ -24,7 +25,7 @@ class ScoredRun:
     """A run and its score, which is the mean over its peers.
 
     Attributes:
-        settings: all that tells it from other runs of its task and method, but the seed.
+        settings: all that tells it from other runs of its task and method, except the seed.
     """
 
     path: str
@@ -55,11 +56,11 @@ def evaluated_scores(
 
     Args:
         eps_te: randomisation strength of the test domains.
-        report: told how far the evaluation is.
+        report: called with the evaluation's `Progress` now and then.
         settings: as of `evaluate`.
 
     Returns:
-        The runs; what was measured; what is to be said of it.
+        The runs; what was measured; warnings.
     """
     given = list(unique(paths))
     found = evaluate(given, eps_te, report=report, **settings)
@@ -81,12 +82,12 @@ def evaluated_scores(
 
 
 def unique(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield each thing once, however often it is named."""
+    """Yield each path once, however often and by whatever name it is given."""
     return iter({reachable(path).resolve(): path for path in paths}.values())
 
 
 def check_seeds(runs: Sequence[ScoredRun], labels: Sequence[str]) -> None:
-    """Raise UsageError if two runs are one seed of one group, and so no two observations."""
+    """Raise UsageError if two runs are the same seed of a group, and so one observation."""
     met: dict[tuple[str, str, int], str] = {}
     for run, label in zip(runs, labels, strict=True):
         key = run.task, label, run.seed
@@ -99,7 +100,7 @@ def check_seeds(runs: Sequence[ScoredRun], labels: Sequence[str]) -> None:
 
 
 def differences(runs: Sequence[ScoredRun]) -> Iterator[str]:
-    """Yield a line for whatever else than the method differs between runs of a task."""
+    """Yield a line for each task whose runs differ in more than the method."""
     for task in dict.fromkeys(run.task for run in runs):
         rivals = [run.settings for run in runs if run.task == task]
         names = dict.fromkeys(name for settings in rivals for name in settings)

@@ -1,4 +1,4 @@
-"""eval.h5: every episode that was run to evaluate a run, so that none is run twice.
+"""eval.h5: every episode that was run to evaluate a run, kept to be reused.
 
 Axes: E episodes, P policies, C conditions, D domains. An episode points at its policy, its
 conditions and its domain by their index.
@@ -28,13 +28,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from p2p.analysis.file import ResultFile
 from p2p.envs.domain import FACTORS, Domain
-from p2p.runs.files import exclusive, write_atomically
-from p2p.runs.hdf5 import build_in_memory, reading
-
-FORMAT = 1
-NAME = "eval.h5"
-LOCK = ".eval.lock"  # not the run's own: a run may be evaluated while it trains
 
 
 class Key(NamedTuple):
@@ -48,7 +43,7 @@ class Key(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of it."""
+    """How an episode ended."""
 
     episode_return: float
     length: int
@@ -63,50 +58,38 @@ class KeptSet(NamedTuple):
     attributes: Mapping[str, Any]
 
 
-class EvalFile:
+class EvalFile(ResultFile[Key, Outcome]):
     """The episodes kept beside one run.
 
     Attributes:
-        path: the file.
-        rows: what it holds, as of `load` or `keep`.
+        sets: the sets of test domains that it holds, by their hash.
     """
 
+    name, lock = "eval.h5", ".eval.lock"
+    noun, verb = "evaluation", "evaluate"
+
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
-        self.rows: dict[Key, Outcome] = {}
+        super().__init__(folder)
         self.sets: dict[str, KeptSet] = {}
 
-    def load(self) -> None:
-        """Read the file; one that is not there is empty.
-
-        Raises:
-            BadArtefact: it is damaged, or of another format.
-        """
-        if not self.path.exists():
-            return
-        with reading(self.path, FORMAT, "evaluate") as file:
-            self.sets |= dict(_read_sets(file))
-            self.rows |= dict(_read_rows(file))
-
-    def keep(self, rows: Mapping[Key, Outcome], sets: Mapping[str, KeptSet]) -> None:
-        """Add to the file, and to what others have added meanwhile.
-
-        Raises:
-            NoRoom: the disk is full or cannot be written; the file is as it was.
-        """
-        with exclusive(self.path.with_name(LOCK), "evaluation"):
-            self.load()
+    def keep(self, rows: Mapping[Key, Outcome], sets: Mapping[str, KeptSet] | None = None) -> None:
+        """Add episodes and sets of domains, as `ResultFile.keep` does."""
+        with self.updating():
             self.rows |= rows
-            self.sets |= sets
-            write_atomically(self.path, build_in_memory(self._fill), "evaluation")
+            self.sets |= sets or {}
 
-    def _fill(self, file: h5py.File) -> None:
+    def read(self, file: h5py.File) -> None:
+        """Add what `file` holds to `sets` and `rows`."""
+        self.sets |= dict(_read_sets(file))
+        self.rows |= dict(_read_rows(file))
+
+    def fill(self, file: h5py.File) -> None:
         """Write everything into `file`."""
         texts = [text for kept in self.sets.values() for text in kept.domains]
         domains = _Index([*texts, *(key.domain for key in self.rows)])
         policies = _Index(key.policy for key in self.rows)
         conditions = _Index(key.condition for key in self.rows)
-        file.attrs["format"] = FORMAT
+        file.attrs["format"] = self.format
         for name, index in (("policies", policies), ("conditions", conditions)):
             file.create_dataset(name, data=list(index), dtype=h5py.string_dtype())
         file.create_dataset("domains", data=list(domains), dtype=h5py.string_dtype())
@@ -135,7 +118,7 @@ class EvalFile:
 
 
 class _Index(dict[str, int]):
-    """Texts by the order in which they are first met."""
+    """Index of each text, in the order of their first appearance."""
 
     def __init__(self, texts: Any) -> None:
         super().__init__((text, n) for n, text in enumerate(dict.fromkeys(texts)))

@@ -1,4 +1,4 @@
-"""What is evaluated: the policies of a run, or a policy that stands alone."""
+"""What is evaluated: the policies of a run, or a single policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Subject:
         path: where they come from, as shown.
         folder: where results are kept; None if nowhere.
         policies: one a peer, K of them.
-        settings: all that tells the run from others of its task and method, but the seed.
+        settings: all that tells the run from others of its task and method, except the seed.
     """
 
     path: str
@@ -52,11 +52,11 @@ Given = str | Path | RunFolder | Policy | Subject
 
 
 def load_subjects(given: Iterable[Given]) -> list[Subject]:
-    """Load run folders, policy files and policies, each thing once; subjects are taken as given.
+    """Load run folders, policy files and policies, each once; subjects are passed through.
 
     Raises:
         UsageError: nothing is given.
-        BadArtefact: there is no run or policy there, it is damaged, or out of reach.
+        BadArtefact: a path holds no run or policy, is damaged, or cannot be reached.
     """
     subjects: dict[Any, Subject] = {}
     for item in given:
@@ -81,7 +81,7 @@ def _whole(path: Path) -> Subject:
 
 
 def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
-    """Return `policies` as a subject that is tested as the run's own are, and kept beside it."""
+    """Return a subject of `policies` that is tested, and kept, as the run's own policies are."""
     path, config = run.path, run.config
     iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
     settings = config.identity(iterations * config.steps_per_iteration)
@@ -108,7 +108,7 @@ def _loose(policy: Policy, path: str) -> Subject:
 
 
 def digest(policy: Policy) -> str:
-    """Return what tells policies apart: SHA-256 of everything that acts."""
+    """Return the SHA-256 of all that determines a policy's actions."""
     normaliser = policy.normaliser
     hashed = hashlib.sha256(repr((policy.task, policy.hidden, normaliser.limit)).encode())
     for part in (policy.actor, normaliser.mean, normaliser.inv_std, policy.low, policy.high):

@@ -1,4 +1,4 @@
-"""grad-variance.h5: what `p2p grad-variance` measured on a run, so that none is measured twice.
+"""grad-variance.h5: what `p2p grad-variance` measured on a run, kept to be reused.
 
 Axes: R rows, one a checkpoint, peer and condition.
 
@@ -14,19 +14,14 @@ The format is that of HDF5 1.8 to 1.10, which every tool opens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-from p2p.runs.files import exclusive, write_atomically
-from p2p.runs.hdf5 import build_in_memory, reading
-
-FORMAT = 1
-NAME = "grad-variance.h5"
-LOCK = ".grad-variance.lock"  # not the run's own: it may be training
+from p2p.analysis.file import ResultFile
 
 
 class Key(NamedTuple):
@@ -38,7 +33,7 @@ class Key(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What came of it."""
+    """What was measured on a peer at a checkpoint."""
 
     iteration: int
     steps: int
@@ -54,46 +49,26 @@ COUNTS = ("iteration", "steps")
 QUANTITIES = Row._fields[len(COUNTS) :]
 
 
-class GradientFile:
-    """The measurements kept beside one run.
+class GradientFile(ResultFile[Key, Row]):
+    """The measurements kept beside one run."""
 
-    Attributes:
-        path: the file.
-        rows: what it holds, as of `load` or `keep`.
-    """
+    name, lock = "grad-variance.h5", ".grad-variance.lock"
+    noun, verb = "measurements", "measure"
 
     def __init__(self, folder: Path, parameters: int) -> None:
-        self.path, self.parameters = folder / NAME, parameters
-        self.rows: dict[Key, Row] = {}
+        super().__init__(folder)
+        self.parameters = parameters
 
-    def load(self) -> None:
-        """Read the file; one that is not there is empty.
+    def read(self, file: h5py.File) -> None:
+        """Add what `file` holds to `rows`."""
+        self.rows |= dict(_read(file))
 
-        Raises:
-            BadArtefact: it is damaged, or of another format.
-        """
-        if not self.path.exists():
-            return
-        with reading(self.path, FORMAT, "measure") as file:
-            self.rows |= dict(_read(file))
-
-    def keep(self, rows: Mapping[Key, Row]) -> None:
-        """Add to the file, and to what others have added meanwhile.
-
-        Raises:
-            NoRoom: the disk is full or cannot be written; the file is as it was.
-        """
-        with exclusive(self.path.with_name(LOCK), "measurements"):
-            self.load()
-            self.rows |= rows
-            write_atomically(self.path, build_in_memory(self._fill), "measurements")
-
-    def _fill(self, file: h5py.File) -> None:
+    def fill(self, file: h5py.File) -> None:
         """Write everything into `file`, in an order that does not depend on who was first."""
         rows = sorted(self.rows.items(), key=lambda pair: (pair[1].iteration, *pair[0]))
         conditions = sorted({key.condition for key, _ in rows})
         text = h5py.string_dtype()
-        file.attrs.update({"format": FORMAT, "parameters": self.parameters})
+        file.attrs.update({"format": self.format, "parameters": self.parameters})
         file.create_dataset("conditions", data=conditions, dtype=text)
         file.create_dataset("checkpoint", data=[key.checkpoint for key, _ in rows], dtype=text)
         file["condition"] = np.array([conditions.index(key.condition) for key, _ in rows], np.int64)

@@ -1,4 +1,4 @@
-"""Measure at one checkpoint: its peers live again in one process, a thread each.
+"""Measure at one checkpoint: its peers are restored in one process, a thread each.
 
 Collecting takes no exchange, so the peers do that one after another; then each computes its
 gradients in a thread, since methods exchange before a minibatch. Imports torch.
@@ -23,7 +23,7 @@ from p2p.runs import RunFolder
 
 
 class Table:
-    """What the peers of one process show one another."""
+    """The vectors that the peers of one process exchange."""
 
     def __init__(self, num_peers: int) -> None:
         self.rows: list[NDArray[Any]] = [np.empty(0)] * num_peers
@@ -40,7 +40,7 @@ class ThreadExchange(Exchange):
         self._table, self._rows = table, {}
 
     def __call__(self, vector: NDArray[Any]) -> NDArray[Any]:
-        """Show `vector` [n] and return what all show, [K, n], by rank."""
+        """Publish `vector` [n] and return those of all peers, [K, n], by rank."""
         table = self._table
         table.rows[self.rank] = vector.copy()
         table.barrier.wait()
@@ -49,18 +49,18 @@ class ThreadExchange(Exchange):
         return shown
 
     def heartbeat(self, phase: Phase | None = None) -> None:
-        """Nobody watches."""
+        """Do nothing: peers in threads of one process need no heartbeat."""
 
 
 def measure_checkpoint(
     folder: Path, milestone: Path, steps: int, minibatches: int, collected: Callable[[int], None]
 ) -> list[GradientVariance]:
-    """Return what each peer's gradient shows at `milestone`, by rank.
+    """Return the variance of each peer's gradient at `milestone`, by rank.
 
     Args:
         folder: the run's.
         steps, minibatches: see `p2p.peer.gradient_variance.measure`.
-        collected: told how many steps were taken since it was last told.
+        collected: called with the number of steps taken since its last call.
 
     Raises:
         BadArtefact: the checkpoint is damaged or foreign.

@@ -1,21 +1,22 @@
-"""What was measured of trained policies, and the statistics of it.
+"""Returns of trained policies in test domains, and statistics of them.
 
 Seeds are the unit: peers and domains are averaged within a seed, and a confidence interval is
-one over seeds. Within a single run there is none; what is given there is the spread over
-domains, which says how much the world matters and nothing about another seed.
+one over seeds. A single run has none: its spread over domains says how much the domain
+matters, and nothing about another seed.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p.analysis.evaluation.config import EvalConfig
 from p2p.analysis.evaluation.domain_sets import DomainSet
+from p2p.analysis.groups import group_runs
 from p2p.analysis.statistics import mean_interval
 
 WORST = 0.1  # share of the domains that the worst decile averages over
@@ -88,26 +89,15 @@ class Measured:
         )
 
 
-class Described(Protocol):
-    """A run by what it was trained with."""
-
-    @property
-    def task(self) -> str: ...  # noqa: D102
-    @property
-    def method(self) -> str: ...  # noqa: D102
-    @property
-    def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
-
-
 @dataclass(frozen=True)
 class EvaluatedRun:
     """One run's policies.
 
     Attributes:
-        path: the run folder, or what else the policies came from.
+        path: of the run folder or policy file.
         task, method, seed: of the run.
         peers: ranks of its policies, K of them.
-        settings: all that tells it from other runs of its task, but the seed.
+        settings: all that tells it from other runs of its task, except the seed.
         measured: one for each set of domains.
     """
 
@@ -142,9 +132,6 @@ class EvaluatedRun:
         }
 
 
-R = TypeVar("R", bound=Described)
-
-
 class MethodScore(NamedTuple):
     """How a method does in a set of domains, over seeds.
 
@@ -169,6 +156,45 @@ class MethodScore(NamedTuple):
     falls: float
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        config: in what was tested.
+        runs: in the order given.
+        episodes, steps, seconds: what it took now.
+        reused: episodes that had been run before.
+    """
+
+    config: EvalConfig
+    runs: tuple[EvaluatedRun, ...]
+    episodes: int
+    steps: int
+    seconds: float
+    reused: int
+
+    @property
+    def score(self) -> Performance:
+        """Return how the first run does in the first set of domains, over its peers."""
+        return self.runs[0].measured[0].score
+
+    @property
+    def methods(self) -> list[MethodScore]:
+        """Return each method's score over its seeds."""
+        return score_methods(self.runs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON has it."""
+        cost = {name: getattr(self, name) for name in ("episodes", "steps", "seconds", "reused")}
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "runs": [run.to_dict() for run in self.runs],
+            "methods": [score._asdict() for score in self.methods],
+            **cost,
+        }
+
+
 def worst_mean(values: NDArray[np.float64], share: float = WORST) -> float:
     """Return the mean of the lowest `share` of `values` [D] (CVaR).
 
@@ -181,19 +207,9 @@ def worst_mean(values: NDArray[np.float64], share: float = WORST) -> float:
 def score_methods(runs: Iterable[EvaluatedRun]) -> list[MethodScore]:
     """Group runs that differ in their seed alone, and score each group in each set.
 
-    Runs of one group and seed are averaged first: they are no two observations.
+    Runs of one group and seed are averaged first: they count as one observation.
     """
     return [score for label, group in group_runs(runs) for score in _score_group(label, group)]
-
-
-def group_runs(runs: Iterable[R]) -> list[tuple[str, list[R]]]:
-    """Return groups of runs that differ in their seed alone, each with its label."""
-    groups: dict[tuple[str, str], list[R]] = {}
-    for run in runs:
-        settings = json.dumps({"method": run.method, **run.settings}, sort_keys=True)
-        groups.setdefault((run.task, settings), []).append(run)
-    labels = label_runs([group[0] for group in groups.values()])
-    return list(zip(labels, groups.values(), strict=True))
 
 
 def _score_group(label: str, group: Sequence[EvaluatedRun]) -> Iterable[MethodScore]:
@@ -213,40 +229,3 @@ def _score_group(label: str, group: Sequence[EvaluatedRun]) -> Iterable[MethodSc
             mean, mean_interval(columns["mean"]),
             worst, mean_interval(columns["worst"]), length, falls,
         )  # fmt: skip
-
-
-def label_runs(runs: Sequence[Described]) -> list[str]:
-    """Name each run by its method, and by what tells it from others of that method and task.
-
-    What differs on one task is in the names on all, so that a group has one name everywhere.
-    Runs of other settings never share a name: six digits are shown, or as many as it takes.
-    """
-    differing: dict[str, dict[str, None]] = {}
-    first: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for run in runs:
-        names = differing.setdefault(run.method, {})
-        other = first.setdefault((run.task, run.method), run.settings)
-        names |= dict.fromkeys(
-            name for name in {**other, **run.settings} if other.get(name) != run.settings.get(name)
-        )
-    return [
-        " ".join([run.method, _values(run, differing[run.method], runs)]).strip() for run in runs
-    ]
-
-
-def _values(run: Described, names: Iterable[str], runs: Sequence[Described]) -> str:
-    rivals = [other.settings for other in runs if other.method == run.method]
-    return ", ".join(
-        f"{name} {_text(value, [settings.get(name) for settings in rivals])}"
-        for name, value in run.settings.items()
-        if name in names
-    )
-
-
-def _text(value: Any, others: Iterable[Any]) -> str:
-    """Return a value in six digits, or in full where they are another's too."""
-    if not isinstance(value, float):
-        return str(value)
-    short = f"{value:g}"
-    alike = (v for v in others if isinstance(v, float) and f"{v:g}" == short)
-    return short if all(v == value for v in alike) else repr(value)

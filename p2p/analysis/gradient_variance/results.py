@@ -1,4 +1,4 @@
-"""What was measured of gradients: by run, and each method's curve over its seeds."""
+"""Variances of gradients: by run, and each method's curve over its seeds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.analysis.config import GradVarianceConfig
-from p2p.analysis.evaluation.performance import group_runs
+from p2p.analysis.gradient_variance.config import GradVarianceConfig
 from p2p.analysis.gradient_variance.file import QUANTITIES
+from p2p.analysis.groups import group_runs
 from p2p.analysis.statistics import mean_interval
 
 Interval = tuple[float, float]

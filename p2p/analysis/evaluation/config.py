@@ -1,22 +1,20 @@
-"""EvalConfig and its like: every setting once; the command line takes its options from them."""
+"""The settings of an evaluation; the command line takes its options from them."""
 
 from __future__ import annotations
 
 import math
-from importlib import metadata
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from p2p.core.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.core.errors import UsageError
-from p2p.core.validation import Count, NonNegative, Unit, validated
+from p2p.core.validation import Count, validated
 
 Factor = Literal["wind", "gravity", "friction", "mass", "initial_position"]
 
 
 class EvalConfig(BaseModel):
-    """In what trained policies are tested."""
+    """The domains that trained policies are tested in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,80 +63,6 @@ class EvalConfig(BaseModel):
         if self.grid is not None and self.grid[0] == self.grid[1]:
             raise ValueError(f"grid={','.join(self.grid)}: name two different factors")
         return self
-
-
-class SurfaceConfig(BaseModel):
-    """Which plane through a run's policies is looked at, and in what they are tested."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    peer: Annotated[int, Field(ge=0)] = Field(
-        0, description="Peer whose policies span the plane (a central policy is every peer's)."
-    )
-    grid: Annotated[int, Field(ge=2)] = Field(
-        15,
-        description="Points along each axis. 15 with 8 domains are 3,680 episodes: about a minute "
-        "for HalfCheetah on two cores, less where policies fall, more for Ant.",
-    )
-    eps_te: Unit = Field(
-        0.5, description="Randomisation strength of the test return, 0..1 (Table 1)."
-    )
-    domains: Count = Field(
-        8, description="Domains of each return, an episode each, the same at all points."
-    )
-    domain_seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
-        0, description="Seed of the domains and of the start noise; no run's own."
-    )
-    margin: NonNegative = Field(
-        0.25, description="Room around the three policies, as a share of their extent."
-    )
-
-
-def build_surface_config(**settings: Any) -> SurfaceConfig:
-    """Return a validated SurfaceConfig.
-
-    Raises:
-        UsageError: in one line, what is wrong with the settings.
-    """
-    return validated(SurfaceConfig, settings)
-
-
-class GradVarianceConfig(BaseModel):
-    """On what the variance of a gradient is measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: Count = Field(
-        GRADIENT_STEPS,
-        description="Fresh steps of each peer at each checkpoint, collected as the run would.",
-    )
-    minibatches: Annotated[int, Field(ge=2)] = Field(
-        GRADIENT_MINIBATCHES, description="Minibatches that they are split into."
-    )
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        if self.steps % self.minibatches or self.steps < 2 * self.minibatches:
-            nearest = max(2, round(self.steps / self.minibatches)) * self.minibatches
-            raise ValueError(
-                f"steps={self.steps} does not split into minibatches={self.minibatches} of two "
-                f"samples or more; the nearest that does is {nearest}"
-            )
-        return self
-
-
-def build_grad_variance_config(**settings: Any) -> GradVarianceConfig:
-    """Return a validated GradVarianceConfig.
-
-    Raises:
-        UsageError: in one line, what is wrong with the settings.
-    """
-    return validated(GradVarianceConfig, settings)
-
-
-def simulated_by() -> dict[str, str]:
-    """Return the versions that what an episode yields may depend on."""
-    return {name: metadata.version(name) for name in ("p2p", "mujoco")}
 
 
 def build_eval_config(**settings: Any) -> EvalConfig:

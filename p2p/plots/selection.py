@@ -1,0 +1,70 @@
+"""Which of a study's rows and columns a figure shows, and how they are grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from p2p.core.errors import UsageError
+from p2p.plots import lines
+from p2p.plots.data import Data, Row, command
+from p2p.plots.looks import METHODS, Look, group_colours
+
+
+def need(data: Data, found: Iterable[object], what: str) -> None:
+    """Raise UsageError if nothing of what a figure needs is found."""
+    if not any(True for _ in found):
+        raise UsageError(f"{data.source} has no {what}; make it with: {command(data.study)}")
+
+
+def task_groups(data: Data, task: str, *shown: str) -> list[tuple[Look, list[Row]]]:
+    """Return the runs of a task that differ in their seed alone, each group with its look.
+
+    Args:
+        shown: settings that do not separate groups, because the figure shows them otherwise.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for method in data.methods:
+        configs = [config for config in data.study.configs if config.method == method]
+        parting = [
+            name for name in data.study.varying
+            if name not in shown and len({config.get(name) for config in configs}) > 1
+        ]  # fmt: skip
+        for row in data.select(lambda r, m=method: r.method == m):  # type: ignore[misc]
+            settings = "".join(f", {name}={_shown(row.cells.get(name))}" for name in parting)
+            groups.setdefault((method, settings), []).append(row)
+    colours = group_colours([method + settings.replace(",", " ") for method, settings in groups])
+    looks = {look.colour: look for look in METHODS.values()}
+    return [
+        (
+            looks[colour]._replace(label=METHODS[method].label + settings),
+            [row for row in rows if row.task == task],
+        )
+        for ((method, settings), rows), colour in zip(groups.items(), colours, strict=True)
+    ]
+
+
+def _shown(value: float | str | None) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def values_by(rows: Iterable[Row], x: str, y: str) -> lines.Points:
+    """Return the values of `y` by those of `x`, of the rows that have both."""
+    points: lines.Points = {}
+    for row in rows:
+        at, value = row.number(x), row.number(y)
+        if at is not None and value is not None:
+            points.setdefault(at, []).append(value)
+    return points
+
+
+def test_columns(data: Data) -> list[str]:
+    """Return the columns of test returns, by strength."""
+    names = {name for row in data.rows for name in row.cells if name.startswith("eps_te=")}
+    return sorted((n for n in names if "peer" not in n), key=lambda n: float(n.partition("=")[2]))
+
+
+def main_test_column(data: Data) -> str:
+    """Return the column of test returns nearest the paper's eps_te 0.5."""
+    names = test_columns(data)
+    need(data, names, "test returns")
+    return min(names, key=lambda name: abs(float(name.partition("=")[2]) - 0.5))
