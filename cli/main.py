@@ -88,7 +88,7 @@ def _import(name: str) -> click.Command:
 
 
 @click.group(cls=Program, invoke_without_command=True, context_settings=LAYOUT)
-@click.version_option(package_name="p2p", message="%(prog)s %(version)s")
+@click.version_option(package_name="p2pdrl", message="%(prog)s %(version)s")
 @click.pass_context
 def p2p(ctx: click.Context) -> None:
     """Train peers that distil into each other on randomised MuJoCo tasks (P2PDRL)."""

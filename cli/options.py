@@ -21,14 +21,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from p2p.core import registry
-from p2p.core.config import (
-    RENAMED,
-    TrainConfig,
-    build_config,
-    override,
-    setting_names,
-    settings_of,
-)
+from p2p.core.config import TrainConfig, build_config, setting_names
+from p2p.core.consistency import RENAMED, override, settings_of
 from p2p.core.errors import UsageError
 from p2p.core.names import calling, did_you_mean
 

@@ -9,10 +9,11 @@ action = policy.act(obs)
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from p2p.core.registration import register_with_gymnasium
+from p2p.core.version import p2p_version
 
 if TYPE_CHECKING:
     from p2p.analysis.comparison.compare import compare
@@ -53,7 +54,7 @@ __all__ = [
     "task",
     "train",
 ]
-__version__ = metadata.version("p2p")
+__version__ = p2p_version()
 register_with_gymnasium()
 
 _HOME = {

@@ -2,6 +2,6 @@
 
 from importlib.metadata import files
 
-dropped = {str(f).split("/")[0] for f in files("p2p") or [] if ".." not in str(f)}
+dropped = {str(f).split("/")[0] for f in files("p2pdrl") or [] if ".." not in str(f)}
 names = {name for name in dropped if not name.endswith(".dist-info")}
 assert names == {"p2p"}, f"the wheel must install p2p alone, it installs {sorted(names)}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2p.core.config import TrainConfig, build_config, override
+from p2p.core.config import TrainConfig, build_config
+from p2p.core.consistency import override
 from p2p.core.errors import UsageError
 
 

@@ -6,10 +6,12 @@ import json
 from importlib import metadata
 from typing import Any
 
+from p2p.core.version import p2p_version
+
 
 def simulated_by() -> dict[str, str]:
     """Return the versions that a simulation's result may depend on."""
-    return {name: metadata.version(name) for name in ("p2p", "mujoco")}
+    return {"p2p": p2p_version(), "mujoco": metadata.version("mujoco")}
 
 
 def condition(**settings: Any) -> str:

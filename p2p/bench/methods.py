@@ -9,7 +9,8 @@ from statistics import mean
 from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.settings import Settings
 from p2p.bench.training import train_once
-from p2p.core.config import build_config, settings_of
+from p2p.core.config import build_config
+from p2p.core.consistency import settings_of
 
 RATE = ("--learning-rate", "3e-4")  # one for all: how long episodes last tells on speed too
 BASELINE, DNC = "p2pdrl", "dnc"

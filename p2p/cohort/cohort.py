@@ -16,7 +16,8 @@ from p2p.cohort.events import Event, Started
 from p2p.cohort.peer_process import Failed
 from p2p.cohort.recorder import Recorder
 from p2p.cohort.supervisor import Supervisor
-from p2p.core.config import TrainConfig, build_config, override
+from p2p.core.config import TrainConfig, build_config
+from p2p.core.consistency import override
 from p2p.core.errors import Diverged, Interrupted, P2PError, UsageError
 from p2p.core.returns import MAX_EPISODE_STEPS
 from p2p.core.signals import StopSignals

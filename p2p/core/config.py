@@ -19,8 +19,7 @@ from pydantic import (
 )
 
 from p2p.core import consistency, registry
-from p2p.core.consistency import PER_PEER
-from p2p.core.names import called
+from p2p.core.consistency import settings_of
 from p2p.core.returns import MAX_EPISODE_STEPS
 from p2p.core.validation import (
     Count,
@@ -43,14 +42,6 @@ GOAL: dict[str, Any] = {
 RECORD: dict[str, Any] = {
     "role": "record"
 }  # what is kept and measured beside training, which it leaves alone
-
-# Settings as versions before 0.2 called them, in their run folders and studies
-RENAMED = {
-    "distil_every": "distill_every",
-    "distil_epochs": "distill_epochs",
-    "distil_loss": "distill_loss",
-    "distil_learning_rate": "distill_learning_rate",
-}
 
 
 def _method_default(name: str) -> Any:
@@ -201,31 +192,11 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _gather_method_settings(cls, data: Any, info: ValidationInfo) -> Any:
-        """Put the settings of the method, which may be given like any other, in their place."""
+    def _gather(cls, data: Any, info: ValidationInfo) -> Any:
+        """Take the method's own settings as they stand among the others."""
         if not isinstance(data, dict):
             return data
-        given = {RENAMED.get(str(k), str(k)): value for k, value in data.items()}
-        try:
-            method = registry.choose("method", str(given.get("method", "p2pdrl")))
-        except ValueError:
-            return given  # its own validator says so
-        own = registry.find("method", method).Settings.model_fields
-        rest = {name: value for name, value in given.items() if name in cls.model_fields}
-        gathered = dict(rest.get("method_settings") or {})
-        for name, value in given.items():
-            if name in own:
-                gathered[name] = value
-            elif name not in rest:
-                owners = [m for m in registry.BUILT_IN["method"] if name in settings_of(m)]
-                if not owners:
-                    rest[name] = value  # refused as unknown
-                elif not is_stored(info):  # versions before 0.2 stored those of all methods
-                    whose = " and ".join(owners)
-                    raise ValueError(
-                        f"{called(name)}={value!r} is a setting of {whose}, not of {method}"
-                    )
-        return {**rest, "method_settings": gathered}
+        return consistency.gather(data, cls.model_fields.keys(), stored=is_stored(info))
 
     @field_validator("task", "method", mode="before")
     @classmethod
@@ -342,14 +313,6 @@ def _with_role(role: Mapping[str, str]) -> frozenset[str]:
 GOALS, RECORDS = _with_role(GOAL), _with_role(RECORD)
 
 
-def override(settings: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `settings` with those of `later` in their place, in whichever way they count."""
-    twin = {**PER_PEER, **{each: total for total, each in PER_PEER.items()}}
-    replaced = {twin[name] for name in later if name in twin}
-    kept = {name: value for name, value in settings.items() if name not in replaced}
-    return {**kept, **later}
-
-
 def build_config(**settings: Any) -> TrainConfig:
     """Return a validated TrainConfig.
 
@@ -371,12 +334,6 @@ def stored_config(settings: Mapping[str, Any]) -> TrainConfig:
         UsageError: in one line, what is wrong with the settings.
     """
     return validated(TrainConfig, settings, known=setting_names(), stored=True)
-
-
-def settings_of(method: str) -> Mapping[str, Any]:
-    """Return the fields of a method's own settings, by name."""
-    fields: Mapping[str, Any] = registry.find("method", method).Settings.model_fields
-    return fields
 
 
 def setting_names() -> dict[str, None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from p2p.core import registry
 from p2p.core.names import called
@@ -14,6 +15,60 @@ if TYPE_CHECKING:
 # What can be counted over all peers or for each (Fig. 9). The first is what is stored and
 # compared; the second is another way of giving it, and always there to be read.
 PER_PEER = {"total_steps": "total_steps_per_peer", "steps_per_iteration": "steps_per_peer"}
+
+
+# Settings as versions before 0.2 called them, in their run folders and studies
+RENAMED = {
+    "distil_every": "distill_every",
+    "distil_epochs": "distill_epochs",
+    "distil_loss": "distill_loss",
+    "distil_learning_rate": "distill_learning_rate",
+}
+
+
+def settings_of(method: str) -> Mapping[str, Any]:
+    """Return the fields of a method's own settings, by name."""
+    fields: Mapping[str, Any] = registry.find("method", method).Settings.model_fields
+    return fields
+
+
+def gather(data: Mapping[str, Any], fields: Collection[str], *, stored: bool) -> dict[str, Any]:
+    """Return `data` with the settings that are the method's own in `method_settings`.
+
+    Args:
+        fields: names of the settings that all runs have.
+        stored: `data` is of a file that p2p wrote; versions before 0.2 stored the settings of
+            all methods.
+    """
+    given = {RENAMED.get(str(name), str(name)): value for name, value in data.items()}
+    try:
+        method = registry.choose("method", str(given.get("method", "p2pdrl")))
+    except ValueError:
+        return given  # the field's own validator says so
+    own = settings_of(method)
+    rest = {name: value for name, value in given.items() if name in fields}
+    gathered = dict(rest.get("method_settings") or {})
+    for name, value in given.items():
+        if name in own:
+            gathered[name] = value
+        elif name not in rest:
+            owners = [m for m in registry.BUILT_IN["method"] if name in settings_of(m)]
+            if not owners:
+                rest[name] = value  # refused as unknown
+            elif not stored:
+                whose = " and ".join(owners)
+                raise ValueError(
+                    f"{called(name)}={value!r} is a setting of {whose}, not of {method}"
+                )
+    return {**rest, "method_settings": gathered}
+
+
+def override(settings: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `settings` with those of `later` in their place, in whichever way they count."""
+    twin = {**PER_PEER, **{each: total for total, each in PER_PEER.items()}}
+    replaced = {twin[name] for name in later if name in twin}
+    kept = {name: value for name, value in settings.items() if name not in replaced}
+    return {**kept, **later}
 
 
 def check_sources(config: TrainConfig) -> None:

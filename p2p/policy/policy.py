@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
+import safetensors.numpy
 from numpy.typing import ArrayLike
-from safetensors.numpy import save
 
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.policy.normaliser import Normaliser
@@ -131,7 +130,9 @@ class Policy:
         head = {"task": self.task, "hidden": self.hidden, "obs_clip": self.normaliser.limit}
         # One key: safetensors writes several in an order that differs from call to call.
         meta = {"p2p": json.dumps({"format": FORMAT, "policy": {**self.meta, **head}})}
-        return save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, meta)
+        return safetensors.numpy.save(
+            {k: np.ascontiguousarray(v) for k, v in tensors.items()}, meta
+        )
 
     @classmethod
     def load(cls, path: Path) -> Policy:
@@ -141,9 +142,24 @@ class Policy:
             BadArtefact: the file is missing, damaged, or not a policy of p2p.
         """
         try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                meta = _metadata(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadArtefact(_unreadable(path, error)) from None
+        return cls.from_bytes(data, path)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path) -> Policy:
+        """Return the policy that `to_bytes` wrote.
+
+        Args:
+            path: of the file that held it, for messages.
+
+        Raises:
+            BadArtefact: damaged, or not a policy of p2p.
+        """
+        try:
+            tensors = safetensors.numpy.load(data)
+            meta = _metadata(data)
             if meta.get("format") != FORMAT:
                 raise BadArtefact(f"{path} is not a p2p policy (format {meta.get('format')!r})")
             head = meta["policy"]
@@ -152,16 +168,22 @@ class Policy:
             hidden = (int(head["hidden"][0]), int(head["hidden"][1]))
             task, actor = head["task"], tensors["actor"]
             return cls(task, actor, hidden, normaliser.freezing_constants(), *bounds, head)
-        except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise BadArtefact(
-                f"{path} cannot be read as a policy ({error}); "
-                "give a run folder or a .safetensors file under its policies/"
-            ) from None
+        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise BadArtefact(_unreadable(path, error)) from None
 
 
-def _metadata(found: Mapping[str, str]) -> dict[str, Any]:
+def _unreadable(path: Path, error: Exception) -> str:
+    return (
+        f"{path} cannot be read as a policy ({error}); "
+        "give a run folder or a .safetensors file under its policies/"
+    )
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
     """Return format and description; earlier versions wrote them as two keys."""
-    if "p2p" in found:
-        meta: dict[str, Any] = json.loads(found["p2p"])
-        return meta
-    return {k: json.loads(v) if k == "policy" else v for k, v in found.items()}
+    length = int.from_bytes(data[:8], "little")
+    found = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    if "p2p" not in found:
+        return {k: json.loads(v) if k == "policy" else v for k, v in found.items()}
+    meta: dict[str, Any] = json.loads(found["p2p"])
+    return meta

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.peer.reports import POLICY
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.policy import Policy
-from p2p.runs import RunFolder
+from p2p.runs import Checkpoint, RunFolder
 from p2p.runs.files import reachable
 
 
@@ -39,11 +40,21 @@ def load_milestone_policy(run: RunFolder, milestone: Path, peer: int = 0) -> Pol
     If the method has a central policy, that is returned, as in the run's `policies/`.
 
     Raises:
-        BadArtefact: the milestone is damaged or foreign, or the run has no policy yet.
+        BadArtefact: the milestone is damaged or foreign.
         UsageError: the run has no such peer.
     """
-    last = load_policy(run.path, peer)
+    if not 0 <= peer < run.config.num_peers:
+        raise UsageError(f"{run.path} has peers 0..{run.config.num_peers - 1}, not {peer}")
     found = run.load_milestone(milestone)
+    kept = found.tensors.get(f"peer{peer}.{POLICY}")
+    if kept is None:
+        return _of_tensors(run, milestone, found, peer)
+    return Policy.from_bytes(kept.tobytes(), milestone)
+
+
+def _of_tensors(run: RunFolder, milestone: Path, found: Checkpoint, peer: int) -> Policy:
+    """Make the policy of a milestone of a version before 0.2, which kept none."""
+    last = load_policy(run.path, peer)
     try:
         own = found.tensors[f"peer{peer}.engine.actor"]
         actor = found.tensors.get(f"peer{peer}.method.centre", own)

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from p2p.core.version import DISTRIBUTION
+
 PACKAGES = ("p2p", "torch", "mujoco", "gymnasium", "numpy", "numba", "scipy", "h5py", "safetensors")
 
 
@@ -17,7 +19,7 @@ def collect_versions() -> dict[str, Any]:
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
+            found[package] = version(DISTRIBUTION if package == "p2p" else package)
     return {
         **found,
         "platform": platform.platform(),

@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from p2p.analysis.evaluation.config import EvalConfig, build_eval_config, parse_strengths
-from p2p.core.config import RENAMED, TrainConfig, build_config, override, setting_names
+from p2p.core.config import TrainConfig, build_config, setting_names
+from p2p.core.consistency import RENAMED, override
 from p2p.core.errors import UsageError
 from p2p.core.names import did_you_mean, nearest
 from p2p.runs.files import reachable
