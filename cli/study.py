@@ -68,7 +68,11 @@ def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[Co
 @click.option("--results-only", is_flag=True, help="Train nothing; tabulate the complete runs.")
 @click.option("--markdown", is_flag=True, help="Print the summary as a Markdown table.")
 @click.option(
-    "--save", type=FOLDER, metavar="DIR", help="Save DIR/<name>.csv and <name>-curves.csv."
+    "--save",
+    type=FOLDER,
+    metavar="DIR",
+    help="Save DIR/<name>.csv and <name>-curves.csv after each run; runs that have a row there, "
+    "of this version, are not trained again.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
@@ -94,13 +98,13 @@ def study(
     from p2p.study import find_study, plan_study, read_study
 
     described = read_study(find_study(study), budget)
-    plan = plan_study(described, out or STUDIES / described.folder)
+    plan = plan_study(described, out or STUDIES / described.folder, save)
     views = _views(plan, jobs, as_json=as_json, plain=plain, markdown=markdown)
     files = Files()
     failed: list[PlannedRun] = []
     if not results_only:
         try:
-            failed = _train(plan, jobs, views, files)
+            failed = _train(plan, jobs, views, save, files)
         except Interrupted as stopped:
             again = shlex.join(["p2p", *sys.argv[1:]])
             raise Interrupted(f"{stopped}; continue with: {again}", stopped.signum) from None
@@ -115,7 +119,9 @@ def study(
         raise error
 
 
-def _train(plan: Plan, jobs: int | None, views: list[StudyView], files: Files) -> list[PlannedRun]:
+def _train(
+    plan: Plan, jobs: int | None, views: list[StudyView], save: Path | None, files: Files
+) -> list[PlannedRun]:
     """Train the plan's runs; return those that failed, in the order of failing."""
     from p2p.study import State, collect_results, run_study
 
@@ -135,6 +141,8 @@ def _train(plan: Plan, jobs: int | None, views: list[StudyView], files: Files) -
                 results = collect_results(plan, known)
                 with files.writing("the next run that ends writes it again", asked=False):
                     results.write(plan)
+                    if save:
+                        _save(plan, results, save)
     return failed
 
 

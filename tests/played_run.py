@@ -16,7 +16,7 @@ from p2p.analysis.conditions import simulated_by
 def main() -> int:
     """Play one run."""
     fd, folder = int(sys.argv[1]), Path(sys.argv[3])
-    config = json.load(sys.stdin)
+    config = json.load(sys.stdin)["settings"]
     seed, size = config["seed"], config["steps_per_iteration"]
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 
@@ -41,6 +41,7 @@ def main() -> int:
     time.sleep(0.2)  # so that two overlap if they may
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
+    (folder / "versions.json").write_text(json.dumps({"p2p": simulated_by()["p2p"]}))
     steps = -(-config["total_steps"] // size) * size
     lines = [json.dumps({"iteration": n, "seconds": 0.5}) + "\n" for n in range(steps // size)]
     (folder / "journal.jsonl").write_text("".join(lines))

@@ -10,7 +10,7 @@ from typing import Any
 
 from p2p.core.returns import training_return
 from p2p.runs import RunFolder
-from p2p.study.plan import Plan
+from p2p.study.plan import Plan, PlannedRun
 
 POINTS = 100
 Peer = Mapping[str, Any]  # one peer's part of a journal's record
@@ -37,8 +37,13 @@ def curves_csv(plan: Plan) -> str:
     Raises:
         BadArtefact: a run folder is damaged.
     """
-    trained = [run for run in plan.runs if run.trained]
-    curves = {run.name: training_curves(RunFolder.open(run.path).records()) for run in trained}
+    curves = {
+        run.name: training_curves(RunFolder.open(run.path).records())
+        if run.trained
+        else _saved_curve(plan, run)
+        for run in plan.runs
+        if run.trained or run.saved
+    }
     known = [name for name in QUANTITIES if any(name in row for c in curves.values() for row in c)]
     text = StringIO()
     writer = csv.DictWriter(text, ["run", "steps", *known], lineterminator="\n")
@@ -48,6 +53,15 @@ def curves_csv(plan: Plan) -> str:
             numbers = {name: f"{row[name]:.6g}" for name in known if name in row}
             writer.writerow({"run": run, "steps": row["steps"], **numbers})
     return text.getvalue()
+
+
+def _saved_curve(plan: Plan, run: PlannedRun) -> list[dict[str, float]]:
+    """Return the curve of a run of which only the saved tables are left."""
+    if plan.saved is None or run.saved is None:
+        return []
+    points = plan.saved.curves.get(run.saved["run"], [])
+    numbers = [{k: v for k, v in point.items() if k != "run" and v} for point in points]
+    return [{"steps": int(p.pop("steps")), **{k: float(v) for k, v in p.items()}} for p in numbers]
 
 
 def training_curves(

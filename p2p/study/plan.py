@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from p2p.analysis.evaluation.config import EvalConfig
-from p2p.core.config import TrainConfig
+from p2p.core.config import RECORDS, TrainConfig
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.returns import MAX_EPISODE_STEPS
+from p2p.core.version import p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
 from p2p.study.grid import Study
+from p2p.study.saved import Cells, Saved, measures_of
 from p2p.study.testing import read_tests
 
 SHORT = {"num_peers": "K", "learning_rate": "lr"}
+# They tell nothing about a result; `final_episodes` says of how many episodes its score is.
+NOT_HASHED = RECORDS - {"final_episodes"}
 MEASURED = ("final_episodes", "grad_variance_every")  # must be as the tables need them
 RECENT = 10  # iterations over which the speed is averaged
 
@@ -45,7 +51,8 @@ class PlannedRun:
         path: its run folder, which may not exist yet.
         evaluate: how it is tested after training; None: not tested.
         steps: completed so far.
-        trained: whether training is complete.
+        trained: whether training is complete, and the folder is there.
+        saved: its row in a saved table, if that counts as done and there is no folder.
         tested: share of its tests that are complete, 0..1.
         test_rate: steps/s of its tests.
         score: mean over peers of their final scores; None before training is complete.
@@ -61,6 +68,7 @@ class PlannedRun:
     state: State = State.WAITING
     steps: int = 0
     trained: bool = False
+    saved: Cells | None = None
     tested: float = 0.0
     test_rate: float | None = None
     score: float | None = None
@@ -138,6 +146,7 @@ class Plan:
     study: Study
     out: Path
     runs: list[PlannedRun]
+    saved: Saved | None = None
 
     @property
     def table(self) -> Path:
@@ -151,8 +160,12 @@ class Plan:
         return sum(run.state is state for run in self.runs)
 
 
-def plan_study(study: Study, out: Path) -> Plan:
+def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
     """Give each run of the study a folder below `out`.
+
+    Args:
+        save: folder of saved tables: a run that has a row there, of this version and of equal
+            settings, is complete without a folder.
 
     An existing run is identified by its settings, not by its name: another axis, which makes
     the names longer, can be added to a study without losing its runs.
@@ -173,7 +186,28 @@ def plan_study(study: Study, out: Path) -> Plan:
         run = PlannedRun(path.name, config, path, study.evaluate)
         run.refresh()
         runs.append(run)
-    return Plan(study, out, runs)
+    saved = Saved(save, study.name) if save is not None else None
+    if saved is not None:
+        for run in runs:
+            _count_saved(run, saved)
+    return Plan(study, out, runs, saved)
+
+
+def _count_saved(run: PlannedRun, saved: Saved) -> None:
+    """Take a run as complete if its row is saved and its folder has not more to show."""
+    row = None
+    if not run.trained and run.steps == 0:
+        row = saved.row_of(run, config_hash(run.config), p2p_version())
+    if row is not None:
+        run.saved, run.state, run.steps, run.tested = row, State.COMPLETE, run.total_steps, 1.0
+        scores = measures_of(row).get("score", [])
+        run.score = sum(scores) / len(scores) if scores else None
+
+
+def config_hash(config: TrainConfig) -> str:
+    """Return 12 hex digits that identify the settings that affect results."""
+    settings = {k: v for k, v in config.settings.items() if k not in NOT_HASHED}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _study_of(out: Path) -> str | None:

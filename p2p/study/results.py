@@ -7,7 +7,6 @@ the mean over its peers. Every statistic is over seeds.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,16 +14,17 @@ from io import StringIO
 from statistics import fmean, stdev
 from typing import Any
 
-from p2p.core.config import RECORDS, TrainConfig
+from p2p.core.config import TrainConfig
+from p2p.core.version import p2p_version
 from p2p.runs import RunFolder, write_atomically
 from p2p.runs.journal import jsonable
 from p2p.runs.measures import measures
 from p2p.study.grid import Study
-from p2p.study.plan import Plan, PlannedRun, State
+from p2p.study.plan import Plan, PlannedRun, State, config_hash
+from p2p.study.saved import measures_of
 from p2p.study.testing import read_tests
 
-# They tell nothing about a result; `final_episodes` says of how many episodes its score is.
-NOT_HASHED = RECORDS - {"final_episodes"}
+LAST = ("steps", "seconds", "config", "version")  # the last columns of a table
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class RunResult:
         measures: by name, one number per peer.
         seconds: of training, over all sessions.
         config: hash of all settings that affect results.
+        version: of p2p that made it.
     """
 
     run: str
@@ -45,6 +46,7 @@ class RunResult:
     steps: int
     seconds: float
     config: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,8 @@ class Results:
         """Return CSV, a line per run; a measure has a column for its mean and one for each peer."""
         rows = [_flat(run) for run in self.runs]
         names = [name for row in rows for name in row]
-        last = ["steps", "seconds", "config"]
         text = StringIO()
-        columns = [*dict.fromkeys(name for name in names if name not in last), *last]
+        columns = [*dict.fromkeys(name for name in names if name not in LAST), *LAST]
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -117,8 +118,12 @@ def collect_results(plan: Plan, known: Mapping[str, RunResult] | None = None) ->
     """
     known = known or {}
     trained = [run for run in plan.runs if run.trained]
-    rows = [known.get(run.name) or _result(run, plan.study) for run in trained]
-    missing = [run.name for run in plan.runs if not run.trained]
+    rows = [
+        known.get(run.name) or (_result if run.trained else _saved_result)(run, plan.study)
+        for run in plan.runs
+        if run.trained or run.saved
+    ]
+    missing = [run.name for run in plan.runs if not (run.trained or run.saved)]
     untested = [run.name for run in trained if run.state is not State.COMPLETE]
     return Results(plan.study.name, rows, summarise(rows), missing, untested)
 
@@ -139,26 +144,40 @@ def summarise(runs: Sequence[RunResult]) -> list[Group]:
     return out
 
 
-def config_hash(config: TrainConfig) -> str:
-    """Return 12 hex digits that identify the settings that affect results."""
-    settings = {k: v for k, v in config.settings.items() if k not in NOT_HASHED}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def _result(planned: PlannedRun, study: Study) -> RunResult:
     run = RunFolder.open(planned.path)
     one = study.evaluate
     tests = read_tests(run.path, one, planned.steps, any_version=True) if one else None
-    names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.varying))
     return RunResult(
         run=planned.name,
-        settings={name: _plain(run.config.get(name)) for name in names},
+        settings=_shown(run.config, study),
         seed=run.config.seed,
         measures=measures(run, tests or ()),
         steps=planned.steps,
         seconds=round(sum(record["seconds"] for record in run.records()), 1),
         config=config_hash(run.config),
+        version=run.versions().get("p2p", ""),
     )
+
+
+def _saved_result(planned: PlannedRun, study: Study) -> RunResult:
+    assert planned.saved is not None
+    return RunResult(
+        run=planned.name,
+        settings=_shown(planned.config, study),
+        seed=planned.config.seed,
+        measures=measures_of(planned.saved),
+        steps=planned.steps,
+        seconds=float(planned.saved.get("seconds") or 0.0),
+        config=config_hash(planned.config),
+        version=p2p_version(),
+    )
+
+
+def _shown(config: TrainConfig, study: Study) -> dict[str, Any]:
+    """Return the settings that have a column in the study's tables."""
+    names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.varying))
+    return {name: _plain(config.get(name)) for name in names}
 
 
 def _flat(run: RunResult) -> dict[str, Any]:
@@ -166,7 +185,7 @@ def _flat(run: RunResult) -> dict[str, Any]:
     for measure, by_peer in run.measures.items():
         row[measure] = fmean(by_peer)
         row |= {f"{measure}_peer{rank}": value for rank, value in enumerate(by_peer)}
-    return row | {"steps": run.steps, "seconds": run.seconds, "config": run.config}
+    return row | {name: getattr(run, name) for name in LAST}
 
 
 def _plain(value: Any) -> Any:

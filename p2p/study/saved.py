@@ -1,0 +1,77 @@
+"""Saved tables of a study: a row that is there counts as a run that is done.
+
+So a study survives a change of machine: runs whose folders are gone are not trained again.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.runs.files import reachable
+
+if TYPE_CHECKING:
+    from p2p.study.plan import PlannedRun
+
+Cells = Mapping[str, str]
+
+
+class Saved:
+    """The tables of a study in a folder: `<study>.csv` and `<study>-curves.csv`.
+
+    Attributes:
+        rows: by the hash of their settings and the version that made them.
+        curves: the points of each run, by its name.
+    """
+
+    def __init__(self, folder: Path, study: str) -> None:
+        self.rows = {
+            (row.get("config", ""), row.get("version", "")): row
+            for row in _read(folder / f"{study}.csv")
+        }
+        self.curves: dict[str, list[Cells]] = {}
+        for point in _read(folder / f"{study}-curves.csv"):
+            self.curves.setdefault(point.get("run", ""), []).append(point)
+
+    def row_of(self, run: PlannedRun, config: str, version: str) -> Cells | None:
+        """Return the row of a run, if it has the same settings, version, steps and tests.
+
+        Args:
+            config: hash of the run's settings.
+            version: of p2p; the rows of another one are made anew.
+        """
+        row = self.rows.get((config, version))
+        if row is None or row.get("steps") != str(run.total_steps):
+            return None
+        tests = run.evaluate.eps_te if run.evaluate else ()
+        return row if all(row.get(f"eps_te={eps:g}") for eps in tests) else None
+
+
+def measures_of(row: Cells) -> dict[str, list[float]]:
+    """Return the measures of a saved row, a number a peer.
+
+    Raises:
+        BadArtefact: a cell holds no number.
+    """
+    found: dict[str, list[float]] = {}
+    for name, cell in row.items():
+        measure, peer, rank = name.rpartition("_peer")
+        if peer and rank.isdecimal() and cell:
+            try:
+                found.setdefault(measure, []).append(float(cell))
+            except ValueError:
+                raise BadArtefact(f"saved row {row.get('run')}: {name}={cell!r}") from None
+    return found
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    if not reachable(file, UsageError).exists():
+        return []
+    try:
+        return list(csv.DictReader(StringIO(file.read_text("utf-8"))))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadArtefact(f"cannot read {file}: {error}") from None
