@@ -21,7 +21,7 @@ from .analysis import (
     progress,
     show,
 )
-from .options import FILE, setting_option, source_options, with_flags
+from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import as_text, interval_text, table
 from .text.formats import NOTHING, compact, counted, fixed
 from .text.terminal import columns
@@ -90,7 +90,7 @@ def compare(
     strength = _strength(ctx, eps_te)
     from p2p.analysis.comparison.compare import compare as compare_runs
 
-    try:
+    with flags_in_messages():
         if strength is None:
             found = compare_runs(runs, against=against)
         else:
@@ -98,8 +98,6 @@ def compare(
                 found = compare_runs(
                     runs, strength, against=against, save=not no_save, report=report, **settings
                 )
-    except UsageError as error:
-        raise UsageError(with_flags(str(error), EvalConfig)) from None
     files = Files()
     written = _write(found, figure, out, files)
     show(found, lambda: render(found, columns()), written, as_json=as_json, plain=plain)

@@ -21,7 +21,7 @@ from .analysis import (
     show,
     work_options,
 )
-from .options import FILE, setting_option, source_options, with_flags
+from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import VIRIDIS, as_text, assembled, cost_line, ground_style, interval_text, table
 from .text.formats import NOTHING, compact, count, counted
 from .text.terminal import columns
@@ -107,14 +107,11 @@ def eval(
     from p2p.runs import RunFolder
 
     chosen = runs or (RunFolder.latest().path,)
-    try:
-        with progress("evaluating", how_far, plain=plain) as report:
-            found = evaluate(
-                chosen, strengths, save=not no_save, workers=workers, report=report,
-                grid=factors, **settings,
-            )  # fmt: skip
-    except UsageError as error:
-        raise UsageError(with_flags(str(error), EvalConfig)) from None
+    with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:
+        found = evaluate(
+            chosen, strengths, save=not no_save, workers=workers, report=report,
+            grid=factors, **settings,
+        )  # fmt: skip
     files = Files()
     pictures = _draw(found, figure, files, save=not no_save)
     show(

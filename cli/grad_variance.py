@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p2p.analysis.gradient_variance.config import GradVarianceConfig
-from p2p.core.errors import UsageError
 
 from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
-from .options import FILE, setting_option, source_options, with_flags
+from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, table
 from .text.formats import NOTHING, compact, count, counted, fixed
 from .text.terminal import can_redraw, columns
@@ -77,11 +76,8 @@ def grad_variance(
     folders = [RunFolder.open(path) for path in runs] or [RunFolder.latest()]
     for engine in sorted({folder.config.engine for folder in folders}):
         say_if_compiling(engine)
-    try:
-        with progress("measuring", _at, plain=plain) as report:
-            found = measure(folders, save=not no_save, workers=workers, report=report, **settings)
-    except UsageError as error:
-        raise UsageError(with_flags(str(error), GradVarianceConfig)) from None
+    with flags_in_messages(), progress("measuring", _at, plain=plain) as report:
+        found = measure(folders, save=not no_save, workers=workers, report=report, **settings)
     files = Files()
     picture = _draw(found, figure, files, save=not no_save)
     braille = can_redraw(sys.stdout) and not plain

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from p2p.core import registry
@@ -173,15 +172,6 @@ def read_settings(file: Path) -> dict[str, Any]:
                 f"{file}: unknown setting {key!r}{hint or did_you_mean(word, SETTINGS)}"
             )
     return settings
-
-
-def with_flags(message: str, model: type[BaseModel]) -> str:
-    """Call the settings of `model` in a message what they are called here."""
-    import re
-
-    for name in model.model_fields:
-        message = re.sub(rf"\b{name}(\.\d+)?=", f"--{name.replace('_', '-')}=", message)
-    return message
 
 
 def setting_option(name: str, field: FieldInfo) -> click.Option:

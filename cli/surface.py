@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p2p.analysis.surface.config import SurfaceConfig
-from p2p.core.errors import UsageError
 
 from .analysis import Files, how_far, output_options, progress, show, work_options
-from .options import setting_option, source_options, with_flags
+from .options import flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, cost_line, ground_style, table
 from .text.formats import compact, count, counted
 from .text.terminal import columns
@@ -66,13 +65,8 @@ def surface(
     from p2p.runs import RunFolder
 
     folder = RunFolder.open(run) if run else RunFolder.latest()
-    try:
-        with progress("evaluating", how_far, plain=plain) as report:
-            found = find_surface(
-                folder, save=not no_save, workers=workers, report=report, **settings
-            )
-    except UsageError as error:
-        raise UsageError(with_flags(str(error), SurfaceConfig)) from None
+    with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:
+        found = find_surface(folder, save=not no_save, workers=workers, report=report, **settings)
     pictures = [] if no_save else _keep(found)
     show(
         found, lambda: render(found, columns()), {"figures": pictures},

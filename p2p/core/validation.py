@@ -58,6 +58,7 @@ def one_line(error: ValidationError, known: Iterable[str]) -> str:
         elif item["type"] == "value_error":
             parts.append(message)
         else:
-            name = ".".join([called(first), *inner])
+            name = called(first)
+            name = ".".join([name, *inner]) if name == first else name  # a flag has no parts
             parts.append(f"{name}={item['input']!r}: {message[0].lower()}{message[1:]}")
     return "; ".join(parts)

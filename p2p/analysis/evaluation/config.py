@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from p2p.core.errors import UsageError
+from p2p.core.names import called
 from p2p.core.validation import Count, validated
 
 Factor = Literal["wind", "gravity", "friction", "mass", "initial_position"]
@@ -47,9 +48,11 @@ class EvalConfig(BaseModel):
     def _strengths(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         outside = [eps for eps in value if not 0.0 <= eps <= 1.0]
         if outside:
-            raise ValueError(f"eps_te={outside[0]:g} is outside [0, 1], the range of Table 1")
+            raise ValueError(
+                f"{called('eps_te')}={outside[0]:g} is outside [0, 1], the range of Table 1"
+            )
         if not value:
-            raise ValueError("eps_te=(): give at least one strength")
+            raise ValueError(f"{called('eps_te')}=(): give at least one strength")
         return value
 
     @model_validator(mode="after")
@@ -57,11 +60,13 @@ class EvalConfig(BaseModel):
         kinds = {"by_factor": self.by_factor, "grid": self.grid, "domain": self.domain}
         given = [name for name, value in kinds.items() if value not in (False, None)]
         if len(given) > 1:
-            raise ValueError("by_factor=, grid= and domain= exclude one another; give one of them")
+            by, grid, domain = (f"{called(name)}=" for name in kinds)
+            raise ValueError(f"{by}, {grid} and {domain} exclude one another; give one of them")
         if given and len(self.eps_te) > 1:
-            raise ValueError(f"{given[0]}= takes a single eps_te={self.eps_te[0]:g}, not several")
+            eps = f"{called('eps_te')}={self.eps_te[0]:g}"
+            raise ValueError(f"{called(given[0])}= takes a single {eps}, not several")
         if self.grid is not None and self.grid[0] == self.grid[1]:
-            raise ValueError(f"grid={','.join(self.grid)}: name two different factors")
+            raise ValueError(f"{called('grid')}={','.join(self.grid)}: name two different factors")
         return self
 
 

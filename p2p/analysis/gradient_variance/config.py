@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from p2p.core.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS
+from p2p.core.names import called
 from p2p.core.validation import Count, validated
 
 
@@ -28,7 +29,8 @@ class GradVarianceConfig(BaseModel):
         if self.steps % self.minibatches or self.steps < 2 * self.minibatches:
             nearest = max(2, round(self.steps / self.minibatches)) * self.minibatches
             raise ValueError(
-                f"steps={self.steps} does not split into minibatches={self.minibatches} of two "
+                f"{called('steps')}={self.steps} does not split into {called('minibatches')}="
+                f"{self.minibatches} of two "
                 f"samples or more; the nearest that does is {nearest}"
             )
         return self
