@@ -39,9 +39,10 @@ def run(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("method", ["p2pdrl", "distral", "dnc"])
 def test_the_last_milestones_policies_are_the_runs(tmp_path, method):
     """Bit for bit, and the central one where the method has one."""
+    own = {"distill_epochs": 1} if method == "dnc" else {}
     config = TrainConfig(
         method=method, num_peers=2, steps_per_iteration=256, num_epochs=1, num_minibatches=4,
-        total_steps=512, final_episodes=0, engine="autograd", distill_epochs=1, milestones=2,
+        total_steps=512, final_episodes=0, engine="autograd", milestones=2, **own,
     )  # fmt: skip
     trained(config, tmp_path / "run")
     run = RunFolder.open(tmp_path / "run")
