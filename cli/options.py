@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -42,7 +43,7 @@ class SettingsCommand(click.Command):
         others: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
             if row := param.get_help_record(ctx):
-                (settings if param.name in SETTINGS else others).append(row)
+                (settings if param.name in fields() else others).append(row)
         for title, rows in (
             ("Options", others),
             ("Settings (in a file: the long name with underscores)", settings),
@@ -51,8 +52,12 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(rows)
 
 
-def fields() -> dict[str, FieldInfo]:
-    """Return the fields of all settings by name: TrainConfig's, then those of p2p's methods."""
+@cache
+def fields() -> Mapping[str, FieldInfo]:
+    """Return the fields of all settings by name: TrainConfig's, then those of p2p's methods.
+
+    It imports the methods, and numpy with them: the commands that take no settings do without.
+    """
     found = dict(TrainConfig.model_fields)
     for method in registry.BUILT_IN["method"]:
         for name, field in settings_of(method).items():
@@ -60,12 +65,9 @@ def fields() -> dict[str, FieldInfo]:
     return {name: found[name] for name in setting_names()}
 
 
-SETTINGS = fields()
-
-
 def setting_options() -> list[click.Parameter]:
     """Return one option for each setting, in the order of their fields."""
-    return [setting_option(name, field) for name, field in SETTINGS.items()]
+    return [setting_option(name, field) for name, field in fields().items()]
 
 
 def flag(name: str) -> str:
@@ -83,7 +85,7 @@ def given_on_command_line(ctx: click.Context) -> dict[str, Any]:
     """
     given = {
         name: ctx.params[name]
-        for name in SETTINGS
+        for name in fields()
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     given |= _parsed(ctx.params.get("more", ()))
@@ -165,11 +167,11 @@ def read_settings(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: not TOML: {error}") from None
     short = {option.lstrip("-"): name for name, option in SHORT.items()}
     for key in settings:
-        if key not in SETTINGS and key not in RENAMED and ":" not in settings.get("method", ""):
+        if key not in fields() and key not in RENAMED and ":" not in settings.get("method", ""):
             word = key.replace("-", "_")
             hint = f"; did you mean {short[word]!r}?" if word in short else ""
             raise UsageError(
-                f"{file}: unknown setting {key!r}{hint or did_you_mean(word, SETTINGS)}"
+                f"{file}: unknown setting {key!r}{hint or did_you_mean(word, fields())}"
             )
     return settings
 
