@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 from made import forbid_writing, make_run
 
-from p2p.analysis.evaluation.config import EvalConfig
+from p2p.analysis.evaluation.config import EvalConfig, build_eval_config
 from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main
 from p2p.cli.eval import eval, heat_map
-from p2p.cli.options import with_flags
+from p2p.cli.options import flags_in_messages
 from p2p.cli.tables import VIRIDIS
+from p2p.core.errors import UsageError
 from p2p.envs.domain import FACTORS
 
 HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")
@@ -223,10 +224,16 @@ def test_without_any_run_the_first_folder_is_the_error(command: str, tmp_path: P
     assert line.startswith(f"error: {folders[0]} is not a run folder")
 
 
-def test_settings_are_named_as_flags() -> None:
-    assert with_flags("by_factor= and domain='x', domains=3", EvalConfig) == (
-        "--by-factor= and --domain='x', --domains=3"
-    )
+def test_settings_are_named_as_flags_where_flags_are_typed() -> None:
+    """And by their names in the library."""
+    both = {"by_factor": True, "domain": "wind=1"}
+    with pytest.raises(UsageError, match=r"^by_factor=, grid= and domain= exclude"):
+        build_eval_config(**both)
+    with flags_in_messages(), pytest.raises(UsageError) as caught:
+        build_eval_config(**both)
+    assert str(caught.value).startswith("--by-factor=, --grid= and --domain= exclude")
+    with flags_in_messages(), pytest.raises(UsageError, match=r"^--grid='wnd': "):
+        build_eval_config(grid=("wind", "wnd"))
 
 
 @pytest.mark.parametrize("command", ["eval", "compare", "grad-variance"])
