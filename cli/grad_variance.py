@@ -12,11 +12,11 @@ import click
 from p2p.analysis.gradient_variance.config import GradVarianceConfig
 
 from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
+from .notices import say_if_compiling
 from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, table
 from .text.formats import NOTHING, compact, count, counted, fixed
 from .text.terminal import can_redraw, columns
-from .train import say_if_compiling
 
 if TYPE_CHECKING:
     from rich.text import Text

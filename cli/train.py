@@ -17,6 +17,7 @@ from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.signals import request_stop
 
 from .main import sigint
+from .notices import say_if_compiling
 from .options import (
     FILE,
     FOLDER,
@@ -94,15 +95,6 @@ def train(
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
-
-
-def say_if_compiling(engine: str) -> None:
-    """Say on stderr that it will take a while, if it will."""
-    if engine == "fused":
-        from p2p.core import jit
-
-        if not jit.is_cached():
-            click.echo("compiling the engine, once for this machine: some 20 s", err=True)
 
 
 def _check_resumable(ctx: click.Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ class ShapedDistral(Distral):
         return loss
 
     def shape(self, peer: PlainPeer, rewards: np.ndarray) -> np.ndarray:
-        c_kl, c_ent = peer.config.distral_kl_coef, peer.config.distral_entropy_coef
+        c_kl, c_ent = (peer.config.get(f"distral_{name}_coef") for name in ("kl", "entropy"))
         alpha, beta = c_kl / (c_kl + c_ent), 1 / (c_kl + c_ent)
         centre = self.pi_0(peer.config)
         theirs = losses.log_prob(centre.actor(peer.x), centre.log_std, peer.a)
@@ -125,7 +126,7 @@ def dnc(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
 
 def entropy(peers: list[PlainPeer], minibatch: list[np.ndarray]) -> None:
     for peer, index in zip(peers, minibatch, strict=True):
-        bonus = peer.config.entropy_coef * losses.entropy(peer.log_std)
+        bonus = peer.config.get("entropy_coef") * losses.entropy(peer.log_std)
         peer.step(peer.policy_loss(index)[0] - bonus, peer.value_loss(index))
 
 
@@ -276,7 +277,7 @@ def test_after_a_reset_all_of_dncs_locals_are_the_centre_but_for_log_std(tmp_pat
 def test_distilling_fits_the_centre_to_its_teachers(loss):
     """On states that one teacher saw, the centre acts as that teacher does."""
     from p2p.engine.autograd import Network, mlp
-    from p2p.methods.distillation import distil
+    from p2p.methods.distillation import distill
     from p2p.policy.parameters import actor_layout, init_parameters
 
     config = small("dnc", distill_epochs=100, distill_loss=loss)
@@ -295,7 +296,8 @@ def test_distilling_fits_the_centre_to_its_teachers(loss):
                 total += float((mlp(net.frozen(flat), seen) - theirs).square().mean())
         return total
 
-    fitted = distil(start, teachers, states, 2, config, np.random.default_rng(1))
+    settings = METHODS["dnc"].Settings(**config.method_settings)
+    fitted = distill(start, teachers, states, 2, config, settings, np.random.default_rng(1))
     assert error(fitted) < 0.02 * error(start)
 
 
@@ -377,23 +379,29 @@ def test_dppos_replicas_stop_early_together(tmp_path):
 def test_what_a_method_does_at_an_iterations_end_counts_as_update():
     """Its wait for others apart; else the shares of time leave most of DnC's out."""
     config = small("ppo", num_peers=1)
-    peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0))
+    told: list[Any] = []
+    peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0), told.append)
+    peer.enter_domain()
+    batch = peer.collect()
+    before = dict(peer.clock.seconds)
 
     def act(iteration: int) -> None:
         time.sleep(0.05)
         peer.exchange.waited += 0.02
 
     peer.method.end_iteration = act
-    peer.end_iteration()
-    assert peer.clock.seconds["update"] >= 0.03
-    assert peer.clock.seconds["waiting"] == pytest.approx(0.02)
+    peer.end_iteration(batch)
+    times = told[0].metrics["time"]
+    assert times["update"] - before["update"] >= 0.03
+    assert times["waiting"] - before["waiting"] == pytest.approx(0.02)
 
 
 def test_a_peer_sends_heartbeats_throughout_its_final_score(monkeypatch):
     """An evaluation may take longer than `peer_timeout`."""
     config = small("ppo", num_peers=1, final_episodes=2)
-    peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0))
+    told: list[Any] = []
+    peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0), told.append)
     shown = []
     monkeypatch.setattr(peer.exchange, "heartbeat", lambda phase=None: shown.append(phase))
-    score = peer.final_score()
-    assert len(shown) > score["length"]
+    peer.end()
+    assert len(shown) > told[0].score["length"]
