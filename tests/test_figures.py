@@ -22,8 +22,8 @@ from p2p.core.errors import BadArtefact, UsageError
 from p2p.plots import FIGURES, draw, load_data
 from p2p.plots.hyperparameters import sweep
 from p2p.plots.lines import band, on_common_steps, seeds_text
-from p2p.plots.looks import METHODS, group_colours
-from p2p.plots.looks import TASKS as TASK_NAMES
+from p2p.plots.method_styles import METHODS, group_colours
+from p2p.plots.method_styles import TASKS as TASK_NAMES
 from p2p.plots.strengths import regularised
 from p2p.plots.training import cohort_size, learning_curves
 from p2p.study import Study, find_study, read_study

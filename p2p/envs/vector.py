@@ -57,8 +57,8 @@ class RandomisedEnvs:
         elapsed: [N] int64, steps of the running episode.
         episode_return: [N], undiscounted, of the running episode.
         finished: episodes that ended, appended to; the caller drains it.
-        next_domain: if set, called with the env's index before each auto-reset; None retires
-            the env: its physics costs nothing more, its rows say nothing, until `reset`.
+        next_domain: if set, called with the env's index before each auto-reset. Return None to
+            deactivate the env until `reset`: it is not simulated, and its rows are undefined.
         domains: what each env has now.
         action_low, action_high: [A] float32.
         dt: seconds a step.
@@ -99,7 +99,7 @@ class RandomisedEnvs:
         self.reward = np.zeros(num_envs)
         self.episode_return = np.zeros(num_envs)
         self.elapsed = np.zeros(num_envs, np.int64)
-        self._ticks = np.ones(num_envs, np.int64)  # steps that a step counts: 0 if retired
+        self._ticks = np.ones(num_envs, np.int64)  # steps that a step counts: 0 if inactive
         self.terminated = np.zeros(num_envs, np.bool_)
         self.truncated = np.zeros(num_envs, np.bool_)
         self.unstable = np.zeros(num_envs, np.bool_)
@@ -129,7 +129,7 @@ class RandomisedEnvs:
         else:
             for env, domain in enumerate(domains):
                 self._set_own_domain(env, domain)
-        self._muster()
+        self._update_active()
         self.task.observe()  # a centre of mass moves with the masses, and that is no velocity
 
     def _set_own_domain(self, env: int, domain: Domain) -> None:
@@ -137,10 +137,10 @@ class RandomisedEnvs:
         self._sims.set_domain(env, domain)
         self.task.set_mass(env, self._sims.mass(env))
 
-    def _muster(self) -> None:
-        """Step those that are not retired."""
+    def _update_active(self) -> None:
+        """Let the simulations step the envs that are active."""
         self._sims.set_active(self._ticks)
-        self._some_retired = not self._ticks.all()
+        self._some_inactive = not self._ticks.all()
 
     def simulation(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Return what MuJoCo knows of one env, to look inside; trimmed, it has no camera."""
@@ -149,7 +149,7 @@ class RandomisedEnvs:
     def addresses(self) -> Addresses:
         """Return what compiled code needs to step the envs itself; see `settle`.
 
-        It steps all of them: none may be retired.
+        It steps all of them: each must be active.
 
         Raises:
             P2PError: MuJoCo's library cannot be found.
@@ -183,7 +183,7 @@ class RandomisedEnvs:
                 raise UsageError(f"{len(streams)} streams for {self.num_envs} envs: one each")
             self.streams = streams
         self._ticks[:] = 1
-        self._muster()
+        self._update_active()
         for env in range(self.num_envs):
             self._start(env)
         self.task.observe()
@@ -229,7 +229,7 @@ class RandomisedEnvs:
         task.rewards(action, all_healthy, self.reward)
         if not all_healthy:
             self.reward[self.unstable] = 0.0
-        if self._some_retired:
+        if self._some_inactive:
             self.reward[self._ticks == 0] = 0.0
 
     def _end_unhealthy(self) -> None:
@@ -265,9 +265,9 @@ class RandomisedEnvs:
                     self._ticks[env] = 0
                 else:
                     self._set_own_domain(env, domain)
-            self._start(env)  # also if retired: what it shows must be healthy, and stay so
+            self._start(env)  # also if inactive: its state must be healthy, and stay so
         if self.next_domain is not None:
-            self._muster()
+            self._update_active()
         self.task.observe()
         self._steps_left = self.max_episode_steps - int(self.elapsed.max())
 
@@ -291,7 +291,7 @@ class RandomisedEnvs:
             raise BadArtefact(f"state of other envs: has {found}, expected {expected}")
         self.set_domains(domains_of(state))
         self._ticks[:] = 1
-        self._muster()
+        self._update_active()
         self._sims.load_state(state)
         self.elapsed[:] = state["elapsed"]
         self.episode_return[:] = state["episode_return"]

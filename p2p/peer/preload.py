@@ -8,8 +8,8 @@ from p2p.core.config import build_config
 from p2p.engine import Batch, Minibatch, Penalty
 from p2p.engine.fused import FusedEngine
 from p2p.envs.vector import RandomisedEnvs
+from p2p.peer.advantages import advantages, discounted_sums
 from p2p.peer.collector import CompiledCollector
-from p2p.peer.recursions import advantages, discounted_sums
 from p2p.peer.rollout import Clock, Rollout
 from p2p.policy.parameters import Floats
 

@@ -60,7 +60,7 @@ class Rollout:
         Args:
             carried: [N], the sum at the end of the previous iteration; updated in place.
         """
-        from p2p.peer.recursions import discounted_sums  # compiled, and slow to import
+        from p2p.peer.advantages import discounted_sums  # compiled, and slow to import
 
         out = np.empty_like(self.reward)
         ended = self.terminated | self.truncated
@@ -99,7 +99,7 @@ def gae(
         next_value: V of the following state, [T, N]; 0 after termination.
         ended: [T, N], whether the episode ended with this step, either way.
     """
-    from p2p.peer.recursions import advantages
+    from p2p.peer.advantages import advantages
 
     out = np.empty_like(reward)
     advantages(reward, value, next_value, ended, discount, gae_lambda, out)

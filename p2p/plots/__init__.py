@@ -8,7 +8,7 @@
     strengths           returns over the strength of the domains
     hyperparameters     test returns over what hyperparameters set
     data, selection     tables of a study, and what a figure shows of them
-    looks               how each method and task is drawn and called
+    method_styles       how each method and task is drawn and called
     lines, panels       curves with bands; rows of panels with one legend and a caption
     captions            what axes and captions say
 

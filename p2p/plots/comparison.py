@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p.analysis.comparison.results import Comparison, Summary
-from p2p.plots.looks import METHODS, group_colours
+from p2p.plots.method_styles import METHODS, group_colours
 from p2p.plots.style import RETURN, picture
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.plots.looks import group_colours
+from p2p.plots.method_styles import group_colours
 from p2p.plots.style import picture
 
 if TYPE_CHECKING:

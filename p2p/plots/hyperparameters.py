@@ -13,7 +13,7 @@ from p2p.core.config import TrainConfig
 from p2p.plots import lines
 from p2p.plots.captions import how_tested, how_trained, strength_text
 from p2p.plots.data import Data, Row
-from p2p.plots.looks import METHODS, TASKS, Look
+from p2p.plots.method_styles import METHODS, TASKS, MethodStyle
 from p2p.plots.panels import Layout, Panel
 from p2p.plots.selection import main_test_column, need, task_groups, values_by
 
@@ -74,7 +74,7 @@ def sweep(data: Data) -> Layout:
         chosen = TrainConfig(method=row.method)
         return all(row.number(n) in (None, chosen.get(n)) for n in axes_of if n != swept)
 
-    def swept_groups(task: str, name: str) -> Iterator[tuple[Look, list[Row], lines.Points]]:
+    def swept_groups(task: str, name: str) -> Iterator[tuple[MethodStyle, list[Row], lines.Points]]:
         for look, rows in task_groups(data, task, *axes_of):
             points = values_by((r for r in rows if others_chosen(r, name)), name, column)
             if len(points) > 1:  # swept for this method

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p.analysis.statistics import bootstrap_interval, mean
-from p2p.plots.looks import Look
+from p2p.plots.method_styles import MethodStyle
 from p2p.plots.style import BAND
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Points = dict[float, list[float]]  # values of the seeds by x
 
 
-def band(axes: Any, points: Points, look: Look, *, markers: bool = True) -> None:
+def band(axes: Any, points: Points, look: MethodStyle, *, markers: bool = True) -> None:
     """Draw the mean over seeds at each x, and its 95% interval by the bootstrap over seeds.
 
     A single seed has no interval.

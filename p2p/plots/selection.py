@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from p2p.core.errors import UsageError
 from p2p.plots import lines
 from p2p.plots.data import Data, Row, command
-from p2p.plots.looks import METHODS, Look, group_colours
+from p2p.plots.method_styles import METHODS, MethodStyle, group_colours
 
 
 def need(data: Data, found: Iterable[object], what: str) -> None:
@@ -16,7 +16,7 @@ def need(data: Data, found: Iterable[object], what: str) -> None:
         raise UsageError(f"{data.source} has no {what}; make it with: {command(data.study)}")
 
 
-def task_groups(data: Data, task: str, *shown: str) -> list[tuple[Look, list[Row]]]:
+def task_groups(data: Data, task: str, *shown: str) -> list[tuple[MethodStyle, list[Row]]]:
     """Return the runs of a task that differ in their seed alone, each group with its look.
 
     Args:

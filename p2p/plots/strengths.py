@@ -8,7 +8,7 @@ from typing import Any
 from p2p.plots import lines
 from p2p.plots.captions import EPS_TE, EPS_TR, TEST, TRAIN, how_tested, how_trained, strength_text
 from p2p.plots.data import Data
-from p2p.plots.looks import TASKS
+from p2p.plots.method_styles import TASKS
 from p2p.plots.panels import Layout, Panel
 from p2p.plots.selection import main_test_column, need, task_groups, test_columns, values_by
 from p2p.plots.training import learning_panel

@@ -1,6 +1,6 @@
 """What all pictures share: sizes, labels, and how a picture becomes a file.
 
-How methods and tasks are drawn and called is in `p2p.plots.looks`. Pictures need the extra
+How methods and tasks are drawn and called is in `p2p.plots.method_styles`. Pictures need the extra
 `figures` (matplotlib), which is imported when something is drawn.
 """
 

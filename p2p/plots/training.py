@@ -9,7 +9,7 @@ from typing import Any
 from p2p.plots import lines
 from p2p.plots.captions import MILLION, STEPS, TRAIN, how_trained
 from p2p.plots.data import Data, Row
-from p2p.plots.looks import METHODS, TASKS, Look
+from p2p.plots.method_styles import METHODS, TASKS, MethodStyle
 from p2p.plots.panels import Layout, Panel
 from p2p.plots.selection import need, task_groups
 
@@ -17,7 +17,7 @@ from p2p.plots.selection import need, task_groups
 def _curve_panel(
     axes: Any,
     data: Data,
-    groups: Sequence[tuple[Look, Sequence[Row]]],
+    groups: Sequence[tuple[MethodStyle, Sequence[Row]]],
     quantity: str = "return",
     per_peer: bool = False,
 ) -> dict[str, int]:
@@ -70,7 +70,7 @@ def cohort_size(data: Data) -> Layout:
         ),
     }
 
-    def groups(per_peer: bool) -> list[tuple[Look, list[Row]]]:
+    def groups(per_peer: bool) -> list[tuple[MethodStyle, list[Row]]]:
         def belongs(row: Row, peers: float) -> bool:
             steps = row.number("steps_per_iteration")
             wanted = 2048 * peers if per_peer else 4096

@@ -12,7 +12,7 @@ from p2p.methods import find_method
 FREE = ("#999999", "#882255", "#44AA99", "#332288", "#DDCC77", "#117733")  # for others' methods
 
 
-class Look(NamedTuple):
+class MethodStyle(NamedTuple):
     """How a method is drawn.
 
     Attributes:
@@ -26,18 +26,18 @@ class Look(NamedTuple):
     marker: str
 
 
-class _Looks(Mapping[str, Look]):
-    """The looks of all methods that are loaded; of another one it is made up."""
+class _MethodStyles(Mapping[str, MethodStyle]):
+    """The styles of all methods that are loaded; another one gets a plain one."""
 
-    def __getitem__(self, name: str) -> Look:
+    def __getitem__(self, name: str) -> MethodStyle:
         if not registry.is_known("method", name):
             if ":" not in name:
                 raise KeyError(name)
-            return Look(name.rpartition(":")[2], FREE[0], "-", "*")
+            return MethodStyle(name.rpartition(":")[2], FREE[0], "-", "*")
         method = find_method(name)
         others = [n for n in registry.names("method") if find_method(n).colour is None]
         colour = method.colour or FREE[others.index(name) % len(FREE)]
-        return Look(method.label or method.__name__, colour, method.dash, method.marker)
+        return MethodStyle(method.label or method.__name__, colour, method.dash, method.marker)
 
     def __iter__(self) -> Iterator[str]:
         return iter(registry.names("method"))
@@ -62,7 +62,7 @@ class _Labels(Mapping[str, str]):
         return len(registry.names("task"))
 
 
-METHODS: Mapping[str, Look] = _Looks()
+METHODS: Mapping[str, MethodStyle] = _MethodStyles()
 TASKS: Mapping[str, str] = _Labels()
 
 

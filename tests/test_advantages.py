@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from p2p.peer.recursions import advantages, discounted_sums
+from p2p.peer.advantages import advantages, discounted_sums
 
 
 @pytest.fixture
