@@ -103,6 +103,9 @@ def _parsed(more: tuple[str, ...]) -> dict[str, Any]:
             found[name.replace("-", "_")] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             found[name.replace("-", "_")] = value
+    inner = found.keys() & {"method_settings", "source_sha256"}
+    if inner:
+        raise UsageError(f"--set {inner.pop()}=...: set each of the method's settings by its name")
     return found
 
 
@@ -123,15 +126,26 @@ def source_options(command: Command) -> Command:
 
 def _add_all(ctx: click.Context, param: click.Parameter, references: tuple[str, ...]) -> None:
     if not ctx.resilient_parsing:
+        kind: registry.Kind = "task" if param.name == "task" else "method"
         for reference in references:
-            registry.add("task" if param.name == "task" else "method", reference)
+            try:
+                registry.choose(kind, registry.add(kind, reference))
+            except ValueError as error:
+                raise UsageError(str(error)) from None
 
 
 @contextmanager
 def flags_in_messages(in_file: Mapping[str, Any] | None = None) -> Iterator[set[str]]:
     """Let errors name settings by their flags, but for those that a file has; yield the named."""
     from_file = in_file or {}
-    with calling(lambda name: name if name in from_file else flag(name)) as mentioned:
+
+    def rename(name: str) -> str:
+        if name in from_file:
+            return name
+        of_own_method = name in setting_names() and name not in fields()
+        return f"--set {name}" if of_own_method else flag(name)
+
+    with calling(rename) as mentioned:
         yield mentioned
 
 
@@ -167,11 +181,11 @@ def read_settings(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: not TOML: {error}") from None
     short = {option.lstrip("-"): name for name, option in SHORT.items()}
     for key in settings:
-        if key not in fields() and key not in RENAMED and ":" not in settings.get("method", ""):
+        if key not in setting_names() and key not in RENAMED:
             word = key.replace("-", "_")
             hint = f"; did you mean {short[word]!r}?" if word in short else ""
             raise UsageError(
-                f"{file}: unknown setting {key!r}{hint or did_you_mean(word, fields())}"
+                f"{file}: unknown setting {key!r}{hint or did_you_mean(word, setting_names())}"
             )
     return settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Protocol, Self, cast
@@ -79,6 +79,7 @@ def train(
     given = given_on_command_line(ctx)
     if resume is not None:
         _check_resumable(ctx)
+        _check_same_run(resume, given)
         for name in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
             configure({name: given[name]})
     config = configure({} if resume else given, file)
@@ -95,6 +96,19 @@ def train(
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
+
+
+def _check_same_run(run: Path, given: Mapping[str, object]) -> None:
+    """Raise UsageError if the task or method typed is not that of the run."""
+    from p2p.runs import RunFolder
+
+    config = RunFolder.open(run).config
+    for kind in KINDS:
+        if kind in given and given[kind] != getattr(config, kind):
+            raise UsageError(
+                f"{run} is a run of {kind} {getattr(config, kind)!r}, not {given[kind]!r}; "
+                "leave it out, or start a new run"
+            )
 
 
 def _check_resumable(ctx: click.Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from p2p.envs.vector import RandomisedEnvs
 from p2p.methods import find_method
 from p2p.peer.collector import CompiledCollector, PlainCollector, build_collector
 from p2p.runs import RunFolder
+from p2p.study import plan_study, read_study
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAM = [sys.executable, "-P", "-c", "from p2p.cli.main import main; main()"]
@@ -186,6 +188,13 @@ def test_a_changed_file_is_refused(tmp_path, method_file):
         ("x = 1\nraise SystemExit(3)\n", "m.py:A", "line 2: SystemExit"),
         (None, "no_such_package.methods:A", "ModuleNotFoundError"),
         (None, "m.py:", "write path.py:Class"),
+        ("import p2p\n\nclass A(p2p.Method): pass\n", "m.py:A", "m.py:A lacks penalty"),
+        (
+            "import p2p\n\nclass A(p2p.Method):\n    def penalty(self, m): ...\n"
+            "    class Settings(p2p.MethodSettings):\n        clip: float = 5.0\n",
+            "m.py:A",
+            "has a setting 'clip', which all runs have",
+        ),
     ],
 )
 def test_what_is_no_method_is_refused_in_one_line(tmp_path, monkeypatch, content, reference, words):
@@ -196,6 +205,77 @@ def test_what_is_no_method_is_refused_in_one_line(tmp_path, monkeypatch, content
         registry.add("method", reference)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("class T(p2p.Task): pass", "lacks model_file"),
+        ("class T(p2p.task('hopper')):\n    contact_weight = 1e-3", "add 'cfrc_ext' to its reads"),
+    ],
+)
+def test_a_task_that_cannot_be_simulated_is_refused_before_a_folder_is_made(
+    tmp_path, content, words
+):
+    (tmp_path / "t.py").write_text(f"import p2p\n\n\n{content}\n")
+    with pytest.raises(UsageError, match=words):
+        registry.add("task", f"{tmp_path}/t.py:T")
+
+
+def test_what_is_run_is_what_was_hashed(tmp_path):
+    """Python's own loader would take the .pyc of a file that was edited within a second."""
+    file = tmp_path / "t.py"
+    code = "import sys\nfrom p2p.core import registry\n" + (
+        "registry.add('task', sys.argv[1] + ':T')\n"
+        "print(registry.find('task', 't.py:T').healthy_reward)"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    for value in ("1.0", "2.0", "3.0"):
+        text = f"import p2p\n\n\nclass T(p2p.task('hopper')):\n    healthy_reward = {value}\n"
+        file.write_text(text)
+        os.utime(file, (1e9, 1e9))
+        command = [sys.executable, "-P", "-c", code, str(file)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["    def _costs(self, action):\n        return 100.0", "    observe = p2p.Task.observe"],
+)
+def test_no_override_is_run_by_compiled_code(tmp_path, body):
+    """Also of a private method, or by that of another class of p2p's."""
+    file = tmp_path / "t.py"
+    file.write_text(f"import p2p\n\n\nclass T(p2p.task('humanoid')):\n{body}\n")
+    registry.add("task", f"{file}:T")
+    assert registry.find("task", "t.py:T").computed_anew()
+
+
+def test_a_run_is_continued_with_its_own_method_only(tmp_path):
+    folder = tmp_path / "run"
+    RunFolder.create(TrainConfig(), folder).unlock()
+    said = run(["p2p", "train", "--resume", "run", "--method", "ppo"], tmp_path, code=2)
+    assert "is a run of method 'p2pdrl', not 'ppo'" in said
+    said = run(["p2p", "eval", "run", "--task", "nosuch"], tmp_path, code=2)
+    assert "unknown task 'nosuch'" in said
+
+
+def test_own_settings_may_stand_in_files(tmp_path, method_file):
+    """Of a run and of a study, wherever settings may."""
+    (tmp_path / "run.toml").write_text("pull = -1.0\n")
+    train = ["p2p", "train", "--method", "./mean_peer.py:MeanPeer", "--out", "x"]
+    assert "run.toml: pull=-1" in run([*train, "--config", "run.toml"], tmp_path, code=2)
+    assert "--set pull=-1" in run([*train, "--set", "pull=-1"], tmp_path, code=2)
+    said = run([*train, "--set", "pul=1"], tmp_path, code=2)
+    assert "unknown setting 'pul'; did you mean 'pull'?" in said
+    registry.add("method", f"{method_file}:MeanPeer")
+    study = tmp_path / "s.toml"
+    study.write_text(
+        "[settings]\npull = 0.3\n[[grid]]\nmethod = 'mean_peer.py:MeanPeer'\n"
+        "[budget.small]\npull = 0.2\n"
+    )
+    (config,) = read_study(study).configs
+    assert config.get("pull") == 0.2
 
 
 def test_another_methods_setting_is_no_part_of_a_run(method_file):
@@ -229,5 +309,28 @@ def test_a_class_may_be_passed_where_a_name_is(task_file):
     """As a library's user does; other processes find it by its file."""
     name = registry.add("task", f"{task_file}:TallHopper")
     assert TrainConfig(task=registry.find("task", name)).task == name
+    dnc = find_method("dnc")
+    assert build_config(method=dnc, distill_every=3).method == "dnc"
     with pytest.raises(UsageError, match="define it at the top of a file"):
         registry.add("task", type("Local", (p2p.task("hopper"),), {"__qualname__": "f.Local"}))
+
+
+def test_a_study_finds_its_runs_by_a_methods_own_setting_too(tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text("[[grid]]\nmethod = 'p2pdrl'\ndistill_coef = [0.5, 1.0]\n")
+    first = plan_study(read_study(file), tmp_path / "out")
+    for planned in first.runs:
+        RunFolder.create(planned.config, planned.path).unlock()
+    again = plan_study(read_study(file), tmp_path / "out")
+    assert [r.path for r in again.runs] == [r.path for r in first.runs]
+
+
+def test_a_script_may_pass_a_class_of_its_own(tmp_path):
+    script = tmp_path / "script.py"
+    source = blocks("add-a-method.md", "python")[0]
+    script.write_text(
+        f"{source}\n\nif __name__ == '__main__':\n    import p2p\n"
+        "    print(p2p.TrainConfig(method=MeanPeer, pull=0.3).method)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "script.py:MeanPeer\n"

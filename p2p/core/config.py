@@ -204,8 +204,10 @@ class TrainConfig(BaseModel):
         kind: registry.Kind = "task" if info.field_name == "task" else "method"
         if isinstance(value, type):
             return registry.add(kind, value)
-        if is_stored(info) and not registry.is_known(kind, str(value)) and ":" in str(value):
-            return str(value)  # `registry.find` refuses it, if it is asked for
+        if is_stored(info) and not registry.is_known(kind, str(value)):
+            sources = (info.context or {}).get("sources", {})
+            if ":" in str(value) or value in sources:
+                return registry.note_stored(kind, str(value))
         return registry.choose(kind, str(value))
 
     @field_validator("method_settings", mode="after")
@@ -337,7 +339,7 @@ def stored_config(settings: Mapping[str, Any]) -> TrainConfig:
 
 
 def setting_names() -> dict[str, None]:
-    """Return the names of all settings: TrainConfig's fields, then those of p2p's own methods."""
+    """Return the names of all settings: TrainConfig's fields, then those that methods have."""
     internal = {"method_settings", "source_sha256"}
-    own = {n: None for m in registry.BUILT_IN["method"] for n in settings_of(m)}
+    own = {n: None for m in registry.names("method") for n in settings_of(m)}
     return {n: None for n in TrainConfig.model_fields if n not in internal} | own

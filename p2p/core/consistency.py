@@ -41,13 +41,19 @@ def gather(data: Mapping[str, Any], fields: Collection[str], *, stored: bool) ->
             all methods.
     """
     given = {RENAMED.get(str(name), str(name)): value for name, value in data.items()}
+    chosen = given.get("method", "p2pdrl")
     try:
-        method = registry.choose("method", str(given.get("method", "p2pdrl")))
+        if isinstance(chosen, type):
+            chosen = given["method"] = registry.add("method", chosen)
+        method = registry.choose("method", str(chosen))
     except ValueError:
         return given  # the field's own validator says so
     own = settings_of(method)
     rest = {name: value for name, value in given.items() if name in fields}
-    gathered = dict(rest.get("method_settings") or {})
+    gathered = rest.get("method_settings") or {}
+    if not isinstance(gathered, dict):
+        raise ValueError(f"method_settings={gathered!r} is no table of settings")
+    gathered = dict(gathered)
     for name, value in given.items():
         if name in own:
             gathered[name] = value

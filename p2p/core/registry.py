@@ -68,6 +68,7 @@ class Source(NamedTuple):
     sha256: str
 
 
+_stored: set[str] = set()  # names that run folders have, and that nobody has loaded
 _added: dict[tuple[Kind, str], tuple[Source, type[Any]]] = {}
 
 
@@ -93,6 +94,13 @@ def choose(kind: Kind, name: str) -> str:
     raise ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(sorted(names(kind)))}")
 
 
+def note_stored(kind: Kind, name: str) -> str:
+    """Take note of a name that a run folder has; `find` then says how to load its class."""
+    if not is_known(kind, name):
+        _stored.add(name)
+    return name
+
+
 def is_known(kind: Kind, name: str) -> bool:
     """Say whether `find` would return a class."""
     return name in names(kind)
@@ -109,7 +117,7 @@ def find(kind: Kind, name: str) -> type[Any]:
         return _added[kind, name][1]
     if name in BUILT_IN[kind]:
         return _attribute(BUILT_IN[kind][name])
-    if ":" in name:
+    if ":" in name or name in _stored:
         raise BadArtefact(
             f"{kind} {name!r} is code of its user's, which no run folder has p2p import; "
             f"{_how_to_add(kind, name)}"
@@ -131,7 +139,10 @@ def add(kind: Kind, reference: str | type[Any]) -> str:
         UsageError: no such file, module or class; it fails to import; it is no task or method.
     """
     if isinstance(reference, type):
-        return _register(*_of_class(kind, reference))
+        source, found = _of_class(kind, reference)
+        return source.name if source.name in BUILT_IN[kind] else _register(source, found)
+    if not isinstance(reference, str):
+        raise UsageError(f"{kind}={reference!r} is no name; write a name or path.py:Class")
     if _fold(kind, reference) in BUILT_IN[kind] or (kind, reference) in _added:
         return choose(kind, reference)
     location, colon, cls = reference.rpartition(":")
@@ -183,14 +194,43 @@ def _register(source: Source, cls: type[Any]) -> str:
         raise UsageError(
             f"{source.name} is no {source.kind}: let the class inherit from p2p.{base.__name__}"
         )
+    if source.kind == "method":
+        _check_method(source, cls)
+    else:
+        _check_task(source, cls)
     key = source.kind, source.name
-    if key in _added and _added[key][0] != source:
+    if key in _added and _added[key][0].sha256 != source.sha256:
         raise UsageError(
             f"there are two {source.kind}s {source.name!r}: {_added[key][0].location} and "
             f"{source.location}; rename one"
         )
     _added.setdefault(key, (source, cls))
     return source.name
+
+
+def _check_method(source: Source, cls: type[Any]) -> None:
+    """Refuse a method that cannot be one, before it leaves a run folder behind."""
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise UsageError(f"{source.name} lacks {', '.join(missing)}; see docs/add-a-method.md")
+    taken = _attribute("p2p.core.config:TrainConfig").model_fields.keys()
+    clash = sorted(taken & cls.Settings.model_fields.keys())
+    if clash:
+        raise UsageError(
+            f"{source.name} has a setting {clash[0]!r}, which all runs have; call it otherwise"
+        )
+
+
+def _check_task(source: Source, cls: type[Any]) -> None:
+    """Refuse a task whose constants are not all there."""
+    needed = ("model_file", "frame_skip", "reset_noise", "control_weight")
+    missing = [name for name in needed if not hasattr(cls, name)]
+    if missing:
+        raise UsageError(
+            f"{source.name} lacks {', '.join(missing)}; inherit from p2p.task('hopper') or its like"
+        )
+    if cls.contact_weight and "cfrc_ext" not in cls.reads:
+        raise UsageError(f"{source.name} pays for contacts: add 'cfrc_ext' to its reads")
 
 
 def _of_file(kind: Kind, path: Path, cls: str) -> tuple[Source, type[Any]]:
@@ -202,12 +242,10 @@ def _of_file(kind: Kind, path: Path, cls: str) -> tuple[Source, type[Any]]:
     name = f"p2p_user_{path.stem}_{digest[:12]}"  # apart from modules that Python would find
     module = sys.modules.get(name)
     if module is None:
-        spec = util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise UsageError(f"{path} is no Python file; write path.py:Class")
-        module = sys.modules[name] = util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__ = str(path)
+        try:  # the very bytes that were hashed: Python's own loader might take a stale .pyc
+            exec(compile(content, str(path), "exec"), vars(module))
         except BaseException as error:
             del sys.modules[name]
             raise _import_failed(kind, str(path), error) from error
@@ -227,13 +265,16 @@ def _of_class(kind: Kind, cls: type[Any]) -> tuple[Source, type[Any]]:
     for (known, _), (source, added) in _added.items():
         if known == kind and added is cls:
             return source, cls
+    for name, reference in BUILT_IN[kind].items():
+        if reference == f"{cls.__module__}:{cls.__name__}":
+            return Source(kind, name, "", "", ""), cls
     module = sys.modules[cls.__module__]
     file = inspect.getsourcefile(cls) if hasattr(module, "__file__") else None
     if file is None or "." in cls.__qualname__:
         raise UsageError(
             f"{cls.__qualname__} cannot be found by other processes; define it at the top of a file"
         )
-    if util.find_spec(cls.__module__) is None or cls.__module__ == "__main__":
+    if cls.__module__ == "__main__" or util.find_spec(cls.__module__) is None:
         return _of_file(kind, Path(file), cls.__name__)
     return _of_module(kind, module, cls.__name__, f"{cls.__module__}:{cls.__name__}")
 

@@ -35,7 +35,8 @@ def validated(
         UsageError: in one line, what is wrong with them.
     """
     try:
-        return model.model_validate(dict(settings), context={"stored": stored})
+        context = {"stored": stored, "sources": settings.get("source_sha256", {})}
+        return model.model_validate(dict(settings), context=context)
     except ValidationError as error:
         raise UsageError(one_line(error, {*model.model_fields, *known})) from None
 

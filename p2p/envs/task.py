@@ -20,9 +20,10 @@ Flags = NDArray[np.bool_]
 Action = NDArray[np.floating[Any]]
 
 MAX_STATE = 1e10  # mjMAXVAL: beyond it MuJoCo calls the state bad
+OWN = ("p2p.envs.task", "p2p.envs.locomotion")  # modules whose classes compiled code knows
 COMPUTED = (  # what `rules` says all of, unless it is overridden
     "__init__", "before_step", "all_healthy", "find_healthy", "in_bounds", "observe", "rewards",
-    "set_mass", "rules",
+    "set_mass", "rules", "_costs", "_wire_obs", "_wire_health",
 )  # fmt: skip
 
 
@@ -167,7 +168,8 @@ class Task:
     @classmethod
     def computed_anew(cls) -> list[str]:
         """Return which methods a class outside p2p has overridden: compiled code ignores them."""
-        return [name for name in COMPUTED if not _is_own(getattr(cls, name))]
+        own = next(c for c in cls.__mro__ if c.__module__ in OWN)
+        return [name for name in COMPUTED if getattr(cls, name) is not getattr(own, name)]
 
     def field(self, name: str) -> Floats:
         """Return what was read under one of `reads`, [N, width], a view that stays current."""
@@ -247,10 +249,6 @@ class Task:
         np.multiply(contact, self._contact_weight, out=contact)
         np.minimum(contact, self._max_contact_cost, out=contact)
         return np.add(control, contact, out=contact)
-
-
-def _is_own(method: Any) -> bool:
-    return method.__module__ in ("p2p.envs.task", "p2p.envs.locomotion")
 
 
 def find_task(name: str | type[Task]) -> type[Task]:

@@ -167,6 +167,8 @@ class Policy:
             bounds = tensors["action_low"], tensors["action_high"]
             hidden = (int(head["hidden"][0]), int(head["hidden"][1]))
             task, actor = head["task"], tensors["actor"]
+            if not isinstance(task, str):
+                raise TypeError(f"task is {task!r}")
             return cls(task, actor, hidden, normaliser.freezing_constants(), *bounds, head)
         except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
             raise BadArtefact(_unreadable(path, error)) from None

@@ -11,6 +11,7 @@ from typing import Any
 from p2p.core.returns import training_return
 from p2p.runs import RunFolder
 from p2p.study.plan import Plan, PlannedRun
+from p2p.study.saved import number_of
 
 POINTS = 100
 Peer = Mapping[str, Any]  # one peer's part of a journal's record
@@ -51,7 +52,7 @@ def curves_csv(plan: Plan) -> str:
     for run, curve in curves.items():
         for row in curve:
             numbers = {name: f"{row[name]:.6g}" for name in known if name in row}
-            writer.writerow({"run": run, "steps": row["steps"], **numbers})
+            writer.writerow({"run": run, "steps": int(row["steps"]), **numbers})
     return text.getvalue()
 
 
@@ -60,8 +61,10 @@ def _saved_curve(plan: Plan, run: PlannedRun) -> list[dict[str, float]]:
     if plan.saved is None or run.saved is None:
         return []
     points = plan.saved.curves.get(run.saved["run"], [])
-    numbers = [{k: v for k, v in point.items() if k != "run" and v} for point in points]
-    return [{"steps": int(p.pop("steps")), **{k: float(v) for k, v in p.items()}} for p in numbers]
+    return [
+        {name: number_of(point, name) for name, cell in point.items() if name != "run" and cell}
+        for point in points
+    ]
 
 
 def training_curves(

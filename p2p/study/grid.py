@@ -248,9 +248,7 @@ def _axis(name: str, value: Any, where: str) -> list[Any]:
 
 
 def _check_names(settings: Mapping[str, Any], where: str) -> None:
-    """Refuse what is no setting; a method of the user's own may have others, checked later."""
     known = setting_names()
-    if settings.get("method") is None or ":" not in str(settings["method"]):
-        for name in settings:
-            if name not in known and name not in RENAMED:
-                raise UsageError(f"{where}: unknown setting {name!r}{did_you_mean(name, known)}")
+    for name in settings:
+        if name not in known and name not in RENAMED:
+            raise UsageError(f"{where}: unknown setting {name!r}{did_you_mean(name, known)}")

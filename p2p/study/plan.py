@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def _count_saved(run: PlannedRun, saved: Saved) -> None:
     """Take a run as complete if its row is saved and its folder has not more to show."""
     row = None
     if not run.trained and run.steps == 0:
-        row = saved.row_of(run, config_hash(run.config), p2p_version())
+        row = saved.row_of(run, config_hash(run.config), p2p_version(), measured_hash(run))
     if row is not None:
         run.saved, run.state, run.steps, run.tested = row, State.COMPLETE, run.total_steps, 1.0
         scores = measures_of(row).get("score", [])
@@ -208,6 +209,14 @@ def config_hash(config: TrainConfig) -> str:
     """Return 12 hex digits that identify the settings that affect results."""
     settings = {k: v for k, v in config.settings.items() if k not in NOT_HASHED}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def measured_hash(run: PlannedRun) -> str:
+    """Return 12 hex digits that identify what is measured of a run, and by which MuJoCo."""
+    tests = run.evaluate.model_dump(mode="json") if run.evaluate else None
+    kinds = {name: run.config.get(name) for name in MEASURED}
+    measured = json.dumps([tests, kinds, metadata.version("mujoco")], sort_keys=True)
+    return hashlib.sha256(measured.encode()).hexdigest()[:12]
 
 
 def _study_of(out: Path) -> str | None:
@@ -226,11 +235,11 @@ def _find(
     Settings that change no number may differ, unless they are in `varying`. Of several folders,
     the one with the most equal settings is returned.
     """
-    settings = config.model_dump()
+    settings = config.settings
     same = {name for name in settings if name not in config.changes_no_number}
     same.update(varying)
     equal = {
-        path: {name for name, value in other.model_dump().items() if value == settings[name]}
+        path: {name for name, value in settings.items() if other.settings.get(name) == value}
         for path, other in existing.items()
     }
     candidates = [path for path, names in equal.items() if same <= names]

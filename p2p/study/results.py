@@ -20,11 +20,11 @@ from p2p.runs import RunFolder, write_atomically
 from p2p.runs.journal import jsonable
 from p2p.runs.measures import measures
 from p2p.study.grid import Study
-from p2p.study.plan import Plan, PlannedRun, State, config_hash
-from p2p.study.saved import measures_of
+from p2p.study.plan import Plan, PlannedRun, State, config_hash, measured_hash
+from p2p.study.saved import measures_of, number_of
 from p2p.study.testing import read_tests
 
-LAST = ("steps", "seconds", "config", "version")  # the last columns of a table
+LAST = ("steps", "seconds", "config", "version", "measured")  # the last columns of a table
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class RunResult:
         seconds: of training, over all sessions.
         config: hash of all settings that affect results.
         version: of p2p that made it.
+        measured: hash of what was measured of it.
     """
 
     run: str
@@ -47,6 +48,7 @@ class RunResult:
     seconds: float
     config: str
     version: str
+    measured: str
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def _result(planned: PlannedRun, study: Study) -> RunResult:
         seconds=round(sum(record["seconds"] for record in run.records()), 1),
         config=config_hash(run.config),
         version=run.versions().get("p2p", ""),
+        measured=measured_hash(planned),
     )
 
 
@@ -168,9 +171,10 @@ def _saved_result(planned: PlannedRun, study: Study) -> RunResult:
         seed=planned.config.seed,
         measures=measures_of(planned.saved),
         steps=planned.steps,
-        seconds=float(planned.saved.get("seconds") or 0.0),
+        seconds=number_of(planned.saved, "seconds"),
         config=config_hash(planned.config),
         version=p2p_version(),
+        measured=measured_hash(planned),
     )
 
 

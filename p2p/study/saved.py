@@ -37,18 +37,18 @@ class Saved:
         for point in _read(folder / f"{study}-curves.csv"):
             self.curves.setdefault(point.get("run", ""), []).append(point)
 
-    def row_of(self, run: PlannedRun, config: str, version: str) -> Cells | None:
-        """Return the row of a run, if it has the same settings, version, steps and tests.
+    def row_of(self, run: PlannedRun, config: str, version: str, measured: str) -> Cells | None:
+        """Return the row of a run, if it has the same settings, version, steps and measures.
 
         Args:
             config: hash of the run's settings.
             version: of p2p; the rows of another one are made anew.
+            measured: hash of what is measured of the run.
         """
         row = self.rows.get((config, version))
         if row is None or row.get("steps") != str(run.total_steps):
             return None
-        tests = run.evaluate.eps_te if run.evaluate else ()
-        return row if all(row.get(f"eps_te={eps:g}") for eps in tests) else None
+        return row if row.get("measured") == measured else None
 
 
 def measures_of(row: Cells) -> dict[str, list[float]]:
@@ -61,17 +61,31 @@ def measures_of(row: Cells) -> dict[str, list[float]]:
     for name, cell in row.items():
         measure, peer, rank = name.rpartition("_peer")
         if peer and rank.isdecimal() and cell:
-            try:
-                found.setdefault(measure, []).append(float(cell))
-            except ValueError:
-                raise BadArtefact(f"saved row {row.get('run')}: {name}={cell!r}") from None
+            found.setdefault(measure, []).append(number_of(row, name))
     return found
+
+
+def number_of(row: Cells, name: str) -> float:
+    """Return a cell as a number.
+
+    Raises:
+        BadArtefact: it holds none.
+    """
+    try:
+        return float(row[name])
+    except (KeyError, ValueError):
+        raise BadArtefact(
+            f"saved row of {row.get('run')}: {name} is {row.get(name)!r}, not a number; delete it"
+        ) from None
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
     if not reachable(file, UsageError).exists():
         return []
     try:
-        return list(csv.DictReader(StringIO(file.read_text("utf-8"))))
+        rows = list(csv.DictReader(StringIO(file.read_text("utf-8"))))
+        if any(None in row or None in row.values() for row in rows):
+            raise BadArtefact(f"{file} is damaged: a line has more or fewer cells than the first")
+        return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadArtefact(f"cannot read {file}: {error}") from None

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from p2p.core.errors import UsageError
+from p2p.core import registry
+from p2p.core.errors import BadArtefact, UsageError
 from p2p.policy.policy import Policy
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable
@@ -101,10 +102,18 @@ def _loose(policy: Policy, path: str) -> Subject:
     settings = meta.get("settings")
     if settings is None:
         return Subject(path, None, (policy,), method, seed, {"file": path})
-    return Subject(
-        path, None, (policy,), method, seed, settings,
-        settings["initial_position"], settings["mass_randomisation"],
-    )  # fmt: skip
+    try:
+        had = settings.get("source_sha256", {}).get(policy.task)
+        how = settings["initial_position"], settings["mass_randomisation"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadArtefact(f"{path} is damaged: its settings lack {error}") from None
+    found = registry.sha256("task", policy.task)
+    if had and found and had != found:
+        raise BadArtefact(
+            f"task {policy.task} has changed since {path} was trained: its source has SHA-256 "
+            f"{found[:12]}, not {had[:12]}; restore it"
+        )
+    return Subject(path, None, (policy,), method, seed, settings, *how)
 
 
 def digest(policy: Policy) -> str:
