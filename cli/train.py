@@ -79,9 +79,9 @@ def train(
     given = given_on_command_line(ctx)
     if resume is not None:
         _check_resumable(ctx)
-        _check_same_run(resume, given)
         for name in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
             configure({name: given[name]})
+        _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     config = configure({} if resume else given, file)
     say_if_compiling(config.engine)
     launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
@@ -102,11 +102,11 @@ def _check_same_run(run: Path, given: Mapping[str, object]) -> None:
     """Raise UsageError if the task or method typed is not that of the run."""
     from p2p.runs import RunFolder
 
-    config = RunFolder.open(run).config
-    for kind in KINDS:
-        if kind in given and given[kind] != getattr(config, kind):
+    config = RunFolder.open(run).config if given else None
+    for kind, name in given.items():
+        if name != getattr(config, kind):
             raise UsageError(
-                f"{run} is a run of {kind} {getattr(config, kind)!r}, not {given[kind]!r}; "
+                f"{run} is a run of {kind} {getattr(config, kind)!r}, not {name!r}; "
                 "leave it out, or start a new run"
             )
 
