@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -27,7 +27,6 @@ from learning_runs import (
     STEPS,
     TASKS,
     VARIANTS,
-    Learned,
     Run,
     Variant,
     all_runs,
@@ -116,14 +115,16 @@ STEPS_OPTION = click.option("--steps", default=STEPS, show_default=True, help="S
 @click.option("--jobs", default=1, show_default=True, help="Runs at a time.")
 @click.option("--pause-file", type=click.Path(path_type=Path), help="While it is there, all wait.")
 @click.option("--p2p-after", type=click.Path(path_type=Path), help="p2p's wait for this file.")
+@click.option("--rows", type=click.Path(path_type=Path), help="Saved rows: these runs are done.")
 def run(
     out: Path, only: tuple[str, ...], steps: int, seeds: int, jobs: int,
-    pause_file: Path | None, p2p_after: Path | None,
+    pause_file: Path | None, p2p_after: Path | None, rows: Path | None,
 ) -> None:  # fmt: skip
-    """Train all that has no file yet."""
+    """Train all that has no file and no saved row yet."""
     signal.signal(signal.SIGTERM, _stop)
     pool = Pool(out, steps)
-    waiting = [run for run in all_runs(only, seeds) if not run.file(out).exists()]
+    done = {run_of(row) for row in saved_rows(rows)}
+    waiting = [r for r in all_runs(only, seeds) if r not in done and not r.file(out).exists()]
     _say(f"{len(waiting)} runs to do")
     try:
         while waiting or pool.processes:
@@ -155,7 +156,30 @@ def one(variant: str, task: str, seed: int, out: Path, steps: int) -> None:
     train_and_save(Run(variant, task, seed), steps, out)
 
 
-def lines(learned: Sequence[Learned], against: str = "sb3") -> Iterator[str]:
+def saved_rows(file: Path | None) -> list[dict[str, str]]:
+    """Return the rows that were saved before, perhaps on another machine."""
+    if file is None or not file.exists():
+        return []
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def run_of(row: Mapping[str, str]) -> Run:
+    """Return the run that a saved row is of."""
+    return Run(row["variant"], row["task"], int(row["seed"]))
+
+
+def write_rows(file: Path, columns: Sequence[str], new: Sequence[Sequence[object]]) -> None:
+    """Write rows of runs, and keep the saved ones of other runs."""
+    made = {Run(str(r[0]), str(r[1]), int(str(r[2]))) for r in new}
+    kept = [[row[c] for c in columns] for row in saved_rows(file) if run_of(row) not in made]
+    order = {run: n for n, run in enumerate(all_runs())}
+    rows = sorted([*kept, *new], key=lambda r: order[Run(str(r[0]), str(r[1]), int(str(r[2])))])
+    with file.open("w", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([columns, *rows])
+
+
+def lines(returns: Mapping[Run, float], against: str = "sb3") -> Iterator[str]:
     """Yield a Markdown table: mean, Student's interval, and Welch's test against a variant."""
     from p2p.analysis.statistics import mean_interval, welch
 
@@ -163,7 +187,7 @@ def lines(learned: Sequence[Learned], against: str = "sb3") -> Iterator[str]:
     yield "|---|---|---:|---:|---:|---:|---:|---:|"
     for task in TASKS:
         scores = {
-            name: [x.last[1] for x in learned if x.run.task == task and x.run.variant == name]
+            name: [v for run, v in returns.items() if (run.variant, run.task) == (name, task)]
             for name in VARIANTS
         }
         for name, values in scores.items():
@@ -191,26 +215,27 @@ def lines(learned: Sequence[Learned], against: str = "sb3") -> Iterator[str]:
 def table(
     out: Path, only: tuple[str, ...], rows: Path | None, curves: Path | None, against: str
 ) -> None:
-    """Print a Markdown table of the runs that are over."""
+    """Print a Markdown table of the runs that are over, and of those with a saved row."""
     learned = load(out, only)
+    returns = {run_of(row): float(row["return"]) for row in saved_rows(rows)}
+    returns |= {x.run: x.last[1] for x in learned}
     if rows:
-        with rows.open("w", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow([*Run._fields, *Variant._fields, "episodes", "return", "seconds"])
-            for x in learned:
-                n, mean = x.last
-                cells = [*x.run, *VARIANTS[x.run.variant], n, f"{mean:.6g}", f"{x.seconds:.0f}"]
-                writer.writerow(cells)
+        columns = [*Run._fields, *Variant._fields, "episodes", "return", "seconds"]
+        ends = [(x, *x.last) for x in learned]
+        write_rows(rows, columns, [
+            [*x.run, *VARIANTS[x.run.variant], n, f"{mean:.6g}", f"{x.seconds:.0f}"]
+            for x, n, mean in ends
+        ])  # fmt: skip
     if curves:
-        with curves.open("w", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow([*Run._fields, "steps", "episodes", "return"])
-            for x in learned:
-                for after in range(0, x.points[-1].steps, BIN):
-                    n, mean = mean_return(x.points, after, after + BIN)
-                    if n:
-                        writer.writerow([*x.run, after + BIN, n, f"{mean:.6g}"])
-    print("\n".join(lines(learned, against)))
+        points = [
+            (x.run, after + BIN, *mean_return(x.points, after, after + BIN))
+            for x in learned
+            for after in range(0, x.points[-1].steps, BIN)
+        ]
+        write_rows(curves, [*Run._fields, "steps", "episodes", "return"], [
+            [*run, steps, n, f"{mean:.6g}"] for run, steps, n, mean in points if n
+        ])  # fmt: skip
+    print("\n".join(lines(returns, against)))
 
 
 if __name__ == "__main__":
