@@ -85,10 +85,12 @@ def test_the_page_on_methods_is_followed(tmp_path, method_file):
 
 
 def test_the_page_on_tasks_is_followed(tmp_path, task_file):
+    (tmp_path / "tall.toml").write_text(blocks("add-a-task.md", "toml")[0])
     train, *others = commands("add-a-task.md")
     assert "overrides rewards: its steps run in numpy" in run(train, tmp_path)
     for command in others:
         run(command, tmp_path)
+    assert len(list((tmp_path / "figures").iterdir())) == 2  # PNG and SVG
     run_folder = tmp_path / "runs/tall"
     stored = json.loads((run_folder / "config.json").read_text())
     assert stored["task"] == "tall_hopper.py:TallHopper"
