@@ -165,6 +165,26 @@ def test_a_run_folder_imports_nothing(tmp_path):
         registry.find("task", "evil.py:Env")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"source_sha256": 3},
+        {"source_sha256": {"x": 3}},
+        {"task": {}, "source_sha256": {}},
+        {"task": "nosuch", "source_sha256": 3},
+        {"method": ["a"], "source_sha256": ["a"]},
+        {"method_settings": 3},
+    ],
+    ids=str,
+)
+def test_a_strangers_settings_are_one_line_and_exit_5(tmp_path, damage):
+    config = TrainConfig().model_dump(mode="json") | damage
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadArtefact) as caught:
+        RunFolder.open(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_changed_file_is_refused(tmp_path, method_file):
     command = (
         "p2p train --method ./mean_peer.py:MeanPeer --steps-per-iteration 768 --num-epochs 1 "

@@ -205,8 +205,8 @@ class TrainConfig(BaseModel):
         if isinstance(value, type):
             return registry.add(kind, value)
         if is_stored(info) and not registry.is_known(kind, str(value)):
-            sources = (info.context or {}).get("sources", {})
-            if ":" in str(value) or value in sources:
+            sources = (info.context or {}).get("sources")
+            if ":" in str(value) or (isinstance(sources, dict) and str(value) in sources):
                 return registry.note_stored(kind, str(value))
         return registry.choose(kind, str(value))
 
