@@ -29,6 +29,7 @@ from .text.terminal import columns
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from p2p.analysis.evaluation.domain_sets import Axis
     from p2p.analysis.evaluation.results import (
         EvaluatedRun,
         Evaluation,
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
         Performance,
     )
 
-AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN"}
-UNITS = {"wind": "wind N", "gravity": "gravity x", "friction": "friction x", "mass": "mass x"}
+AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN", "randomise": "FILE.toml"}
 SCORE = ("return", "spread", "worst 10%", "length", "falls")
 EXAMPLES = """\b
 Examples:
@@ -250,7 +250,7 @@ def _factors(run: EvaluatedRun) -> list[Text]:
     columns: list[list[str]] = []
     for measured in run.measured:
         (axis,) = measured.set.axes
-        head += [_named(axis.factor, run), "return"]
+        head += [_named(axis), "return"]
         columns += [[compact(v) for v in axis.values], [compact(r) for r in measured.by_domain]]
     return table(head, list(zip(*columns, strict=True)))
 
@@ -261,13 +261,13 @@ def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
     values = measured.by_domain.reshape(len(rows.values), len(columns.values))
     heads = [compact(v) for v in columns.values]
     cells = [[compact(v) for v in row] for row in values]
-    label = _named(rows.factor, run)
+    label = _named(rows)
     left = max(len(label), *(len(compact(v)) for v in rows.values))
     size = max(len(text) for row in [heads, *cells] for text in row)
     size += 2 if left + 2 + (size + 2) * len(heads) <= width else 1
     low, high = float(values.min()), float(values.max())
     lines = [
-        as_text(" " * (left + 1) + _named(columns.factor, run).center(size * len(heads)), "bold"),
+        as_text(" " * (left + 1) + _named(columns).center(size * len(heads)), "bold"),
         as_text(label.rjust(left) + " " + "".join(h.rjust(size - 1) + " " for h in heads), "bold"),
     ]
     for value, texts, row in reversed(list(zip(rows.values, cells, values, strict=True))):
@@ -313,6 +313,6 @@ def _notes(found: Evaluation) -> list[Text]:
     return [as_text(note, "dim") for note in notes]
 
 
-def _named(factor: str, run: EvaluatedRun) -> str:
-    unit = "m" if run.settings.get("initial_position") == "root_x" else "rad"
-    return UNITS.get(factor, f"start {unit}")
+def _named(axis: Axis) -> str:
+    name = "start" if axis.factor == "initial_position" else axis.factor
+    return f"{name} {axis.unit}".rstrip()

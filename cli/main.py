@@ -35,6 +35,8 @@ COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`
     "study": "Train a grid of runs, and tabulate the results.",
     "figures": "Draw a figure of the paper from a study's results.",
     "bench": "Measure the speed of training on this machine.",
+    "env": "Describe a task: observations, actions, speed.",
+    "domains": "Show what a domains file changes of a robot, and try it.",
     "methods": "List the methods, with what each minimises and exchanges.",
     "completion": "Print a shell's completion script.",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -20,16 +20,18 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
-from p2p.core import registry
+from p2p.core import env_names, registry
 from p2p.core.config import TrainConfig, build_config, setting_names
 from p2p.core.consistency import RENAMED, override, settings_of
+from p2p.core.env_names import with_kwargs
 from p2p.core.errors import UsageError
 from p2p.core.names import calling, did_you_mean
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 SHORT = {"task": "--env", "num_peers": "--peers"}
-KINDS: tuple[registry.Kind, ...] = ("task", "method")
+KINDS: tuple[registry.Kind, ...] = ("task", "method")  # that settings name
+SOURCES: tuple[registry.Kind, ...] = (*KINDS, "term")
 Command = TypeVar("Command", bound=Callable[..., None])
 SCALARS: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
@@ -62,7 +64,7 @@ def fields() -> Mapping[str, FieldInfo]:
     for method in registry.BUILT_IN["method"]:
         for name, field in settings_of(method).items():
             found.setdefault(name, field)
-    return {name: found[name] for name in setting_names()}
+    return {name: found[name] for name in setting_names() if name in found}
 
 
 def setting_options() -> list[click.Parameter]:
@@ -89,6 +91,8 @@ def given_on_command_line(ctx: click.Context) -> dict[str, Any]:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     given |= _parsed(ctx.params.get("more", ()))
+    if pairs := ctx.params.get("env_kwargs"):
+        given |= _env_kwargs(pairs, given.get("task"))
     return given | {kind: registry.add(kind, given[kind]) for kind in KINDS if kind in given}
 
 
@@ -109,24 +113,43 @@ def _parsed(more: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
+def _env_kwargs(pairs: tuple[str, ...], task: str | None) -> dict[str, Any]:
+    """Return the arguments of an env as part of its name, or apart if the name is in a file."""
+    try:
+        kwargs = env_names.parse(pairs, "--env-kwargs")
+        return {"env_kwargs": kwargs} if task is None else {"task": with_kwargs(task, kwargs)}
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 def source_options(command: Command) -> Command:
-    """Add --task and --method, which load classes of the user's that runs were made with."""
-    for kind in reversed(KINDS):
-        command = click.option(
-            f"--{kind}",
-            multiple=True,
-            expose_value=False,
-            is_eager=True,
-            metavar="PATH:CLASS",
-            callback=_add_all,
-            help=f"Load a {kind} of your own that runs were made with.",
-        )(command)
+    """Add --task, --method and --term, which load code of the user's that runs were made with."""
+    for kind in reversed(SOURCES):
+        command = _source_option(kind)(command)
     return command
+
+
+def term_option(command: Command) -> Command:
+    """Add --term, which loads a term of the user's that a domains file names."""
+    return _source_option("term")(command)
+
+
+def _source_option(kind: registry.Kind) -> Callable[[Command], Command]:
+    what = "domains files name" if kind == "term" else "runs were made with"
+    return click.option(
+        f"--{kind}",
+        multiple=True,
+        expose_value=False,
+        is_eager=True,
+        metavar="PATH:NAME" if kind == "term" else "PATH:CLASS",
+        callback=_add_all,
+        help=f"Load a {kind} of your own that {what}.",
+    )
 
 
 def _add_all(ctx: click.Context, param: click.Parameter, references: tuple[str, ...]) -> None:
     if not ctx.resilient_parsing:
-        kind: registry.Kind = "task" if param.name == "task" else "method"
+        (kind,) = (kind for kind in SOURCES if kind == param.name)
         for reference in references:
             try:
                 registry.choose(kind, registry.add(kind, reference))
@@ -156,6 +179,7 @@ def configure(given: Mapping[str, Any], file: Path | None = None) -> TrainConfig
         UsageError: names the file if a key of it is at fault, and the flags otherwise.
     """
     in_file = read_settings(file) if file else {}
+    given = _with_kwargs_of_file(given, in_file)
     from_file = {name: value for name, value in in_file.items() if name not in given}
     with flags_in_messages(from_file) as mentioned:
         try:
@@ -165,6 +189,23 @@ def configure(given: Mapping[str, Any], file: Path | None = None) -> TrainConfig
                 repr(in_file[kind]) in str(error) for kind in KINDS if kind in from_file
             )
             raise UsageError(f"{file}: {error}" if blamed else str(error)) from None
+
+
+def _with_kwargs_of_file(given: Mapping[str, Any], in_file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings typed, with an env's arguments in the file where they are for that env.
+
+    Those typed replace those of the file one by one.
+    """
+    kwargs = in_file.get("env_kwargs")
+    if not isinstance(kwargs, dict):
+        return dict(given)
+    typed, had = (str(where.get("task", "hopper")) for where in (given, in_file))
+    ids = {registry.folded("task", env_names.base_of(name)) for name in (typed, had)}
+    if "task" in given and len(ids) > 1:
+        kwargs = {}
+    with suppress(ValueError):  # which the field's own validator says
+        kwargs = kwargs | env_names.split(typed)[1]
+    return {**given, "env_kwargs": kwargs | given.get("env_kwargs", {})}
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -198,6 +239,8 @@ def setting_option(name: str, field: FieldInfo) -> click.Option:
         attributes["default"] = field.default
     if field.annotation is bool:
         return click.Option([f"{long}/--no-{long[2:]}", name], **attributes)
+    if name == "randomise":
+        return click.Option([long, name], type=FILE, metavar="FILE.toml", **attributes)
     kind, count = _click_type(field.annotation)
     if count > 1:
         attributes["metavar"] = " ".join([kind.name.upper()] * count)

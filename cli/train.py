@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.core import env_names
 from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.signals import request_stop
 
@@ -26,12 +27,13 @@ from .options import (
     configure,
     given_on_command_line,
     setting_options,
+    term_option,
 )
 from .text.formats import counted
 from .text.terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
-ON_RESUME = {"resume", *GOAL, "as_json", "plain", *KINDS}
+ON_RESUME = {"resume", *GOAL, "as_json", "plain", *KINDS, "term"}
 
 
 class View(Protocol):
@@ -49,6 +51,7 @@ EXAMPLES = """\b
 Examples:
   p2p train --env humanoid --peers 4
   p2p train --env hopper --method ppo --total-steps 3_000_000 --seed 1
+  p2p train --env Pusher-v5 --randomise domains.toml
   p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2_000_000
 """
 
@@ -57,9 +60,14 @@ Examples:
 @click.option("--config", "file", type=FILE, metavar="FILE.toml", help="Settings; flags win.")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Run folder [default: a new one in runs/].")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
+@term_option
 @click.option(
     "--set", "more", multiple=True, metavar="NAME=VALUE", help="A setting of a method of your own."
 )
+@click.option(
+    "--env-kwargs", multiple=True, metavar="KEY=VALUE",
+    help="An argument of Gymnasium's env; its value as TOML has it, else text.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
 @click.pass_context
@@ -104,7 +112,7 @@ def _check_same_run(run: Path, given: Mapping[str, object]) -> None:
 
     config = RunFolder.open(run).config if given else None
     for kind, name in given.items():
-        if name != getattr(config, kind):
+        if name not in (had := getattr(config, kind), env_names.base_of(had)):
             raise UsageError(
                 f"{run} is a run of {kind} {getattr(config, kind)!r}, not {name!r}; "
                 "leave it out, or start a new run"

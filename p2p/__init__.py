@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from p2p.core.errors import P2PError
     from p2p.core.registry import add as register
     from p2p.engine import Penalty
-    from p2p.envs.domain import Domain, sample_domain
-    from p2p.envs.task import Task
+    from p2p.envs.build import build_envs
+    from p2p.envs.domain import Domain
+    from p2p.envs.randomisation import Randomisation, sample_domain
+    from p2p.envs.task import Servo, Task
     from p2p.envs.task import find_task as task
+    from p2p.envs.terms import term
     from p2p.methods import Method
     from p2p.methods.base import MethodSettings
     from p2p.policy.policy import Policy
@@ -41,9 +44,12 @@ __all__ = [
     "P2PError",
     "Penalty",
     "Policy",
+    "Randomisation",
     "RunFolder",
+    "Servo",
     "Task",
     "TrainConfig",
+    "build_envs",
     "compare",
     "evaluate",
     "grad_variance",
@@ -52,6 +58,7 @@ __all__ = [
     "register",
     "sample_domain",
     "task",
+    "term",
     "train",
 ]
 __version__ = p2p_version()
@@ -62,19 +69,23 @@ _HOME = {
     "Method": "methods",
     "MethodSettings": "methods.base",
     "Penalty": "engine",
+    "Servo": "envs.task",
     "Task": "envs.task",
     "register": "core.registry:add",
     "P2PError": "core.errors",
     "Policy": "policy.policy",
+    "Randomisation": "envs.randomisation",
     "RunFolder": "runs",
     "TrainConfig": "core.config",
+    "build_envs": "envs.build",
     "compare": "analysis.comparison.compare",
     "evaluate": "analysis.evaluation.session",
     "grad_variance": "analysis.gradient_variance.session",
     "load_policy": "runs.policies",
     "measure_surface": "analysis.surface.measure",
-    "sample_domain": "envs.domain",
+    "sample_domain": "envs.randomisation",
     "task": "envs.task:find_task",
+    "term": "envs.terms",
     "train": "cohort.api",
 }
 

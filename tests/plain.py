@@ -17,7 +17,7 @@ from p2p.cohort.events import Started
 from p2p.core.config import TrainConfig
 from p2p.core.rng import Purpose, keyed_generator
 from p2p.engine import losses
-from p2p.envs.domain import sample_domain
+from p2p.envs.randomisation import sample_domain
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.reports import split_by_peer
 from p2p.peer.rollout import gae, reward_scale
@@ -72,7 +72,7 @@ class PlainPeer:
         def stream(purpose: Purpose) -> np.random.Generator:
             return keyed_generator(config.seed, purpose, self.rank, iteration)
 
-        envs.set_domains([sample_domain(stream(Purpose.DOMAIN), config.eps_tr, 1, envs.num_joints)])
+        envs.set_domains([sample_domain(stream(Purpose.DOMAIN), config.eps_tr, 1, envs.action_dim)])
         envs.reset(
             [
                 keyed_generator(config.seed, Purpose.RESET, self.rank, iteration, env)

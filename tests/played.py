@@ -9,6 +9,7 @@ from typing import Any
 from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
 from p2p.core.config import TrainConfig
 from p2p.envs.domain import Domain
+from p2p.envs.randomisation import table_1
 
 
 class PlayedRun:
@@ -25,11 +26,11 @@ class PlayedRun:
 
 def record(config: TrainConfig, iteration: int, seconds: float = 1.0) -> dict[str, Any]:
     """Return a journal record in which every number can be told from every other."""
-    domain = Domain(-0.25, 1.02, 0.95, (1.10,), (0.07,))
+    domain = Domain(wind=-0.25, gravity=1.02, friction=0.95, mass=1.10, initial_position=0.07)
     peers = [
         {
             "domain": str(domain),
-            "factors": domain.summary(),
+            "factors": table_1().summary(domain),
             "episodes": [[100.0 * iteration + 10 * rank, 200 + rank]],
             "unstable": 0,
             "reward_per_step": 0.5,

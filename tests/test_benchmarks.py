@@ -67,10 +67,11 @@ import sys
 sys.path.insert(0, {str(FOLDER)!r})
 import mujoco
 import rivals
+import p2p
 from p2p.envs.model import load_model
 
 def step(order):
-    model = load_model("hopper.xml")
+    model = load_model(p2p.task("hopper"))
     data = mujoco.MjData(model)
     mujoco.mj_step(model, data)
     return [data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration]

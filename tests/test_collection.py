@@ -11,22 +11,24 @@ from made import TASKS
 
 from p2p.core.config import build_config
 from p2p.engine.fused import FusedEngine
-from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.domain import Domain
+from p2p.envs.randomisation import table_1
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.collector import CompiledCollector, PlainCollector, build_collector
 from p2p.peer.rollout import Clock, Rollout
 from p2p.policy.normaliser import Moments, Normaliser
 
 STEPS = 200
+PER_LINK = table_1(mass_randomisation="per_link")
 
 
 class Collected:
     """A peer's part of a rollout, in an env that acts vigorously in strong domains."""
 
-    def __init__(self, task: str, num_envs: int = 3, max_episode_steps: int = 20) -> None:
+    def __init__(self, task: str, num_envs: int = 3, **settings: Any) -> None:
         rng = np.random.default_rng(0)
-        self.envs = RandomisedEnvs(task, num_envs, max_episode_steps=max_episode_steps)
-        self.envs.set_domains([sample_domain(rng, 1.0, 1, self.envs.num_joints)])
+        self.envs = RandomisedEnvs(task, num_envs, max_episode_steps=20, **settings)
+        self.envs.set_domains([self.envs.binding.sample(rng, 1.0)])
         self.envs.reset(rng)
         n, A = self.envs.obs_dim, self.envs.action_dim
         self.engine = FusedEngine(build_config(task=task), n, A)
@@ -57,8 +59,8 @@ def test_compiled_rollouts_are_the_plain_ones(task: str):
     plain, fast = Collected(task), Collected(task)
     for collected in (plain, fast):
         rng = np.random.default_rng(1)
-        joints = collected.envs.num_joints
-        collected.envs.next_domain = lambda _, rng=rng, n=joints: sample_domain(rng, 0.5, 1, n)
+        binding = collected.envs.binding
+        collected.envs.next_domain = lambda _, rng=rng, b=binding: b.sample(rng, 0.5)
     for _ in range(2):
         np.testing.assert_equal(fast.collect(True), plain.collect(False))
     ends = plain.envs.finished
@@ -71,23 +73,24 @@ def test_compiled_rollouts_are_the_plain_ones(task: str):
 @pytest.mark.parametrize("num_envs", [1, 2])
 def test_a_new_domain_amid_an_episode_moves_no_robot(num_envs: int):
     """Other masses have another centre, and Humanoid is paid for the speed of its own."""
-    plain, fast = Collected("humanoid", num_envs), Collected("humanoid", num_envs)
+    plain, fast = (Collected("humanoid", num_envs, randomisation=PER_LINK) for _ in range(2))
     for strength in (1.0, 1.0):
         for collected in (plain, fast):
             rng, envs = np.random.default_rng(3), collected.envs
-            envs.set_domains([sample_domain(rng, strength, envs.num_links, envs.num_joints)])
+            envs.set_domains([envs.binding.sample(rng, strength)])
+            assert len(envs.domains[0]["mass"]) == 13
         np.testing.assert_equal(fast.collect(True), plain.collect(False))
 
 
 def test_the_reward_of_a_step_is_not_that_of_a_change_of_masses():
     """Heavier arms shift the centre by centimetres, which a step's 15 ms would make metres a s."""
-    envs = RandomisedEnvs("humanoid", 1)
+    envs = RandomisedEnvs("humanoid", 1, randomisation=PER_LINK)
     envs.reset(np.random.default_rng(0))
     still = np.zeros((1, envs.action_dim), np.float32)
     before = envs.reset(np.random.default_rng(0)).copy()
-    masses = np.ones(envs.num_links)
+    masses = np.ones(envs.binding.sizes["mass"])
     masses[-6:] = 5.0
-    envs.set_domains([Domain(mass=tuple(masses))])
+    envs.set_domains([Domain(mass=masses)])
     assert (envs.obs == before).all()
     envs.step(still)
     assert abs(envs.reward[0] - 5.0) < 1.0

@@ -328,3 +328,19 @@ def test_returns_are_means_over_the_last_twenty_episodes() -> None:
 )
 def test_numbers_are_short_and_say_no_more_than_they_know(text: str, expected: str) -> None:
     assert text == expected
+
+
+@pytest.mark.parametrize("width", [30, 80, 120])
+def test_reward_terms_are_one_line_that_fits(width: int):
+    """Their means a step; those that do not fit are counted."""
+    history = History(SMALL)
+    history.add(record(SMALL, 0))
+    assert not any("reward" in line.plain for line in render(history, "run", "", width, 30))
+    terms = {f"term {n}": n / 8 for n in range(12)}
+    other = record(SMALL, 1)
+    for peer in other["peers"]:
+        peer["reward_terms"] = terms
+    history.add(other)
+    (line,) = [x.plain for x in render(history, "run", "", width, 30) if "term 0" in x.plain]
+    assert len(line) <= width
+    assert "more" in line or "term 11" in line

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.registration import IDS
-from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.domain import Domain
+from p2p.envs.randomisation import sample_domain, table_1
 from p2p.envs.vector import Episode, RandomisedEnvs
 
 GYMNASIUM = {task: env_id.removeprefix("p2p/") for env_id, task in IDS.items()}
@@ -107,7 +108,7 @@ def test_each_env_lives_in_its_own_domain(task: str):
 
 def test_sharing_a_domain_changes_no_number():
     """One model for all envs, or an equal one each."""
-    domain = Domain(1.0, 1.1, 0.9, (1.2,), (0.1,))
+    domain = Domain(wind=1.0, gravity=1.1, friction=0.9, mass=1.2, initial_position=0.1)
     shared, own = RandomisedEnvs("hopper", 2), RandomisedEnvs("hopper", 2)
     shared.set_domains([domain])
     own.set_domains([domain, domain])
@@ -204,7 +205,7 @@ def test_the_next_domain_is_asked_for_at_each_restart_and_applied():
 
     def next_domain(env: int) -> Domain:
         asked.append(env)
-        return Domain(mass=(1.0 + 0.01 * len(asked),))
+        return Domain(mass=1.0 + 0.01 * len(asked))
 
     envs.next_domain = next_domain
     envs.reset(np.random.default_rng(0))
@@ -214,7 +215,7 @@ def test_the_next_domain_is_asked_for_at_each_restart_and_applied():
     assert len(set(asked)) == 2
     for env in range(2):
         last = max(i for i, e in enumerate(asked, start=1) if e == env)
-        assert envs.domains[env] == Domain(mass=(1.0 + 0.01 * last,))
+        assert envs.domains[env] == table_1().complete(Domain(mass=1.0 + 0.01 * last))
         model, _ = envs.simulation(env)
         assert model.body_mass.sum() == pytest.approx(nominal * (1.0 + 0.01 * last))
 
@@ -222,14 +223,14 @@ def test_the_next_domain_is_asked_for_at_each_restart_and_applied():
 @every_task
 def test_a_saved_state_continues_bit_for_bit(task: str):
     """Amid episodes, into fresh envs, domains and counters included."""
-    envs = RandomisedEnvs(task, 3)
+    per_link = table_1(mass_randomisation="per_link")
+    envs, copy = (RandomisedEnvs(task, 3, randomisation=per_link) for _ in range(2))
     rng = np.random.default_rng(0)
-    envs.set_domains([sample_domain(rng, 0.3, envs.num_links, envs.num_joints) for _ in range(3)])
+    envs.set_domains([envs.binding.sample(rng, 0.3) for _ in range(3)])
     envs.reset(rng)
     actions = random_actions(envs, 75)
     trace(envs, actions[:15])
     state = envs.state()
-    copy = RandomisedEnvs(task, 3)
     trace(copy, actions[30:40])
     copy.load_state(state)
     assert copy.domains == envs.domains
@@ -334,4 +335,4 @@ def test_wrong_arguments_are_named():
     with pytest.raises(UsageError, match="num_envs=0"):
         RandomisedEnvs("hopper", 0)
     with pytest.raises(UsageError, match="'root_y'"):
-        RandomisedEnvs("hopper", 1, initial_position="root_y")
+        RandomisedEnvs("hopper", 1, randomisation=table_1("root_y"))

@@ -20,7 +20,7 @@ from p2p.cli.eval import eval, heat_map
 from p2p.cli.options import flags_in_messages
 from p2p.cli.tables import VIRIDIS
 from p2p.core.errors import UsageError
-from p2p.envs.domain import FACTORS
+from p2p.envs.randomisation import table_1
 
 HEAVY = ("torch", "numpy", "mujoco", "numba", "gymnasium", "rich", "h5py", "multiprocessing")
 
@@ -95,8 +95,8 @@ def test_factors_are_columns(run: Path) -> None:
     result = p2p("eval", run, "--by-factor", "--points", 3)
     head, *rows = result.stdout.splitlines()[4:8]
     assert head.split("  ")[0] == "wind N"
-    assert head.count("return") == len(FACTORS)
-    assert len(rows[1].split()) == 2 * len(FACTORS)
+    assert head.count("return") == len(table_1().names)
+    assert len(rows[1].split()) == 2 * len(table_1().names)
     assert len(set(rows[1].split()[1::2])) == 1  # the nominal point, five times
     assert (run / "eval-by-factor.png").read_bytes().startswith(b"\x89PNG")
 
@@ -127,9 +127,9 @@ def test_the_ground_of_a_heat_map_goes_from_the_lowest_to_the_highest(run: Path)
         ("--eps-te 1.5", "--eps-te=1.5 is outside [0, 1]"),
         ("--eps-te 0:1", "--eps-te 0:1: give a number, or a range such as 0:1:0.1"),
         ("--grid wind", "--grid wind: name two factors, as in wind,mass"),
-        ("--grid wind,mas", "--grid='mas': input should be 'wind', "),
+        ("--grid wind,mas", "unknown factor 'mas'; did you mean 'mass'?; known: wind, gravity"),
         ("--by-factor --domain wind=1", "--by-factor=, --grid= and --domain= exclude one another"),
-        ("--domain wnd=3", "unknown factor 'wnd' in 'wnd=3'; use wind, gravity"),
+        ("--domain wnd=3", "unknown factor 'wnd'; did you mean 'wind'?; known: wind, gravity"),
         ("--figure x.png", "--figure draws what --grid or --by-factor measures"),
         ("--workers 0", "Invalid value for '--workers': 0 is not in the range"),
     ],
@@ -232,8 +232,10 @@ def test_settings_are_named_as_flags_where_flags_are_typed() -> None:
     with flags_in_messages(), pytest.raises(UsageError) as caught:
         build_eval_config(**both)
     assert str(caught.value).startswith("--by-factor=, --grid= and --domain= exclude")
-    with flags_in_messages(), pytest.raises(UsageError, match=r"^--grid='wnd': "):
-        build_eval_config(grid=("wind", "wnd"))
+    with flags_in_messages(), pytest.raises(UsageError, match=r"^--points=1: "):
+        build_eval_config(points=1)
+    with flags_in_messages(), pytest.raises(UsageError, match=r"^--grid=wind,wind: "):
+        build_eval_config(grid=("wind", "wind"))
 
 
 @pytest.mark.parametrize("command", ["eval", "compare", "grad-variance"])

@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from made import make_policy, make_run
+from made import TASKS, make_policy, make_run
 
 import p2p
 from p2p.analysis.evaluation import session as evaluation
@@ -33,11 +33,21 @@ from p2p.analysis.session import Progress
 from p2p.analysis.statistics import mean_interval
 from p2p.core.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError
 from p2p.core.rng import Purpose, keyed_generator
-from p2p.envs.domain import FACTORS, TABLE_1, Domain
+from p2p.envs.domain import Domain
+from p2p.envs.randomisation import table_1
+from p2p.envs.robot import Robot
 from p2p.envs.vector import RandomisedEnvs
 from p2p.policy.episodes import run_episodes
 
 SMALL = {"domains": 6, "workers": 2}
+HALF_WIDTHS = {
+    "wind": 5.0,
+    "gravity": 0.25,
+    "friction": 0.30,
+    "mass": 0.50,
+    "initial_position": 1.0,
+}  # of Table 1
+NOMINAL = table_1().complete(Domain())
 
 
 def returns(found: Evaluation) -> list[np.ndarray]:
@@ -168,17 +178,19 @@ def test_processes_step_as_many_envs_as_ends_evenly(task, tickets, workers, size
 
 
 def test_more_domains_contain_fewer_and_strengths_share_their_directions():
-    few, many = (draw_set(0.5, n, 7, 1, 3) for n in (4, 9))
-    strong = draw_set(1.0, 4, 7, 1, 3)
+    hopper = Robot(TASKS["hopper"]).binding
+    few, many = (draw_set(hopper, 0.5, n, 7) for n in (4, 9))
+    strong = draw_set(hopper, 1.0, 4, 7)
     assert many.domains[:4] == few.domains
     for half, whole in zip(few.domains, strong.domains, strict=True):
-        assert 2 * half.wind == pytest.approx(whole.wind)
-        assert 2 * (half.mass[0] - 1) == pytest.approx(whole.mass[0] - 1)
+        assert 2 * half["wind"][0] == pytest.approx(whole["wind"][0])
+        assert 2 * (half["mass"][0] - 1) == pytest.approx(whole["mass"][0] - 1)
 
 
 def test_the_hash_is_that_of_the_domains():
-    base = draw_set(0.5, 4, 0, 1, 3)
-    others = [draw_set(0.5, 4, 1, 1, 3), draw_set(0.6, 4, 0, 1, 3), draw_set(0.5, 5, 0, 1, 3)]
+    hopper = Robot(TASKS["hopper"]).binding
+    base = draw_set(hopper, 0.5, 4, 0)
+    others = [draw_set(hopper, *how) for how in ((0.5, 4, 1), (0.6, 4, 0), (0.5, 5, 0))]
     assert base.hash == replace(base, name="another").hash
     assert base.hash == "d2eb8989"  # part of what is published: it must not change by itself
     assert len({base.hash, *(other.hash for other in others)}) == 4
@@ -195,21 +207,21 @@ def test_methods_and_runs_meet_the_same_domains(tmp_path):
     assert len({score.hash for score in found.methods}) == 1
 
 
-@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("factor", HALF_WIDTHS)
 def test_one_factor_runs_over_its_range_of_table_1_while_the_others_are_nominal(factor):
-    points = sweep_set([factor], 0.5, 5)
-    nominal = Domain().summary()
-    values = [domain.summary()[factor] for domain in points.domains]
-    width = 0.5 * TABLE_1[factor]
+    points = sweep_set(table_1(), [factor], 0.5, 5)
+    nominal = table_1().summary(NOMINAL)
+    values = [table_1().summary(domain)[factor] for domain in points.domains]
+    width = 0.5 * HALF_WIDTHS[factor]
     assert values == pytest.approx(np.linspace(nominal[factor] - width, nominal[factor] + width, 5))
-    assert points.domains[2] == Domain()
+    assert points.domains[2] == NOMINAL
     for domain in points.domains:
-        assert {**domain.summary(), factor: nominal[factor]} == nominal
+        assert {**table_1().summary(domain), factor: nominal[factor]} == nominal
 
 
 def test_a_grid_holds_every_pair_the_second_factor_fastest():
-    grid = sweep_set(["wind", "mass"], 1.0, 3)
-    assert [(d.wind, d.mass[0]) for d in grid.domains[:4]] == [
+    grid = sweep_set(table_1(), ["wind", "mass"], 1.0, 3)
+    assert [(d["wind"][0], d["mass"][0]) for d in grid.domains[:4]] == [
         (-5.0, 0.5), (-5.0, 1.0), (-5.0, 1.5), (0.0, 0.5),
     ]  # fmt: skip
     (measured,) = p2p.evaluate(make_policy(), 1.0, grid=("wind", "mass"), points=3).runs[0].measured
@@ -220,14 +232,14 @@ def test_a_grid_holds_every_pair_the_second_factor_fastest():
 def test_the_nominal_point_of_every_factor_is_one_episode(tmp_path):
     """All points share their start, so it is the same one, and it runs once."""
     found = p2p.evaluate(make_run(tmp_path / "run", num_peers=1), by_factor=True, points=3)
-    assert [m.set.axes[0].factor for m in found.runs[0].measured] == list(FACTORS)
+    assert [m.set.axes[0].factor for m in found.runs[0].measured] == list(HALF_WIDTHS)
     assert found.episodes == 5 * 2 + 1
 
 
 def test_a_domain_that_is_given_is_the_one_that_is_tested():
     domain = Domain(wind=3.0, mass=(0.8,))
     text, value = (p2p.evaluate(make_policy(), domain=d) for d in ("wind=3,mass=0.8", domain))
-    assert text.runs[0].measured[0].set.domains == (domain,)
+    assert text.runs[0].measured[0].set.domains == (table_1().complete(domain),)
     assert returns(text)[0] == returns(value)[0]
 
 
@@ -235,7 +247,7 @@ def test_a_run_is_tested_in_its_own_kind_of_domains(tmp_path):
     kind = {"mass_randomisation": "per_link", "initial_position": "root_x"}
     found = p2p.evaluate(make_run(tmp_path / "run", **kind), domains=1)
     ((domain,),) = [m.set.domains for m in found.runs[0].measured]
-    assert (len(domain.mass), len(domain.initial_position)) == (4, 1)
+    assert (len(domain["mass"]), len(domain["initial_position"])) == (4, 1)
 
 
 def test_a_policys_file_is_tested_as_its_run_is(tmp_path):
@@ -288,8 +300,10 @@ def test_what_is_no_range_is_refused(text):
         ({"by_factor": True, "domain": "wind=1"}, "exclude one another"),
         ({"by_factor": True, "eps_te": [0.1, 0.2]}, "takes a single eps_te=0.1"),
         ({"grid": ("wind", "wind")}, "two different factors"),
-        ({"domain": "mass=-1"}, "mass must be positive"),
-        ({"domain": "mass=1/1/1"}, "3 mass factors: give 1, or one for each of 4"),
+        ({"domain": "mass=-1"}, "mass must leave all masses positive"),
+        ({"domain": "mass=1/1/1"}, "mass has 3 values: give 1, or one for each of 4$"),
+        ({"domain": "storm=1"}, "unknown factor 'storm'; known: wind, gravity"),
+        ({"grid": ("wind", "mas")}, "unknown factor 'mas'; did you mean 'mass'"),
         ({"workers": 0}, "workers=0 must be at least 1"),
         ({"wokers": 2}, "unknown setting 'wokers'"),
     ],
@@ -354,7 +368,7 @@ def test_the_file_holds_every_episode_and_every_set_with_its_hash(tmp_path):
             assert [Domain.parse(domains[n]) for n in kept[:]] == list(measured.set.domains)
         assert sorted(file["episodes/return"][:]) == sorted(np.concatenate(returns(found)).ravel())
         wind = file["factors/wind"][:]
-        assert wind.tolist() == [Domain.parse(text).wind for text in domains]
+        assert wind.tolist() == [Domain.parse(text)["wind"][0] for text in domains]
 
 
 def test_evaluations_at_the_same_time_keep_each_others_episodes(tmp_path):

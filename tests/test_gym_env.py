@@ -21,6 +21,7 @@ from p2p.core.errors import UsageError
 from p2p.core.registration import IDS, register_envs
 from p2p.envs.domain import Domain
 from p2p.envs.gym import RandomisedEnv
+from p2p.envs.randomisation import table_1
 from p2p.envs.vector import RandomisedEnvs
 
 register_envs()
@@ -86,9 +87,8 @@ def test_each_reset_draws_a_domain_and_equal_seeds_draw_equal_ones():
 
 def test_eps_0_draws_the_nominal_domain():
     """Which is what its text says."""
-    assert {Domain.parse(text) for text in drawn(make(), 3, seed=0)} == {
-        Domain(initial_position=(0.0, 0.0, 0.0))
-    }
+    nominal = Domain(wind=0, gravity=1, friction=1, mass=1, initial_position=(0, 0, 0))
+    assert {Domain.parse(text) for text in drawn(make(), 3, seed=0)} == {nominal}
 
 
 def test_the_domain_in_info_is_the_one_in_force():
@@ -98,8 +98,8 @@ def test_the_domain_in_info_is_the_one_in_force():
     domain = Domain.parse(info["domain"])
     assert domain == env.unwrapped.domain
     model, data = env.unwrapped.envs.simulation(0)
-    assert model.opt.gravity[2] == -9.81 * domain.gravity
-    assert data.qfrc_applied[0] == domain.wind
+    assert model.opt.gravity[2] == -9.81 * domain["gravity"][0]
+    assert data.qfrc_applied[0] == domain["wind"][0]
     *_, info = env.step(env.action_space.sample())
     assert info == {"domain": str(domain), "unstable": False}
 
@@ -125,7 +125,7 @@ def test_domains_come_from_a_stream_of_their_own():
 )
 def test_a_domain_can_be_given_in_any_form(given: Any):
     """As a value, as text, or as a dict, for one episode or for good."""
-    expected = Domain(wind=3.0, mass=(0.8,), initial_position=(0.1, 0.0, -0.1))
+    expected = table_1().complete(Domain(wind=3.0, mass=(0.8,), initial_position=(0.1, 0.0, -0.1)))
     env = make(eps=0.5)
     assert Domain.parse(env.reset(seed=0, options={"domain": given})[1]["domain"]) == expected
     assert Domain.parse(env.reset()[1]["domain"]) != expected
@@ -146,8 +146,8 @@ def test_links_can_draw_their_own_masses():
     """Four for the hopper, and one offset for root x."""
     settings = {"mass_randomisation": "per_link", "initial_position": "root_x"}
     domain = Domain.parse(drawn(make(eps=0.5, **settings), 1, seed=0)[0])
-    assert len(set(domain.mass)) == 4
-    assert len(domain.initial_position) == 1
+    assert len(set(domain["mass"])) == 4
+    assert len(domain["initial_position"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_links_can_draw_their_own_masses():
         ({"eps": 1.5}, "eps=1.5 is outside"),
         ({"eps": 0.2, "domain": "wind=1"}, "give only one of them"),
         ({"domain": "storm=1"}, "unknown factor 'storm'"),
-        ({"domain": {"storm": 1}}, r"unknown factors \['storm'\]"),
+        ({"domain": {"storm": 1}}, "unknown factor 'storm'"),
         ({"domain": {"wind": "strong"}}, "not a number"),
-        ({"domain": {"wind": [1, 2]}}, "takes one number"),
+        ({"domain": {"wind": [1, 2]}}, "wind has 2 values: give 1$"),
         ({"domain": {"mass": [[1.0, 2.0], [3.0]]}}, "not a number"),
-        ({"domain": {"mass": 0.0}}, "mass must be positive"),
+        ({"domain": {"mass": 0.0}}, "mass must leave all masses positive"),
         ({"domain": 3.0}, "neither a Domain"),
         ({"mass_randomisation": "some"}, "'global' or 'per_link'"),
         ({"initial_position": "root_y"}, "'joints' or 'root_x'"),
@@ -177,7 +177,7 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], complaint: str):
     ("options", "complaint"),
     [
         ({"domian": "wind=1"}, r"unknown reset options \['domian'\]"),
-        ({"domain": "mass=1/2"}, "2 mass factors"),
+        ({"domain": "mass=1/2"}, "mass has 2 values"),
         ({"domain": "wind=x"}, "not a number"),
     ],
 )
@@ -231,7 +231,9 @@ def test_a_step_before_the_first_reset_is_refused_as_gymnasium_does():
 
 def test_one_env_equals_a_batch_of_one():
     """Both interfaces step the same physics in the same domain."""
-    domain = Domain(1.0, 1.1, 0.9, (1.2,), (0.1, 0.2, -0.1))
+    domain = Domain(
+        wind=1.0, gravity=1.1, friction=0.9, mass=1.2, initial_position=(0.1, 0.2, -0.1)
+    )
     env, envs = make(domain=domain), RandomisedEnvs("hopper", 1)
     envs.set_domains([domain])
     assert (env.reset(seed=5)[0] == envs.reset([np.random.default_rng(5)])[0]).all()

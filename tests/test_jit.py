@@ -32,7 +32,7 @@ def test_the_cache_is_named_after_all_that_is_compiled():
     """Including modules that kernels take constants and tuples from, which do not use numba."""
     names = {path.name for path in jit.sources()}
     assert {"kernels.py", "compiled.py", "advantages.py"} <= names
-    assert {"task.py", "vector.py", "rollout.py", "normaliser.py"} <= names
+    assert {"locomotion_columns.py", "vector.py", "rollout.py", "normaliser.py"} <= names
     assert "cohort.py" not in names
 
 

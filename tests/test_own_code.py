@@ -87,7 +87,7 @@ def test_the_page_on_methods_is_followed(tmp_path, method_file):
 def test_the_page_on_tasks_is_followed(tmp_path, task_file):
     (tmp_path / "tall.toml").write_text(blocks("add-a-task.md", "toml")[0])
     train, *others = commands("add-a-task.md")
-    assert "overrides rewards: its steps run in numpy" in run(train, tmp_path)
+    assert "overrides reward: its steps run in numpy" in run(train, tmp_path)
     for command in others:
         run(command, tmp_path)
     assert len(list((tmp_path / "figures").iterdir())) == 2  # PNG and SVG
@@ -96,6 +96,30 @@ def test_the_page_on_tasks_is_followed(tmp_path, task_file):
     assert stored["task"] == "tall_hopper.py:TallHopper"
     digest = stored["source_sha256"]["tall_hopper.py:TallHopper"]
     assert len(digest) == 64
+
+
+def test_the_page_on_terms_is_followed(tmp_path):
+    """The term acts, is recorded with its hash, and is not loaded because a run names it."""
+    (tmp_path / "soles.py").write_text(blocks("add-a-term.md", "python")[0])
+    (tmp_path / "soles.toml").write_text(blocks("add-a-term.md", "toml")[0])
+    domains, train, resume, evaluate = commands("add-a-term.md")
+    shown = run(domains, tmp_path)
+    assert "all change the motion" in shown
+    assert "sole=" in shown
+    for command in (train, resume):
+        run(command, tmp_path)
+    assert "sole x" in run(evaluate, tmp_path)
+    stored = json.loads((tmp_path / "runs/soles/config.json").read_text())
+    assert len(stored["source_sha256"]["soles.py:radius"]) == 64
+    assert "--term PATH/soles.py:radius" in run(
+        ["p2p", "eval", "runs/soles", "--eps-te", "0.25"], tmp_path, code=5
+    )
+    (tmp_path / "soles.py").write_text((tmp_path / "soles.py").read_text() + "\n# changed\n")
+    said = run(
+        ["p2p", "train", "--resume", "runs/soles", "--term", "./soles.py:radius",
+         "--total-steps", "16384"], tmp_path, code=5,
+    )  # fmt: skip
+    assert "has changed" in said
 
 
 def test_the_method_of_the_page_is_p2pdrl_where_there_is_one_other(tmp_path, method_file):
@@ -232,7 +256,7 @@ def test_what_is_no_method_is_refused_in_one_line(tmp_path, monkeypatch, content
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("class T(p2p.Task): pass", "lacks model_file"),
+        ("class T(p2p.Task): pass", "has no method observe"),
         ("class T(p2p.task('hopper')):\n    contact_weight = 1e-3", "add 'cfrc_ext' to its reads"),
     ],
 )
@@ -263,7 +287,7 @@ def test_what_is_run_is_what_was_hashed(tmp_path):
 
 @pytest.mark.parametrize(
     "body",
-    ["    def _costs(self, action):\n        return 100.0", "    observe = p2p.Task.observe"],
+    ["    def _x(self, s):\n        return 100.0", "    terminated = p2p.Task.terminated"],
 )
 def test_no_override_is_run_by_compiled_code(tmp_path, body):
     """Also of a private method, or by that of another class of p2p's."""

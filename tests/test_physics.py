@@ -11,13 +11,16 @@ import pytest
 from made import TASKS
 
 from p2p.core.errors import UsageError
-from p2p.envs.domain import Domain, sample_domain
-from p2p.envs.model import load_model, model_file
+from p2p.envs.domain import Domain
+from p2p.envs.model import load_model
+from p2p.envs.randomisation import table_1
 from p2p.envs.robot import Robot
+from p2p.envs.task import Task
 from p2p.envs.trimming import trim
 from p2p.envs.vector import RandomisedEnvs
 
 every_task = pytest.mark.parametrize("task", TASKS)
+ROOT_Z = {"hopper": 1, "walker2d": 1, "halfcheetah": 1, "ant": 2, "humanoid": 2}  # in qpos
 
 
 def numbers(model: mujoco.MjModel) -> dict[str, Any]:
@@ -31,14 +34,14 @@ def numbers(model: mujoco.MjModel) -> dict[str, Any]:
     return found
 
 
-def recompiled(file: str, domain: Domain, trimmed: bool) -> mujoco.MjModel:
+def recompiled(task: type[Task], domain: Domain, trimmed: bool) -> mujoco.MjModel:
     """Compile Gymnasium's model file with `domain` written into its XML."""
-    tree = ET.fromstring(model_file(file).read_text())
-    nominal = load_model(file)
+    tree = ET.fromstring(task.model_path().read_text())
+    nominal = load_model(task)
 
     option = tree.find("option")
     assert option is not None
-    option.set("gravity", f"0 0 {-9.81 * domain.gravity!r}")
+    option.set("gravity", f"0 0 {-9.81 * domain['gravity'][0]!r}")
 
     default = tree.find("default/geom")
     assert default is not None
@@ -46,16 +49,16 @@ def recompiled(file: str, domain: Domain, trimmed: bool) -> mujoco.MjModel:
     for geom in tree.iter("geom"):
         if "friction" in geom.attrib:
             sliding, *rest = geom.attrib["friction"].split()
-            geom.set("friction", " ".join([repr(float(sliding) * domain.friction), *rest]))
+            geom.set("friction", " ".join([repr(float(sliding) * domain["friction"][0]), *rest]))
 
     density = float(default.get("density", "1000"))
     bodies = list(tree.iter("body"))
-    for body, factor in zip(bodies, np.broadcast_to(domain.mass, len(bodies)), strict=True):
+    for body, factor in zip(bodies, np.broadcast_to(domain["mass"], len(bodies)), strict=True):
         for geom in body.findall("geom"):
             geom.set("density", repr(float(geom.get("density", density)) * float(factor)))
     compiler = tree.find("compiler")
     if compiler is not None and "settotalmass" in compiler.attrib:
-        total = float(np.sum(nominal.body_mass[1:] * np.array(domain.mass)))
+        total = float(np.sum(nominal.body_mass[1:] * np.array(domain["mass"])))
         compiler.set("settotalmass", repr(total))
 
     xml = ET.tostring(tree, encoding="unicode")
@@ -70,12 +73,12 @@ def recompiled(file: str, domain: Domain, trimmed: bool) -> mujoco.MjModel:
 @pytest.mark.parametrize("trimmed", [False, True])
 def test_a_domain_is_what_the_compiler_would_have_made(task: str, links: str, trimmed: bool):
     """Every number of the model, derived ones too, equals that of an edited and compiled MJCF."""
-    robot = Robot(TASKS[task], trimmed=trimmed)
-    num_links = robot.num_links if links == "per_link" else 1
-    domain = sample_domain(np.random.default_rng(1), 1.0, num_links)
-    model = robot.new_model()
-    robot.apply(domain, model)
-    ours, theirs = numbers(model), numbers(recompiled(TASKS[task].model_file, domain, trimmed))
+    robot = Robot(TASKS[task], table_1(mass_randomisation=links), trimmed=trimmed)
+    domain = robot.binding.sample(np.random.default_rng(1), 1.0)
+    assert (len(domain["mass"]) > 1) == (links == "per_link")
+    model = robot.binding.new_model()
+    robot.binding.apply(domain, model)
+    ours, theirs = numbers(model), numbers(recompiled(TASKS[task], domain, trimmed))
     assert len(ours) > 300
     for name, value in ours.items():
         np.testing.assert_allclose(value, theirs[name], rtol=1e-12, atol=1e-14, err_msg=name)
@@ -87,27 +90,24 @@ def test_a_domain_is_what_the_compiler_would_have_made(task: str, links: str, tr
 def test_applying_twice_does_not_compound(task: str):
     """Each domain starts from nominal values, and the way back leads to them exactly."""
     robot = Robot(TASKS[task])
-    domain = Domain(2.0, 1.2, 0.8, (1.4,), (0.3,))
-    once, twice = robot.new_model(), robot.new_model()
-    robot.apply(domain, once)
+    binding = robot.binding
+    domain = Domain(wind=2.0, gravity=1.2, friction=0.8, mass=1.4, initial_position=0.3)
+    once, twice = binding.new_model(), binding.new_model()
+    binding.apply(domain, once)
     for _ in range(2):
-        robot.apply(domain, twice)
+        binding.apply(domain, twice)
     np.testing.assert_equal(numbers(twice), numbers(once))
-    robot.apply(Domain(), twice)
-    np.testing.assert_equal(
-        numbers(twice), numbers(load_model(TASKS[task].model_file, trimmed=True))
-    )
+    binding.apply(binding.check(Domain()), twice)
+    np.testing.assert_equal(numbers(twice), numbers(load_model(TASKS[task], trimmed=True)))
 
 
 @every_task
 def test_strength_0_leaves_the_model_unchanged(task: str):
     """Not a bit of it differs from what the compiler made."""
     robot = Robot(TASKS[task])
-    model = robot.new_model()
-    robot.apply(sample_domain(np.random.default_rng(0), 0.0), model)
-    np.testing.assert_equal(
-        numbers(model), numbers(load_model(TASKS[task].model_file, trimmed=True))
-    )
+    model = robot.binding.new_model()
+    robot.binding.apply(robot.binding.sample(np.random.default_rng(0), 0.0), model)
+    np.testing.assert_equal(numbers(model), numbers(load_model(TASKS[task], trimmed=True)))
 
 
 def flying(task: str, domain: Domain) -> tuple[RandomisedEnvs, Any, Any]:
@@ -116,7 +116,7 @@ def flying(task: str, domain: Domain) -> tuple[RandomisedEnvs, Any, Any]:
     envs.set_domains([domain])
     model, data = envs.simulation(0)
     data.qpos[:], data.qvel[:] = model.qpos0, 0.0
-    data.qpos[TASKS[task].root_z] += 10.0
+    data.qpos[ROOT_Z[task]] += 10.0
     mujoco.mj_forward(model, data)
     return envs, model, data
 
@@ -127,7 +127,7 @@ def test_mass_by_half_more_weighs_half_more(task: str):
     weights = []
     for mass in (1.0, 1.5):
         _, _, data = flying(task, Domain(mass=(mass,)))
-        weights.append(data.qfrc_bias[TASKS[task].root_z])
+        weights.append(data.qfrc_bias[ROOT_Z[task]])
     assert weights[1] == pytest.approx(1.5 * weights[0])
     assert weights[0] > 1.0
 
@@ -145,7 +145,7 @@ def fall(task: str, domain: Domain, steps: int = 3) -> Any:
 @every_task
 def test_wind_accelerates_by_force_over_mass(task: str):
     """F/m along x, whatever the joints do; twice the mass, half the acceleration."""
-    mass = load_model(TASKS[task].model_file).body_mass.sum()
+    mass = load_model(TASKS[task]).body_mass.sum()
     calm = fall(task, Domain())
     windy = fall(task, Domain(wind=3.0)) - calm
     assert windy == pytest.approx([3.0 / mass, 0.0, 0.0], rel=1e-3, abs=1e-4 * 3.0 / mass)
@@ -175,7 +175,7 @@ def test_friction_changes_what_a_contact_gets(task: str, factor: float):
     sliding = []
     for friction in (1.0, factor):
         _, model, data = flying(task, Domain(friction=friction))
-        data.qpos[TASKS[task].root_z] -= 10.5  # into the floor
+        data.qpos[ROOT_Z[task]] -= 10.5  # into the floor
         mujoco.mj_forward(model, data)
         on_floor = (model.geom_bodyid[data.contact.geom] == 0).any(axis=1)
         sliding.append(data.contact.friction[on_floor, :2].copy())
@@ -205,14 +205,15 @@ def starts(task: str, eps: float, draws: int = 400) -> tuple[list[str], Any, Any
     data = mujoco.MjData(robot.model)
     joints = robot.model.actuator_trnid[:, 0]
     columns = robot.model.jnt_qposadr[joints]
+    nominal = robot.binding.check(Domain())
     shifts, lifts = [], []
     for n in range(draws):
         positions = []
-        for domain in (Domain(), sample_domain(rng, eps, 1, robot.num_joints)):
+        for domain in (nominal, robot.binding.sample(rng, eps)):
             robot.start(robot.model, data, domain, np.random.default_rng(n))
             positions.append(data.qpos.copy())
         shifts.append((positions[1] - positions[0])[columns])
-        lifts.append((positions[1] - positions[0])[TASKS[task].root_z])
+        lifts.append((positions[1] - positions[0])[ROOT_Z[task]])
     return [robot.model.joint(int(j)).name for j in joints], np.array(shifts), np.array(lifts)
 
 
@@ -264,14 +265,14 @@ def test_no_offset_leads_past_a_joints_range_or_deeper_into_the_floor(task: str)
     for n in range(5):
         envs.reset(np.random.default_rng(n))
         before = [(depth(envs, e), envs.simulation(e)[1].qpos.copy()) for e in range(20)]
-        envs.set_domains([sample_domain(rng, 1.0, 1, envs.num_joints) for _ in range(20)])
+        envs.set_domains([envs.binding.sample(rng, 1.0) for _ in range(20)])
         envs.reset(np.random.default_rng(n))
         for env, (nominal_depth, nominal) in enumerate(before):
             position = envs.simulation(env)[1].qpos
             assert depth(envs, env) < max(nominal_depth, 0.0) + 1e-9
             assert (position[columns] >= np.minimum(low, nominal[columns])).all()
             assert (position[columns] <= np.maximum(high, nominal[columns])).all()
-            lifted += position[TASKS[task].root_z] > nominal[TASKS[task].root_z]
+            lifted += position[ROOT_Z[task]] > nominal[ROOT_Z[task]]
         envs.set_domains([Domain()])
     assert lifted or task in ("ant", "humanoid")  # whose feet never come down so far
 
@@ -292,9 +293,10 @@ def test_the_initial_position_shifts_actuated_joints_only():
 
 def test_root_x_moves_the_robot_and_nothing_else():
     """The literal reading of Table 1: unobserved, so episodes do not differ."""
-    plain, shifted = (RandomisedEnvs("hopper", 1, initial_position="root_x") for _ in range(2))
+    root_x = table_1("root_x")
+    plain, shifted = (RandomisedEnvs("hopper", 1, randomisation=root_x) for _ in range(2))
     shifted.set_domains([Domain(initial_position=(0.5,))])
-    assert shifted.num_joints == 1
+    assert shifted.binding.sizes["initial_position"] == 1
     for envs in (plain, shifted):
         envs.reset(np.random.default_rng(0))
     assert shifted.simulation(0)[1].qpos[0] == plain.simulation(0)[1].qpos[0] + 0.5
@@ -304,18 +306,22 @@ def test_root_x_moves_the_robot_and_nothing_else():
 @pytest.mark.parametrize(
     ("domain", "complaint"),
     [
-        (Domain(mass=(1.0, 1.0)), "2 mass factors: give 1, or one for each of 4 links"),
-        (Domain(initial_position=(0.1, 0.1)), "2 initial offsets: give 1, or 3"),
-        (Domain(mass=(0.0,)), "mass must be positive"),
-        (Domain(mass=(1.0, 1.0, -1.0, 1.0)), "mass must be positive"),
-        (Domain(friction=-0.1), "friction not negative"),
+        (Domain(mass=(1.0, 1.0)), "mass has 2 values: give 1, or one for each of 4$"),
+        (Domain(initial_position=(0.1, 0.1)), "has 2 values: give 1, or one for each of 3$"),
+        (Domain(wind=(1.0, 1.0)), "wind has 2 values: give 1$"),
+        (Domain(friction=(1.0, 1.0)), "friction has 2 values: give 1"),
+        (Domain(mass=(0.0,)), "mass must leave all masses positive"),
+        (Domain(mass=(1.0, 1.0, -1.0, 1.0)), "mass must leave all masses positive"),
+        (Domain(friction=-0.1), "friction must not be negative"),
+        (Domain(winds=3.0), "unknown factor 'winds'; did you mean 'wind'"),
         (Domain(wind=float("nan")), "not finite"),
     ],
 )
 def test_a_domain_that_fits_no_robot_is_refused(domain: Domain, complaint: str):
     """Before anything of it is applied."""
     envs = RandomisedEnvs("hopper", 2)
+    nominal = table_1().complete(Domain())
     for domains in ([domain], [Domain(), domain]):
         with pytest.raises(UsageError, match=complaint):
             envs.set_domains(domains)
-        assert envs.domains == [Domain(), Domain()]
+        assert envs.domains == [nominal, nominal]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from made import TASKS
 
-from p2p.envs.model import load_model, model_file, stop_timers
+import p2p
+from p2p.envs.model import gymnasium_file, load_model, stop_timers
 
 OLD = tuple(map(int, mujoco.__version__.split(".")[:2])) < (3, 14)
 every_task = pytest.mark.parametrize("task", TASKS)
@@ -22,9 +23,9 @@ every_task = pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("trimmed", [False, True])
 def test_stages_that_are_left_out_change_no_bit(task: str, trimmed: bool):
     """500 steps of random torque, floor and joint limits hit: equal to the file's as it is."""
-    file = TASKS[task].model_file
-    ours = load_model(file, trimmed=trimmed)
-    whole = mujoco.MjModel.from_xml_path(str(model_file(file)))
+    file = TASKS[task].model
+    ours = load_model(TASKS[task], trimmed=trimmed)
+    whole = mujoco.MjModel.from_xml_path(str(gymnasium_file(file)))
     whole.opt.jacobian = ours.opt.jacobian
     left_out = mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_MIDPHASE
     assert ours.opt.disableflags & left_out == left_out
@@ -49,7 +50,8 @@ def test_bodies_of_many_geoms_keep_their_trees(tmp_path: Any):
     geoms = "".join(f'<geom size="0.1" pos="{x} 0 0"/>' for x in range(9))
     file = tmp_path / "caterpillar.xml"
     file.write_text(f"<mujoco><worldbody><body><freejoint/>{geoms}</body></worldbody></mujoco>")
-    assert not load_model(str(file)).opt.disableflags & mujoco.mjtDisableBit.mjDSBL_MIDPHASE
+    robot = type("Robot", (p2p.Task,), {"model": str(file)})
+    assert not load_model(robot).opt.disableflags & mujoco.mjtDisableBit.mjDSBL_MIDPHASE
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def timed(data: mujoco.MjData) -> float:
 @pytest.mark.skipif(OLD, reason="its bindings set their clock again in every call")
 def test_physics_without_timers_is_the_same(task: str, timers: Any):
     """MuJoCo reads no clock, and 200 steps are equal to the last bit to those where it does."""
-    model = load_model(TASKS[task].model_file)
+    model = load_model(TASKS[task])
     without, filled = mujoco.MjData(model), mujoco.MjData(model)
     controls = np.random.default_rng(0).uniform(-1, 1, (200, model.nu))
     for data in (without, filled):
@@ -86,7 +88,7 @@ def test_a_clock_that_the_user_has_set_stays(timers: Any):
     ticks = itertools.count()
     mujoco.set_mjcb_time(lambda: float(next(ticks)))
     stop_timers()
-    model = load_model(TASKS["hopper"].model_file)
+    model = load_model(TASKS["hopper"])
     data = mujoco.MjData(model)
     mujoco.mj_step(model, data)
     assert timed(data) > 0.0
@@ -95,7 +97,8 @@ def test_a_clock_that_the_user_has_set_stays(timers: Any):
 def test_loading_prints_and_writes_nothing(tmp_path: Any):
     """half_cheetah.xml is deprecated, which MuJoCo would print and log into the cwd."""
     code = (
-        "import p2p.envs.model as s; [s.load_model('half_cheetah.xml', trimmed=t) for t in (0, 1)]"
+        "import p2p, p2p.envs.model as s;"
+        "[s.load_model(p2p.task('halfcheetah'), trimmed=t) for t in (0, 1)]"
     )
     run = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")

@@ -12,17 +12,18 @@ import pytest
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact
 from p2p.envs.domain import Domain
+from p2p.envs.randomisation import table_1
 from p2p.runs import RunFolder
 from p2p.runs.hdf5 import METRICS
 
 CONFIG = TrainConfig(task="hopper", method="p2pdrl", num_peers=2)
-DOMAIN = Domain(wind=1 / 3, mass=(0.8, 1.1))
+DOMAIN = table_1().complete(Domain(wind=1 / 3, mass=(0.8, 1.1)))
 
 
 def peer_at(iteration, rank, episodes=()):
     return {
         "domain": str(DOMAIN),
-        "factors": DOMAIN.summary(),
+        "factors": table_1().summary(DOMAIN),
         "episodes": list(episodes),
         "unstable": rank,
         "penalty_kl": 0.01 * iteration + rank,
@@ -111,7 +112,7 @@ def test_the_file_explains_itself(file, run):
 
 def test_the_initial_position_has_the_unit_of_its_setting(tmp_path):
     """An offset of the root is a length; one of the joints is an angle."""
-    config = CONFIG.model_copy(update={"initial_position": "root_x"})
+    config = TrainConfig(task="hopper", num_peers=2, initial_position="root_x")
     with RunFolder.create(config, tmp_path / "run") as run:
         run.write_h5()
     with h5py.File(tmp_path / "run" / "run.h5") as file:

@@ -567,6 +567,8 @@ def test_what_training_came_to_is_of_its_last_tenth_or_its_last_iteration():
     """Three iterations have no tenth; of twenty it is the last two."""
 
     class Run:
+        config = TrainConfig()
+
         def __init__(self, length: int) -> None:
             self.length = length
 

@@ -7,8 +7,9 @@ dark and on light; no meaning is carried by colour alone.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
@@ -16,10 +17,22 @@ from ..text.formats import compact, count, counted, duration, fixed
 from .history import PHASES, RECENT_EPISODES, History, PeerRow
 from .summary import describe_run
 
+if TYPE_CHECKING:
+    from p2p.envs.randomisation import Randomisation
+
 SPARKS = "▁▂▃▄▅▆▇█"
 SHARES = dict(zip(PHASES, zip("█▓▒░", ("cyan", "green", "magenta", ""), strict=True), strict=True))
 MIN_BAR = 8  # cells; a shorter bar says less than the percentage
 SPACIOUS = 18  # lines of the terminal from which blank lines separate the sections
+
+
+TITLES = {  # of Table 1's factors: name, short name, priority
+    "wind": ("wind", "wind", 6),
+    "gravity": ("gravity", "grav", 5),
+    "friction": ("friction", "fric", 3),
+    "mass": ("mass", "mass", 4),
+    "initial_position": ("start", "start", 2),
+}
 
 
 class Column(NamedTuple):
@@ -41,8 +54,21 @@ class Column(NamedTuple):
     text: Callable[[PeerRow], str]
 
 
+def factor_columns(randomisation: Randomisation) -> list[Column]:
+    """Return a column a factor."""
+    from p2p.envs.units import short_unit  # brings MuJoCo
+
+    columns = []
+    for factor in randomisation:
+        name, short, priority = TITLES.get(factor.name, (factor.name, factor.name[:5], 2))
+        width = 4 if factor.scales else 5
+        text = _factor(factor.name, ".2f" if factor.scales or name == "start" else "+.2f")
+        columns.append(Column(name, short, short_unit(factor), width, priority, text))
+    return columns
+
+
 def _factor(name: str, form: str) -> Callable[[PeerRow], str]:
-    return lambda row: format(row.factors[name], form)
+    return lambda row: format(row.factors.get(name, math.nan), form)
 
 
 def _percent(row: PeerRow) -> str:
@@ -51,11 +77,6 @@ def _percent(row: PeerRow) -> str:
 
 COLUMNS = (
     Column("peer", "peer", "", 4, 99, lambda row: str(row.rank)),
-    Column("wind", "wind", "N", 5, 6, _factor("wind", "+.2f")),
-    Column("gravity", "grav", "x", 4, 5, _factor("gravity", ".2f")),
-    Column("friction", "fric", "x", 4, 3, _factor("friction", ".2f")),
-    Column("mass", "mass", "x", 4, 4, _factor("mass", ".2f")),
-    Column("start", "start", "rad", 5, 2, _factor("initial_position", ".2f")),
     Column("return", "return", "", 6, 98, lambda row: compact(row.episode_return)),
     Column("length", "len", "", 4, 9, lambda row: count(row.length).replace(",", "")),
     Column("penalty KL", "KL", "nat", 6, 8, lambda row: compact(row.kl)),
@@ -80,7 +101,7 @@ def render(history: History | None, run: str, status: str, width: int, height: i
     head = [_header(history, width), Text(_tail(run, width), "dim")]
     if not history.rows:
         return [*head, *last]
-    below = [_returns(history, width), _shares(history, width)]
+    below = [_returns(history, width), *_terms(history, width), _shares(history, width)]
     sections = [head, [_progress(history, width)], [], below, last]
     blank = [Text()] if height >= SPACIOUS else []
     fixed = sum(map(len, sections)) + len(blank) * 4
@@ -125,18 +146,21 @@ def _table(history: History, width: int, height: int) -> list[Text]:
         shown = max(1, room - 1)
         notes.insert(0, _hidden(rows[shown:]))
         rows = rows[:shown]
-    columns, gap, titles = _layout(rows, width)
+    first, *others = COLUMNS
+    every = [first, *factor_columns(history.config.randomisation), *others]
+    columns, gap, titles = _layout(every, rows, width)
     joined = " " * gap
-    units = {"start": "m"} if history.config.initial_position == "root_x" else {}
     names = joined.join(title.rjust(size) for title, (_, size) in zip(titles, columns, strict=True))
-    below = joined.join(units.get(c.name, c.unit).rjust(size) for c, size in columns)
+    below = joined.join(c.unit.rjust(size) for c, size in columns)
     cells = (joined.join(c.text(row).rjust(size) for c, size in columns) for row in rows)
     return [Text(names, "bold"), Text(below, "dim"), *map(Text, cells), *notes]
 
 
-def _layout(rows: Sequence[PeerRow], width: int) -> tuple[list[tuple[Column, int]], int, list[str]]:
+def _layout(
+    every: Sequence[Column], rows: Sequence[PeerRow], width: int
+) -> tuple[list[tuple[Column, int]], int, list[str]]:
     """Return the columns that fit, with their widths, the gap between them, and their titles."""
-    columns = list(COLUMNS)
+    columns = list(every)
     content = {c.name: max([c.width, *(len(c.text(row)) for row in rows)]) for c in columns}
     while True:
         for short, gap in ((False, 3), (False, 2), (True, 2), (True, 1)):
@@ -167,6 +191,25 @@ def _returns(history: History, width: int) -> Text:
         words += " (estimated)" if cut else f" (mean of the last {RECENT_EPISODES} episodes)"
     room = width - len("return  ") - len(words)
     return Text.assemble("return  ", (sparkline(values, room), "cyan"), words)
+
+
+def _terms(history: History, width: int) -> list[Text]:
+    """Return the mean a step of each reward term, as many as fit a line, if there are any."""
+    words = [f"{name} {compact(mean)}" for name, mean in history.reward_terms.items()]
+    if not words:
+        return []
+    line = "reward "
+    for n, word in enumerate(words):
+        rest = f"  ... {len(words) - n} more"
+        room = width - (len(rest) if n < len(words) - 1 else 0)
+        if len(line) + 1 + len(word) > room:
+            return [Text(_cut(line + rest, width), "dim")]
+        line += f" {word} "
+    return [Text(line.rstrip())]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

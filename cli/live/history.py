@@ -18,7 +18,7 @@ class PeerRow(NamedTuple):
     """The current numbers of one peer; None: not known yet.
 
     Attributes:
-        factors: its domain, one number per factor (`Domain.summary`).
+        factors: its domain, one number per factor.
         episode_return, length: means over its last 20 episodes. If iterations cut episodes before
             the time limit, the return is estimated from the last 10 iterations, and there is no
             length.
@@ -117,6 +117,17 @@ class History:
         """Mean over the peers of the KL that their method penalises, nats."""
         return _mean(row.kl for row in self.rows)
 
+    @property
+    def reward_terms(self) -> dict[str, float]:
+        """Mean a step of each named reward term over peers and recent iterations, as the task has.
+
+        Of tasks whose terms are summed at once there are none.
+        """
+        seen = [peer.get("reward_terms", {}) for recent in self._recent for peer in recent]
+        names = dict.fromkeys(name for terms in seen for name in terms)
+        means = {name: _mean(terms.get(name) for terms in seen) for name in names}
+        return {name: mean for name, mean in means.items() if mean is not None}
+
     def add(self, record: Mapping[str, Any]) -> None:
         """Add the record of one iteration."""
         peers = record["peers"]
@@ -146,7 +157,7 @@ class History:
         return PeerRow(
             rank=rank,
             factors=peer["factors"],
-            episode_return=training_return(recent) if cut else mean,
+            episode_return=training_return(recent, self.config.max_episode_steps) if cut else mean,
             length=None if cut else _mean(length for _, length in episodes),
             kl=peer.get("penalty_kl", peer.get("kl_to_peers")),
             entropy=peer["entropy"],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from p2p.analysis.evaluation.domain_sets import DomainSet
 from p2p.analysis.evaluation.worker import episode_stream
-from p2p.envs.domain import Domain, sample_domain
+from p2p.envs.domain import Domain
 from p2p.envs.robot import Robot
 from p2p.envs.task import find_task
 from p2p.envs.vector import RandomisedEnvs
@@ -124,10 +124,10 @@ class BareLoop:
         self.script = script
         kind = find_task(script.task)
         self.frame_skip = kind.frame_skip
+        self._binding = Robot(kind).binding
         if model is None:
-            robot = Robot(kind)
-            model = robot.new_model()
-            robot.apply(script.domain, model)
+            model = self._binding.new_model()
+            self._binding.apply(script.domain, model)
         self.model = model
         self.data = mujoco.MjData(self.model)
         N = script.action.shape[1]
@@ -156,7 +156,7 @@ class BareLoop:
         mujoco.mj_resetData(self.model, data)
         data.qpos[:] = episode.qpos
         data.qvel[:] = episode.qvel
-        data.qfrc_applied[0] = self.script.domain.wind
+        self._binding.push_forces(self.script.domain, data)
         mujoco.mj_forward(self.model, data)
 
 
@@ -173,11 +173,11 @@ def bare_rate(
     """
     acting = Policy.load(policy) if policy else None
     rng = np.random.default_rng((seed, exchange.rank))
-    joints = Robot(find_task(task)).num_joints
+    binding = Robot(find_task(task)).binding
     horizon = max(1, steps // (DOMAINS * ENVS))
     loops = []
     for _ in range(DOMAINS):
-        domain = sample_domain(rng, eps, 1, joints)
+        domain = binding.sample(rng, eps)
         seed_of_resets = int(rng.integers(2**31))
         loops.append(BareLoop(record_script(task, ENVS, horizon, seed_of_resets, acting, domain)))
     return _rate(loops, exchange)

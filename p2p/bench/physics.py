@@ -12,7 +12,7 @@ from p2p.bench.bare_loop import BareLoop, Script, record_script
 from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.settings import Settings
 from p2p.core.registration import IDS
-from p2p.envs.model import model_file, stop_timers
+from p2p.envs.model import stop_timers
 from p2p.envs.task import find_task
 from p2p.envs.vector import RandomisedEnvs
 from p2p.policy.policy import Policy
@@ -102,7 +102,7 @@ def _ours(script: Script, bare: str, given: str) -> Candidate:
 def _as_it_comes(script: Script, bare: str, given: str) -> list[Candidate]:
     """Return the bare loop and Gymnasium's for those who leave MuJoCo as it comes."""
     given = f"MjData.timer filled, as MuJoCo's bindings have it; {given}"
-    whole = mujoco.MjModel.from_xml_path(str(model_file(find_task(script.task).model_file)))
+    whole = mujoco.MjModel.from_xml_path(str(find_task(script.task).model_path()))
     return [
         Candidate(
             "bare mj_step, as it comes", _rate(script, timed(BareLoop(script, whole).run)),

@@ -16,15 +16,17 @@ from p2p.cohort.events import Event, Started
 from p2p.cohort.peer_process import Failed
 from p2p.cohort.recorder import Recorder
 from p2p.cohort.supervisor import Supervisor
+from p2p.core import registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.consistency import override
 from p2p.core.errors import Diverged, Interrupted, P2PError, UsageError
-from p2p.core.returns import MAX_EPISODE_STEPS
 from p2p.core.signals import StopSignals
+from p2p.envs.build import build_envs
 from p2p.envs.task import find_task
 from p2p.methods import find_method
 from p2p.peer import reports
 from p2p.runs import RunFolder
+from p2p.runs.initial import initial_state, policy_sha256
 
 MAX_PEERS_PER_CORE = 16  # beyond this peers only wait for one another
 
@@ -46,8 +48,10 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         NoRoom: disk or shared memory full.
     """
     check_peers(config)
+    config = _with_initial(config)
+    states = _initial_states(config)
     run = RunFolder.create(config, out)
-    yield from _run(run, config, None, 0, [])
+    yield from _run(run, config, states, 0, [])
 
 
 def resume(
@@ -88,8 +92,36 @@ def resume(
         run.truncate_journal(done)
         notes = [*checkpoint.skipped] if checkpoint else ["no checkpoint yet: starting afresh"]
         notes += run.changed_versions()
-        states = reports.split_by_peer(checkpoint.tensors, config.num_peers) if checkpoint else None
+        states: list[reports.State] | None
+        if checkpoint:
+            states = reports.split_by_peer(checkpoint.tensors, config.num_peers)
+        else:
+            states = _initial_states(config)
         yield from _run(run, config, states, done, notes)
+
+
+def _with_initial(config: TrainConfig) -> TrainConfig:
+    """Return the config with what it starts from as an absolute path, and its hash."""
+    if config.init_from is None:
+        return config
+    path = Path(config.init_from).absolute()
+    hashed = {**config.source_sha256, str(path): policy_sha256(path)}
+    return config.model_copy(update={"init_from": str(path), "source_sha256": hashed})
+
+
+def _initial_states(config: TrainConfig) -> list[reports.State] | None:
+    """Return what each peer starts from, if anything; what cannot be simulated fails here.
+
+    Raises:
+        UsageError: the task, what varies in it, or the policy to start from cannot be used.
+        BadArtefact: there is no policy to start from.
+    """
+    built_in = config.task in registry.BUILT_IN["task"] and config.randomise is None
+    if built_in and config.init_from is None:  # nothing that could fail
+        return None
+    envs = build_envs(config.task, 1, config.randomisation)
+    state = initial_state(config, envs.obs_dim, envs.action_dim)
+    return None if state is None else [state] * config.num_peers
 
 
 def check_peers(config: TrainConfig) -> None:
@@ -129,17 +161,21 @@ def _notes_on_returns(config: TrainConfig) -> list[str]:
     """Return a note if returns are estimates, with the setting that gives whole episodes."""
     if not config.cuts_episodes:
         return []
-    fitting = config.steps_per_peer // MAX_EPISODE_STEPS
+    fitting = config.steps_per_peer // config.max_episode_steps
     then = f"; with --envs-per-peer {fitting} episodes are whole" if fitting else ""
     return [
         f"envs are reset after {config.horizon:,} steps, before the time limit of "
-        f"{MAX_EPISODE_STEPS:,}: returns are estimated from the reward per step and the rate of "
-        f"terminations{then}"
+        f"{config.max_episode_steps:,}: returns are estimated from the reward per step and the "
+        f"rate of terminations{then}"
     ]
 
 
 def _notes_on_task(config: TrainConfig) -> list[str]:
-    """Return a note if a user's task replaces what the compiled rollout computes."""
+    """Return a note if nothing varies, or a task replaces what compiled code computes."""
+    if config.eps_tr and not config.randomisation.factors:
+        return [
+            "nothing varies: --randomise FILE says what is to (p2p domains --terms lists what can)"
+        ]
     anew = find_task(config.task).computed_anew()
     if not anew or config.engine != "fused":
         return []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.core import registry
+from p2p.core import env_names, registry
 from p2p.core.names import called
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ RENAMED = {
 }
 
 
+# Settings that become part of another one, and are none of a run's own
+FOLDED = ("env_kwargs",)
+
+
 def settings_of(method: str) -> Mapping[str, Any]:
     """Return the fields of a method's own settings, by name."""
     fields: Mapping[str, Any] = registry.find("method", method).Settings.model_fields
@@ -41,6 +46,8 @@ def gather(data: Mapping[str, Any], fields: Collection[str], *, stored: bool) ->
             all methods.
     """
     given = {RENAMED.get(str(name), str(name)): value for name, value in data.items()}
+    if (kwargs := given.pop("env_kwargs", None)) is not None:
+        given["task"] = _with_kwargs(given.get("task", "hopper"), kwargs)
     chosen = given.get("method", "p2pdrl")
     try:
         if isinstance(chosen, type):
@@ -69,6 +76,15 @@ def gather(data: Mapping[str, Any], fields: Collection[str], *, stored: bool) ->
     return {**rest, "method_settings": gathered}
 
 
+def _with_kwargs(task: Any, kwargs: Any) -> str:
+    """Return the name of an env with these arguments."""
+    if not isinstance(kwargs, Mapping):
+        raise ValueError(f"{called('env_kwargs')}={kwargs!r} is no table of arguments")
+    if not isinstance(task, str):
+        raise ValueError(f"{called('env_kwargs')} are for Gymnasium's envs, not for {task!r}")
+    return env_names.with_kwargs(task, kwargs)
+
+
 def override(settings: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with those of `later` in their place, in whichever way they count."""
     twin = {**PER_PEER, **{each: total for total, each in PER_PEER.items()}}
@@ -77,10 +93,55 @@ def override(settings: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str,
     return {**kept, **later}
 
 
+def domain_tables(value: Any) -> dict[str, Any]:
+    """Return the tables of a domains file, of what a file would hold, or of a randomisation.
+
+    Raises:
+        ValueError: in one line, what is wrong with it.
+    """
+    from p2p.envs.domain_file import from_tables, read_domains, to_tables
+    from p2p.envs.randomisation import Randomisation
+
+    if isinstance(value, Randomisation):
+        return to_tables(value)
+    if isinstance(value, dict):
+        return to_tables(from_tables(value, called("randomise")))
+    if not isinstance(value, str | Path):
+        raise ValueError(f"{called('randomise')}={value!r} is no domains file")
+    return to_tables(read_domains(Path(value)))
+
+
+def check_domains(config: TrainConfig) -> None:
+    """Check that what only says how Table 1 is meant is not given beside other domains."""
+    if config.randomise is None:
+        return
+    for name, default in (("initial_position", "joints"), ("mass_randomisation", "global")):
+        if getattr(config, name) != default:
+            raise ValueError(
+                f"{called(name)}={getattr(config, name)} is about Table 1: give it without "
+                f"{called('randomise')}, whose file says so itself"
+            )
+
+
+def check_schedule(config: TrainConfig) -> None:
+    """Check that a checkpoint can hold the episodes that the next iteration goes on with."""
+    if config.domain_schedule in ("iteration", "env") or not registry.is_known("task", config.task):
+        return
+    if not getattr(registry.find("task", config.task), "saves_state", True):
+        raise ValueError(
+            f"{called('domain_schedule')}={config.domain_schedule} goes on with running episodes, "
+            f"which no checkpoint of task {config.task!r} can hold: Gymnasium's envs save no "
+            "state; choose iteration or env"
+        )
+
+
 def check_sources(config: TrainConfig) -> None:
     """Record the source of the user's own classes; refuse another than was recorded."""
-    for kind, name in (("task", config.task), ("method", config.method)):
-        found = registry.sha256(kind, name)  # type: ignore[arg-type]
+    varied = (config.randomise or {}).values()
+    terms = [table.get("vary") for table in varied if isinstance(table, dict)]
+    own: list[tuple[registry.Kind, str]] = [("task", config.task), ("method", config.method)]
+    for kind, name in [*own, *(("term", str(name)) for name in terms)]:
+        found = registry.sha256(kind, name)
         had = config.source_sha256.get(name)
         if found and had and found != had:
             raise ValueError(

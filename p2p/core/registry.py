@@ -1,4 +1,4 @@
-"""Tasks and methods by name: those of p2p, of installed packages, and of the user's own files.
+"""Tasks, methods and terms by name: p2p's own, those of packages, and those of users' files.
 
 What there is to know of a task or method (defaults, limits, label, colour) is in its class, so
 that this is the only table of them. A class that is not p2p's own has a *reference*:
@@ -7,6 +7,12 @@ that this is the only table of them. A class that is not p2p's own has a *refere
     my_package.tasks:SlowHopper        a class in a module that Python can import
     slow-hopper                        a name that an installed package registers as an entry
                                        point in the group `p2p.tasks` or `p2p.methods`
+
+Tasks are also the ids of Gymnasium's registry (`p2p.envs.gymnasium_tasks`), with arguments: its own
+`Pusher-v5`, `Ant-v5?frame_skip=10`, and `my_package:MyEnv-v0` of a module that registers them.
+
+A term of the catalogue of domains (`p2p.envs.terms`) is no class but a function that `p2p.term`
+has decorated; else all this holds for it too.
 
 Code is loaded only by `add`, which is called with what a user has typed or passed. What a run
 folder says is looked up among what is loaded, and never imported.
@@ -21,12 +27,16 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module, metadata, util
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
+from p2p.core import env_names
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.loading import Kind as Kind
+from p2p.core.loading import Source as Source
+from p2p.core.loading import folded as folded
+from p2p.core.loading import import_failed, import_module_of
+from p2p.core.loading import unversioned as unversioned
 from p2p.core.names import nearest
-
-Kind = Literal["task", "method"]
 
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "task": {
@@ -45,31 +55,18 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "self-kl": "p2p.methods.self_kl:SelfKL",
         "entropy": "p2p.methods.entropy:Entropy",
     },
+    "term": {},  # p2p's own are in p2p.envs.terms
 }
-BASES: Mapping[Kind, str] = {"task": "p2p.envs.task:Task", "method": "p2p.methods.base:Method"}
-GROUPS: Mapping[Kind, str] = {"task": "p2p.tasks", "method": "p2p.methods"}
-
-
-class Source(NamedTuple):
-    """Where a class that is not p2p's own comes from.
-
-    Attributes:
-        name: what it is called in settings: `slow_hopper.py:SlowHopper`, a module's reference,
-            or an entry point's name.
-        location: the file's absolute path, or the module.
-        cls: name of the class there.
-        sha256: of the source file, hex.
-    """
-
-    kind: Kind
-    name: str
-    location: str
-    cls: str
-    sha256: str
+BASES: Mapping[Kind, str] = {
+    "task": "p2p.envs.task:Task",
+    "method": "p2p.methods.base:Method",
+    "term": "p2p.envs.terms.term:Term",
+}
+GROUPS: Mapping[Kind, str] = {"task": "p2p.tasks", "method": "p2p.methods", "term": "p2p.terms"}
 
 
 _stored: set[str] = set()  # names that run folders have, and that nobody has loaded
-_added: dict[tuple[Kind, str], tuple[Source, type[Any]]] = {}
+_added: dict[tuple[Kind, str], tuple[Source, Any]] = {}
 
 
 def names(kind: Kind) -> tuple[str, ...]:
@@ -83,15 +80,24 @@ def choose(kind: Kind, name: str) -> str:
     Raises:
         ValueError: there is none; with the nearest names.
     """
-    folded = _fold(kind, name)
-    for known in (name, folded):
-        if known in names(kind):
+    short = folded(kind, name)
+    own = {known: known for known in names(kind)}
+    for known in (name, short):
+        if known in own and not _is_gymnasiums(kind, known):
             return known
-    if ":" in name:
+    if kind == "task" and (found := _gymnasium().choose(name)):
+        return str(found)
+    if ":" in env_names.base_of(name):
         raise ValueError(f"{kind} {name!r} is not loaded; {_how_to_add(kind, name)}")
-    near = nearest(folded, names(kind))
-    hint = f"did you mean {near!r}? " if near else ""
-    raise ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(sorted(names(kind)))}")
+    others, more = (
+        (_gymnasium().nearby(), ", and Gymnasium's ids such as Pusher-v5")
+        if kind == "task"
+        else ({}, "")
+    )
+    near = nearest(folded(kind, unversioned(name)), {**others, **own})
+    hint = f"did you mean {({**others, **own})[near]!r}? " if near else ""
+    known = f"known: {', '.join(sorted(own))}{more}"
+    raise ValueError(f"unknown {kind} {name!r}; {hint}{known}")
 
 
 def note_stored(kind: Kind, name: str) -> str:
@@ -103,10 +109,19 @@ def note_stored(kind: Kind, name: str) -> str:
 
 def is_known(kind: Kind, name: str) -> bool:
     """Say whether `find` would return a class."""
-    return name in names(kind)
+    return name in names(kind) or (kind == "task" and bool(_gymnasium().is_known(name)))
 
 
-def find(kind: Kind, name: str) -> type[Any]:
+def _is_gymnasiums(kind: Kind, name: str) -> bool:
+    return (kind, name) in _added and _added[kind, name][0].location.startswith("gymnasium:")
+
+
+def is_added(kind: Kind, name: str) -> bool:
+    """Say whether it was added in this process."""
+    return (kind, name) in _added
+
+
+def find(kind: Kind, name: str) -> Any:
     """Return the class called `name` in settings.
 
     Raises:
@@ -117,7 +132,9 @@ def find(kind: Kind, name: str) -> type[Any]:
         return _added[kind, name][1]
     if name in BUILT_IN[kind]:
         return _attribute(BUILT_IN[kind][name])
-    if ":" in name or name in _stored:
+    if kind == "task" and (task := _gymnasium().find(name)) is not None:
+        return task
+    if ":" in env_names.base_of(name) or name in _stored:
         raise BadArtefact(
             f"{kind} {name!r} is code of its user's, which no run folder has p2p import; "
             f"{_how_to_add(kind, name)}"
@@ -138,30 +155,46 @@ def add(kind: Kind, reference: str | type[Any]) -> str:
     Raises:
         UsageError: no such file, module or class; it fails to import; it is no task or method.
     """
+    if isinstance(reference, type) and kind == "task":
+        reference = _gymnasium().name_of(reference)
     if isinstance(reference, type):
         source, found = _of_class(kind, reference)
         return source.name if source.name in BUILT_IN[kind] else _register(source, found)
     if not isinstance(reference, str):
         raise UsageError(f"{kind}={reference!r} is no name; write a name or path.py:Class")
-    if _fold(kind, reference) in BUILT_IN[kind] or (kind, reference) in _added:
+    if folded(kind, reference) in BUILT_IN[kind] or (kind, reference) in _added:
         return choose(kind, reference)
     location, colon, cls = reference.rpartition(":")
-    if not colon:
+    if env_names.is_module_id(reference) and kind == "task":
+        return _add_id(reference)
+    if not colon or "?" in reference:
         for point in metadata.entry_points(group=GROUPS[kind], name=reference):
-            module = _import(kind, reference, point.module)
+            module = import_module_of(kind, reference, point.module)
             return _register(*_of_module(kind, module, point.attr, reference))
-        return reference  # settings are judged by `choose`, which names what there is
+        return _add_id(reference) if kind == "task" else reference
     if not location or not cls:
         raise UsageError(f"{kind} {reference!r} is no reference; write path.py:Class")
     if location.endswith(".py") or "/" in location:
         return _register(*_of_file(kind, Path(location), cls))
-    return _register(*_of_module(kind, _import(kind, reference, location), cls, reference))
+    return _register(*_of_module(kind, import_module_of(kind, reference, location), cls, reference))
+
+
+def _add_id(reference: str) -> str:
+    """Load an id of Gymnasium's, if it is one: settings are judged by `choose`."""
+    if (found := _gymnasium().load(reference)) is not None:
+        _added.setdefault(("task", found[0].name), found)
+    return reference
 
 
 def sha256(kind: Kind, name: str) -> str | None:
-    """Return the hash of the source of what was added under `name`; None for p2p's own."""
-    found = _added.get((kind, name))
-    return found[0].sha256 if found else None
+    """Return the hash of the source of what was added under `name`; None for p2p's own.
+
+    For a task with arguments, also of the files that these name.
+    """
+    base = env_names.base_of(name) if kind == "task" else name
+    found = _added.get((kind, base))
+    source = found[0].sha256 if found else None
+    return env_names.digest(name, source) if base != name else source
 
 
 def sources() -> list[Source]:
@@ -178,25 +211,33 @@ def add_sources(given: Iterable[Source]) -> None:
     for source in given:
         if (source.kind, source.name) in _added:
             continue
-        if source.location.endswith(".py"):
+        if source.location.startswith("gymnasium:"):
+            found, cls = _gymnasium().load_source(source)
+        elif source.location.endswith(".py"):
             found, cls = _of_file(source.kind, Path(source.location), source.cls)
         else:
-            module = _import(source.kind, source.name, source.location)
+            module = import_module_of(source.kind, source.name, source.location)
             found, cls = _of_module(source.kind, module, source.cls, source.name)
         if found.sha256 != source.sha256:
             raise UsageError(f"{source.location} has changed while p2p was starting; start again")
-        _register(found, cls)
+        if source.location.startswith("gymnasium:"):
+            _added[found.kind, found.name] = found, cls
+        else:
+            _register(found, cls)
 
 
 def _register(source: Source, cls: type[Any]) -> str:
     base = _attribute(BASES[source.kind])
-    if not (isinstance(cls, type) and issubclass(cls, base)):
+    if source.kind == "term":
+        if not isinstance(cls, base):
+            raise UsageError(f"{source.name} is no term: decorate the function with p2p.term(...)")
+    elif not (isinstance(cls, type) and issubclass(cls, base)):
         raise UsageError(
             f"{source.name} is no {source.kind}: let the class inherit from p2p.{base.__name__}"
         )
     if source.kind == "method":
         _check_method(source, cls)
-    else:
+    elif source.kind == "task":
         _check_task(source, cls)
     key = source.kind, source.name
     if key in _added and _added[key][0].sha256 != source.sha256:
@@ -222,15 +263,9 @@ def _check_method(source: Source, cls: type[Any]) -> None:
 
 
 def _check_task(source: Source, cls: type[Any]) -> None:
-    """Refuse a task whose constants are not all there."""
-    needed = ("model_file", "frame_skip", "reset_noise", "control_weight")
-    missing = [name for name in needed if not hasattr(cls, name)]
-    if missing:
-        raise UsageError(
-            f"{source.name} lacks {', '.join(missing)}; inherit from p2p.task('hopper') or its like"
-        )
-    if cls.contact_weight and "cfrc_ext" not in cls.reads:
-        raise UsageError(f"{source.name} pays for contacts: add 'cfrc_ext' to its reads")
+    """Refuse a task that cannot be one, before it leaves a run folder behind."""
+    if problem := cls.problem():
+        raise UsageError(f"task {source.name}: {problem}")
 
 
 def _of_file(kind: Kind, path: Path, cls: str) -> tuple[Source, type[Any]]:
@@ -248,7 +283,7 @@ def _of_file(kind: Kind, path: Path, cls: str) -> tuple[Source, type[Any]]:
             exec(compile(content, str(path), "exec"), vars(module))
         except BaseException as error:
             del sys.modules[name]
-            raise _import_failed(kind, str(path), error) from error
+            raise import_failed(kind, str(path), error) from error
     source = Source(kind, f"{path.name}:{cls}", str(path), cls, digest)
     return source, _class_of(module, source)
 
@@ -282,34 +317,18 @@ def _of_class(kind: Kind, cls: type[Any]) -> tuple[Source, type[Any]]:
 def _class_of(module: ModuleType, source: Source) -> type[Any]:
     found = getattr(module, source.cls, None)
     if found is None:
-        classes = [n for n, v in vars(module).items() if isinstance(v, type)]
+        base = type if source.kind != "term" else _attribute(BASES["term"])
+        classes = [n for n, v in vars(module).items() if isinstance(v, base)]
         near = nearest(source.cls, classes)
         hint = f"; did you mean {near!r}?" if near else ""
-        raise UsageError(f"{source.location} has no class {source.cls!r}{hint}")
+        what = "term" if source.kind == "term" else "class"
+        raise UsageError(f"{source.location} has no {what} {source.cls!r}{hint}")
     cls: type[Any] = found
     return cls
 
 
-def _import(kind: Kind, reference: str, module: str) -> ModuleType:
-    try:
-        return import_module(module)
-    except BaseException as error:
-        raise _import_failed(kind, reference, error) from error
-
-
-def _import_failed(kind: Kind, what: str, error: BaseException) -> BaseException:
-    """Return what to raise for code of the user's that fails while it is imported."""
-    if isinstance(error, KeyboardInterrupt):
-        return error
-    where, trace = "", error.__traceback__
-    while trace is not None:  # the last line that is in the user's file
-        if trace.tb_frame.f_code.co_filename == what:
-            where = f", line {trace.tb_lineno}"
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError) and error.lineno:
-        where = f", line {error.lineno}"
-    text = " ".join(str(error).split())
-    return UsageError(f"cannot import {kind} {what}{where}: {type(error).__name__}: {text}")
+def _gymnasium() -> Any:
+    return import_module("p2p.envs.gymnasium_tasks")
 
 
 def _attribute(reference: str) -> type[Any]:
@@ -318,19 +337,8 @@ def _attribute(reference: str) -> type[Any]:
     return found
 
 
-def _fold(kind: Kind, name: str) -> str:
-    """Fold the spellings of a name of p2p's own: `HalfCheetah-v5`, `half_cheetah`, `Self_KL`."""
-    low = name.lower()
-    if kind == "method":
-        return low.replace("_", "-")
-    low = low.removeprefix("p2p/")
-    head, dash, version = low.rpartition("-v")
-    low = head if dash and version.isdecimal() else low
-    return "".join(c for c in low if c not in " _-\t")
-
-
 def _how_to_add(kind: Kind, name: str) -> str:
     """Say how a class of the user's is loaded."""
     if ".py:" in name:
         return f"name the same file: --{kind} PATH/{name}"
-    return f"name it: --{kind} {name}"
+    return f"name it: --{kind} {env_names.base_of(name)}"

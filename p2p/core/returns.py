@@ -24,7 +24,9 @@ def expected_length(termination_rate: float, limit: int = MAX_EPISODE_STEPS) -> 
     return (1.0 - (1.0 - h) ** limit) / h if h > 0 else float(limit)
 
 
-def training_return(records: Iterable[Mapping[str, Any]]) -> float | None:
+def training_return(
+    records: Iterable[Mapping[str, Any]], limit: int = MAX_EPISODE_STEPS
+) -> float | None:
     """Estimate the undiscounted return of one peer's whole episodes; None without a step.
 
     The mean reward a step times `expected_length` at the rate with which episodes terminated.
@@ -35,6 +37,7 @@ def training_return(records: Iterable[Mapping[str, Any]]) -> float | None:
     Args:
         records: the peer's part of the journal's records, each of equally many steps. Of a run
             of a version that did not count rewards, the mean over the episodes that ended.
+        limit: the task's time limit, steps.
     """
     records = list(records)
     counted = [r for r in records if r.get("reward_per_step") is not None]
@@ -44,4 +47,4 @@ def training_return(records: Iterable[Mapping[str, Any]]) -> float | None:
     rewards = sum(r["reward_per_step"] for r in counted)
     terminations = sum(r["terminations_per_step"] for r in counted)
     n = len(counted)
-    return float(rewards / n * expected_length(terminations / n))
+    return float(rewards / n * expected_length(terminations / n, limit))

@@ -1,4 +1,4 @@
-"""What `p2p.envs.vector` and `p2p.envs.task` do in a step, compiled, and calling MuJoCo directly.
+"""What `vector` and `locomotion_columns` do in a step, compiled, and calling MuJoCo directly.
 
 Rounds every operation as numpy does there: the results are equal bit for bit. That code is
 the reference, and the one to read.
@@ -15,8 +15,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from p2p.core.jit import exact
+from p2p.envs.locomotion_columns import MAX_STATE, Rules
 from p2p.envs.simulation import Addresses
-from p2p.envs.task import MAX_STATE, Rules
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

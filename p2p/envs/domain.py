@@ -1,140 +1,101 @@
-"""Domains: what is randomised, and how strongly (appendix A.1, Table 1).
+"""A domain: one simulated world, as the factors by which it differs from the nominal one.
 
-A `Domain` is a value: it can be printed, saved, compared and applied. This module
-knows nothing of MuJoCo; `p2p.envs.robot.Robot` applies a domain to a model.
+A `Domain` is a value: it can be printed, saved, compared and applied. This module knows neither
+MuJoCo nor what a factor does: see `p2p.envs.randomisation` and `p2p.envs.terms`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from p2p.core.errors import UsageError
 
-TABLE_1 = {                   # half-width at strength 1, appendix A.1
-    "wind": 5.0,              # added along world x; the paper gives no unit, we take newtons
-    "gravity": 0.25,          # factor on the model's own value
-    "friction": 0.30,         # factor on the sliding coefficient of every geom
-    "mass": 0.50,             # factor on mass and inertia of every link
-    "initial_position": 1.0,  # added: rad per actuated joint (or m along root x)
-}  # fmt: skip
-
-FACTORS = tuple(TABLE_1)
+Values = tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
-    """One point xi of the domain distribution Xi; the default is the nominal world.
+class Domain(Mapping[str, Values]):
+    """One point xi of the domain distribution Xi; factors left out are nominal.
 
-    Attributes:
-        wind: force on the root along world x, N.
-        gravity: factor on gravity.
-        friction: factor on sliding friction.
-        mass: factor on mass and inertia: one for the whole robot, or one a link.
-        initial_position: offset of the start pose: one for all actuated joints, or one
-            each, rad; with `initial_position="root_x"` one offset of the root, m.
+    A mapping from a factor's name to its values: factors on nominal values (nominal: 1) or what
+    is added to them (nominal: 0), one for all that the factor acts on or one each. Of Table 1:
+    `wind` N, `gravity`, `friction`, `mass`, and `initial_position` rad.
+
+    Args:
+        factors: numbers, or sequences of them.
     """
 
-    wind: float = 0.0
-    gravity: float = 1.0
-    friction: float = 1.0
-    mass: tuple[float, ...] = (1.0,)
-    initial_position: tuple[float, ...] = (0.0,)
+    __slots__ = ("_values",)
 
-    def __post_init__(self) -> None:
-        """Take numpy's numbers, and a single one where several may stand: `Domain(mass=0.8)`."""
-        for name in ("wind", "gravity", "friction"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("mass", "initial_position"):
-            numbers = np.atleast_1d(np.asarray(getattr(self, name), np.float64))
-            object.__setattr__(self, name, tuple(numbers.tolist()))
+    def __init__(self, /, **factors: Any) -> None:
+        self._values: dict[str, Values] = {
+            name: tuple(np.atleast_1d(np.asarray(value, np.float64)).tolist())
+            for name, value in factors.items()
+        }
+
+    def __getitem__(self, name: str) -> Values:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return f"Domain({', '.join(f'{n}={v[0] if len(v) == 1 else v}' for n, v in self.items())})"
 
     def __str__(self) -> str:
         """Return the form that `parse` reads back exactly: `wind=3.0,mass=0.8/1.1,...`."""
-        return ",".join(f"{name}={_join(getattr(self, name))}" for name in FACTORS)
+        return ",".join(f"{name}={'/'.join(map(repr, v))}" for name, v in self.items())
 
     @classmethod
     def parse(cls, text: str) -> Domain:
-        """Read `wind=3,mass=0.8`; factors left out are nominal, `/` parts several values.
+        """Read `wind=3,mass=0.8`; `/` parts several values.
 
         Raises:
-            UsageError: an unknown factor, or a value that is no finite number.
+            UsageError: a part is no factor with its values, or a value is no finite number.
         """
-        values: dict[str, float | tuple[float, ...]] = {}
+        values: dict[str, Values] = {}
         for part in filter(None, (p.strip() for p in text.split(","))):
-            name, _, value = (p.strip() for p in part.partition("="))
-            if name not in FACTORS:
-                raise UsageError(f"unknown factor {name!r} in {text!r}; use {', '.join(FACTORS)}")
+            name, equals, value = (p.strip() for p in part.partition("="))
+            if not name:
+                raise UsageError(f"{part!r} names no factor; write name=1.5")
             try:
                 numbers = tuple(float(v) for v in value.split("/"))
             except ValueError:
                 numbers = (float("nan"),)
-            if not np.all(np.isfinite(numbers)):
+            if not (equals and np.all(np.isfinite(numbers))):
                 raise UsageError(f"{part!r} is not a number; write {name}=1.5")
-            several = name in ("mass", "initial_position")
-            if not several and len(numbers) > 1:
-                raise UsageError(f"{name} takes one number, got {value!r}")
-            values[name] = numbers if several else numbers[0]
-        return cls(**values)  # type: ignore[arg-type]
-
-    def to_vector(self) -> NDArray[np.float64]:
-        """Return `[wind, gravity, friction, len(mass), *mass, *initial_position]`, float64."""
-        head = (self.wind, self.gravity, self.friction, len(self.mass))
-        return np.array([*head, *self.mass, *self.initial_position], np.float64)
+            values[name] = numbers
+        return cls(**values)
 
     @classmethod
-    def from_vector(cls, vector: Sequence[float] | NDArray[np.float64]) -> Domain:
-        """Return the domain that `to_vector` wrote."""
-        wind, gravity, friction, masses, *rest = (float(v) for v in vector)
-        split = int(masses)
-        return cls(wind, gravity, friction, tuple(rest[:split]), tuple(rest[split:]))
+    def of(cls, value: Domain | str | Mapping[str, Any]) -> Domain:
+        """Return a user's value as a Domain: text, or numbers and sequences by factor.
 
-    def summary(self) -> dict[str, float]:
-        """Return one number a factor, for display: the mean of mass, the RMS of the offsets.
-
-        A single offset keeps its sign.
+        Raises:
+            UsageError: it is none.
         """
-        offset = np.asarray(self.initial_position)
-        position = offset[0] if offset.size == 1 else np.sqrt(np.mean(offset**2))
-        head = {f.name: float(getattr(self, f.name)) for f in fields(self)[:3]}
-        return {**head, "mass": float(np.mean(self.mass)), "initial_position": float(position)}
-
-
-def sample_domain(
-    rng: np.random.Generator, eps: float, num_links: int = 1, num_joints: int = 1
-) -> Domain:
-    """Draw xi ~ Xi at randomisation strength `eps` (line 6 of Algorithm 1, Table 1).
-
-    Each factor is uniform and independent: nominal + eps * half-width * U(-1, 1), so
-    strength 0 gives exactly the nominal domain.
-
-    Args:
-        rng: the stream to draw from; the order of draws is that of `Domain`'s fields.
-        eps: randomisation strength, 0..1.
-        num_links: number of mass factors (1: the whole robot alike).
-        num_joints: number of initial-position offsets.
-
-    Raises:
-        UsageError: `eps` lies outside [0, 1].
-    """
-    check_strength(eps, "eps")
-
-    def draw(factor: str, size: int) -> tuple[float, ...]:
-        return tuple((eps * TABLE_1[factor] * rng.uniform(-1.0, 1.0, size)).tolist())
-
-    (wind,), (gravity,), (friction,) = draw("wind", 1), draw("gravity", 1), draw("friction", 1)
-    mass = tuple(1.0 + m for m in draw("mass", num_links))
-    return Domain(wind, 1.0 + gravity, 1.0 + friction, mass, draw("initial_position", num_joints))
+        if isinstance(value, Domain):
+            return value
+        if isinstance(value, str):
+            return cls.parse(value)
+        if not isinstance(value, Mapping):
+            raise UsageError(f"domain {value!r} is neither a Domain, nor a str, nor a dict")
+        try:
+            made = cls(**{str(name): number for name, number in value.items()})
+        except (TypeError, ValueError):
+            raise UsageError(f"domain {dict(value)!r} holds a value that is not a number") from None
+        return cls.parse(str(made))  # which refuses what is not finite
 
 
 def check_strength(eps: float, name: str) -> None:
     """Raise UsageError unless the randomisation strength lies in [0, 1]."""
     if not 0.0 <= eps <= 1.0:
-        raise UsageError(f"{name}={eps:g} is outside [0, 1], the range of Table 1's strength")
-
-
-def _join(value: float | tuple[float, ...]) -> str:
-    return "/".join(map(repr, value)) if isinstance(value, tuple) else repr(value)
+        raise UsageError(f"{name}={eps:g} is outside [0, 1], the range of a randomisation strength")

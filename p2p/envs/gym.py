@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 
 from p2p.core.errors import UsageError
 from p2p.core.registration import register_envs
-from p2p.envs.domain import FACTORS, Domain, check_strength, sample_domain
+from p2p.envs.domain import Domain, check_strength
+from p2p.envs.domain_file import from_tables, read_domains
+from p2p.envs.randomisation import Randomisation, table_1
 from p2p.envs.task import Task, find_task
 from p2p.envs.vector import RandomisedEnvs
 
@@ -34,8 +37,9 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         task: the name of a task, or a class of one.
         eps: randomisation strength, 0..1 (Table 1).
         domain: a fixed domain instead, as `Domain`, its text form, or a dict of factors.
-        initial_position: the coordinates that the initial position shifts: "joints" or "root_x".
-        mass_randomisation: "global", or "per_link" for one mass factor per link.
+        randomise: what varies, as a domains file, its tables, or a `Randomisation` [Table 1].
+        initial_position: what Table 1's initial position shifts: "joints" or "root_x".
+        mass_randomisation: in Table 1, "global", or "per_link" for one mass factor per link.
         render_mode: "human", "rgb_array", "depth_array" or "rgbd_tuple".
         width, height: of the rendered image, pixels.
 
@@ -51,6 +55,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         *,
         eps: float = 0.0,
         domain: Domain | str | Mapping[str, Any] | None = None,
+        randomise: Randomisation | str | Mapping[str, Any] | None = None,
         initial_position: str = "joints",
         mass_randomisation: str = "global",
         render_mode: str | None = None,
@@ -65,17 +70,17 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
             raise UsageError(
                 f"eps={eps:g} draws domains and domain= fixes one: give only one of them"
             )
-        if mass_randomisation not in ("global", "per_link"):
-            raise UsageError(f"{mass_randomisation=}: use 'global' or 'per_link'")
+        varied = table_1(initial_position, mass_randomisation)
+        if randomise is not None:
+            varied = _as_randomisation(randomise)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UsageError(f"{render_mode=}: use one of {self.metadata['render_modes']}")
         self.eps = eps
         # A wrapper may edit the model, so it is not trimmed.
-        self.envs = RandomisedEnvs(task, 1, initial_position=initial_position, trimmed=False)
-        self._fixed = None if domain is None else _as_domain(domain)
+        self.envs = RandomisedEnvs(task, 1, randomisation=varied, trimmed=False)
+        self._fixed = None if domain is None else self.envs.binding.check(Domain.of(domain))
         if self._fixed is not None:
             self.envs.set_domains([self._fixed])
-        self._num_masses = self.envs.num_links if mass_randomisation == "per_link" else 1
         self._domain_rng: np.random.Generator | None = None
         self._info: dict[str, Any] | None = None  # of the episode; None before the first
         self.observation_space = Box(-np.inf, np.inf, (self.envs.obs_dim,), np.float64)
@@ -99,9 +104,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         if seed is not None or self._domain_rng is None:
             self._domain_rng = self.np_random.spawn(1)[0]
         if chosen is None:
-            chosen = self._fixed or sample_domain(
-                self._domain_rng, self.eps, self._num_masses, self.envs.num_joints
-            )
+            chosen = self._fixed or self.envs.binding.sample(self._domain_rng, self.eps)
         if chosen != self.domain:
             self.envs.set_domains([chosen])
         self._info = {"domain": str(chosen)}
@@ -110,12 +113,12 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
             self.render()
         return obs, dict(self._info)
 
-    @staticmethod
-    def _chosen(options: Mapping[str, Any]) -> Domain | None:
+    def _chosen(self, options: Mapping[str, Any]) -> Domain | None:
         unknown = set(options) - {"domain"}
         if unknown:
             raise UsageError(f"unknown reset options {sorted(unknown)}; known: 'domain'")
-        return _as_domain(options["domain"]) if options.get("domain") is not None else None
+        given = options.get("domain")
+        return None if given is None else self.envs.binding.check(Domain.of(given))
 
     def step(
         self, action: NDArray[np.float32]
@@ -156,22 +159,9 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
             self._renderer = None
 
 
-def _as_domain(value: Domain | str | Mapping[str, Any]) -> Domain:
-    """Return a user's value as a Domain: text, or numbers (sequences for mass and position)."""
-    if isinstance(value, Domain):
+def _as_randomisation(value: Randomisation | str | Mapping[str, Any]) -> Randomisation:
+    if isinstance(value, Randomisation):
         return value
-    if isinstance(value, str):
-        return Domain.parse(value)
-    if not isinstance(value, Mapping):
-        raise UsageError(f"domain {value!r} is neither a Domain, nor a str, nor a dict")
-    unknown = set(value) - set(FACTORS)
-    if unknown:
-        raise UsageError(f"unknown factors {sorted(unknown)}; use {', '.join(FACTORS)}")
-    try:
-        numbers = {
-            name: tuple(np.atleast_1d(v).astype(float).tolist()) for name, v in value.items()
-        }
-    except (TypeError, ValueError):
-        raise UsageError(f"domain {dict(value)!r} holds a value that is not a number") from None
-    # Domain.parse checks the rest: how many numbers a factor takes, and that they are finite.
-    return Domain.parse(",".join(f"{k}={'/'.join(map(repr, v))}" for k, v in numbers.items()))
+    if isinstance(value, Mapping):
+        return from_tables(value, "randomise")
+    return read_domains(Path(value))

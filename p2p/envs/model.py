@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import mujoco
+import numpy as np
 
-from p2p.core.errors import P2PError
+from p2p.core.errors import P2PError, UsageError
+from p2p.envs.randomisation import Factor, Randomisation
+from p2p.envs.task import Servo, Task
+from p2p.envs.terms import Term, find_term
 from p2p.envs.trimming import trim
 
+NOTHING = Randomisation()
+DENSE_UP_TO = 60  # degrees of freedom, as MuJoCo itself decides
 FEW_GEOMS = 4  # of one body, up to which testing all pairs costs less than a tree
 
 _log = logging.getLogger(__name__)
@@ -52,7 +60,7 @@ if mujoco.get_mju_user_warning() is None:
 stop_timers()
 
 
-def model_file(name: str) -> Path:
+def gymnasium_file(name: str) -> Path:
     """Return the path of one of Gymnasium's model files."""
     spec = find_spec("gymnasium")  # finds the files without importing Gymnasium
     assert spec is not None
@@ -60,19 +68,83 @@ def model_file(name: str) -> Path:
     return Path(spec.origin).parent / "envs" / "mujoco" / "assets" / name
 
 
-def load_model(name: str, *, trimmed: bool = False) -> mujoco.MjModel:
-    """Compile one of Gymnasium's model files.
+def load_model(
+    task: type[Task], randomisation: Randomisation = NOTHING, *, trimmed: bool = False
+) -> mujoco.MjModel:
+    """Compile the model of a task.
 
     Args:
-        trimmed: leave out what the motion of the unedited model does not need
+        randomisation: what will vary: the model is prepared for it.
+        trimmed: leave out what the motion does not need, also while this varies
             (`p2p.envs.trimming`).
+
+    Raises:
+        UsageError: there is no such file, it does not compile, or has no motors for the servo.
     """
-    path = str(model_file(name))
-    own = mujoco.MjModel.from_xml_path
-    model = trim(mujoco.MjSpec.from_file(path)) if trimmed else own(path)
-    model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # sparse gains nothing at this size
+    path = task.model_path()
+    terms = [(find_term(factor.vary), factor) for factor in randomisation]
+    try:
+        if not path.is_file():
+            raise ValueError("no such file")
+        spec = mujoco.MjSpec.from_file(str(path))
+        for term, factor in terms:
+            if term.prepare is not None:
+                term.prepare(spec, factor)
+        if task.servo is not None:
+            fit_servos(spec, task.servo)
+        if trimmed and task.discards_visuals:
+            spec.compiler.discardvisual = True
+        model = trim(spec, _varied(terms)) if trimmed else _compiled(spec)
+    except ValueError as error:
+        text = " ".join(str(error).split())
+        raise UsageError(f"task {task.__name__}: model {path}: {text}") from None
+    if model.nv <= DENSE_UP_TO:
+        model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # sparse gains nothing at this size
     model.opt.disableflags |= _idle_stages(model)
     return model
+
+
+def _compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a deprecated attribute of half_cheetah.xml
+        return spec.compile()
+
+
+def fit_servos(spec: mujoco.MjSpec, servo: Servo) -> None:
+    """Make position servos of the motors of a robot's joints.
+
+    Raises:
+        ValueError: an actuator is no motor of a joint.
+    """
+    for actuator in spec.actuators:
+        if (
+            actuator.trntype != mujoco.mjtTrn.mjTRN_JOINT
+            or actuator.biastype != mujoco.mjtBias.mjBIAS_NONE
+        ):
+            raise ValueError(
+                f"actuator {actuator.name!r} is no torque motor of a joint; leave the servo out"
+            )
+        force = actuator.gainprm[0] * np.array(actuator.ctrlrange) * actuator.gear[0]
+        if actuator.ctrllimited != mujoco.mjtLimited.mjLIMITED_FALSE and force.any():
+            actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+            actuator.forcerange = force
+        actuator.gear[0] = 1.0
+        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_FALSE
+        actuator.ctrlrange = (0.0, 0.0)
+        actuator.set_to_position(kp=servo.kp, kv=servo.kd)
+
+
+def _varied(terms: Sequence[tuple[Term, Factor]]) -> frozenset[str]:
+    """Return the fields that vary and that trimming must leave to the geoms, springs or joints.
+
+    The friction of all geoms alike is not among them: contacts of listed pairs follow it.
+    """
+    return frozenset(
+        field
+        for term, factor in terms
+        for field in term.fields
+        if not (term.name == "friction" and factor.of is None and not factor.each)
+    )
 
 
 def _idle_stages(model: mujoco.MjModel) -> int:

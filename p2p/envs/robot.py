@@ -1,91 +1,116 @@
-"""Applies a domain to a robot's model, and sets the start pose of an episode."""
+"""A task's robot: its model, its start pose and its actions."""
 
 from __future__ import annotations
 
-import copy
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.errors import UsageError
+from p2p.core.names import did_you_mean
+from p2p.envs.binding import Binding
+from p2p.envs.columns import probe
 from p2p.envs.domain import Domain
 from p2p.envs.model import load_model
+from p2p.envs.randomisation import Randomisation
+from p2p.envs.root import joints_of
 from p2p.envs.task import Task
 
 Floats = NDArray[np.float64]
+UNLIMITED = np.pi  # rad about the start pose, for a servo of a joint without a range
 
 
 class Robot:
-    """The compiled model of a task; applies domains to copies of it.
+    """The compiled model of a task, with what varies of it.
 
     Args:
         task: the task with the model file.
-        initial_position: the coordinates that `Domain.initial_position` shifts: "joints" or
-            "root_x".
+        randomisation: what varies; None: the task's default.
         trimmed: use the faster model of `p2p.envs.trimming`, which moves identically but may
-            ignore later edits of contacts, springs and dry friction.
+            ignore edits of contacts, springs and dry friction that `randomisation` does not make.
 
     Attributes:
         model: the nominal model; never changed.
-        num_links: number of bodies with mass.
-        num_joints: number of offsets of a start pose.
+        start_qpos: qpos that episodes start from, [nq].
+        binding: what varies, on this robot.
+
+    Raises:
+        UsageError: the model cannot be loaded, or a factor does not fit it.
     """
 
     def __init__(
-        self, task: type[Task], initial_position: str = "joints", *, trimmed: bool = True
+        self,
+        task: type[Task],
+        randomisation: Randomisation | None = None,
+        *,
+        trimmed: bool = True,
     ) -> None:
-        if initial_position not in ("joints", "root_x"):
-            raise UsageError(f"initial_position={initial_position!r}: use 'joints' or 'root_x'")
-        self.model = load_model(task.model_file, trimmed=trimmed)
-        self._task = task
-        self._moves_joints = initial_position == "joints"
-        joints = self.model.actuator_trnid[:, 0]
-        self._shifted = self.model.jnt_qposadr[joints] if self._moves_joints else np.array([0])
-        limited = self.model.jnt_limited[joints].astype(bool)
-        low, high = self.model.jnt_range[joints].T
-        self._low, self._high = np.where(limited, low, -np.inf), np.where(limited, high, np.inf)
-        self._links = np.flatnonzero(self.model.body_mass > 0)
-        self._scratch = mujoco.MjData(self.model)
-        self.num_links = len(self._links)
-        self.num_joints = len(self._shifted)
+        varied = task.default_randomisation() if randomisation is None else randomisation
+        self.model = load_model(task, varied, trimmed=trimmed)
+        self._task = task()
+        self.start_qpos = self._find_start()
+        self.binding = Binding(varied, self.model, probe(task, self.model, self.start_qpos))
 
-    def new_model(self) -> mujoco.MjModel:
-        """Return a copy of the nominal model, which `apply` can write to."""
-        return copy.copy(self.model)
+    def _find_start(self) -> Floats:
+        start, model = self._task.start, self.model
+        qpos: Floats = model.qpos0.copy()
+        if isinstance(start, str):
+            names = [model.key(n).name for n in range(model.nkey)]
+            if start not in names:
+                raise self._refused(
+                    f"start = {start!r}: the model has no such keyframe"
+                    f"{did_you_mean(start, names)}; there are {', '.join(names) or 'none'}"
+                )
+            qpos[:] = model.key(start).qpos
+        elif start is not None:
+            given = np.asarray(start, np.float64)
+            if given.shape != qpos.shape:
+                raise self._refused(f"start has {given.size} numbers, qpos has {qpos.size}")
+            qpos[:] = given
+        return qpos
 
-    def check(self, domain: Domain) -> None:
-        """Raise UsageError unless `domain` is valid for this robot."""
-        masses, offsets = np.atleast_1d(domain.mass), np.atleast_1d(domain.initial_position)
-        if masses.size not in (1, self.num_links):
-            raise UsageError(
-                f"{masses.size} mass factors: give 1, or one for each of {self.num_links} links"
-            )
-        if offsets.size not in (1, self.num_joints):
-            raise UsageError(f"{offsets.size} initial offsets: give 1, or {self.num_joints}")
-        if not np.isfinite(domain.to_vector()).all():
-            raise UsageError(f"domain {domain} holds a value that is not finite")
-        if masses.min() <= 0 or domain.friction < 0:
-            raise UsageError(f"domain {domain}: mass must be positive, friction not negative")
+    def _refused(self, why: str) -> UsageError:
+        return UsageError(f"task {type(self._task).__name__}: {why}")
 
-    def apply(self, domain: Domain, model: mujoco.MjModel) -> None:
-        """Set `model` to the nominal model changed by `domain`; wind and pose belong to the data.
+    def action_bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the lowest and the highest action, [A] each.
 
-        All values are computed from nominal ones: scaling scaled values would compound.
+        With a servo, those that ask for the ends of the joints' ranges.
+
+        Raises:
+            UsageError: there is no actuator, or one has no range.
         """
-        nominal = self.model
-        scale = np.ones(nominal.nbody)
-        scale[self._links] = domain.mass
-        model.opt.gravity[:] = nominal.opt.gravity * domain.gravity
-        # All geoms, not only the floor: a contact takes the larger of its two coefficients.
-        model.geom_friction[:, 0] = nominal.geom_friction[:, 0] * domain.friction
-        model.pair_friction[:, :2] = nominal.pair_friction[:, :2] * domain.friction
-        model.body_mass[:] = nominal.body_mass * scale
-        model.body_inertia[:] = nominal.body_inertia * scale[:, None]
-        mujoco.mj_setConst(model, self._scratch)  # overwrites the qpos of its data
-        # mj_setConst does not update the statistics, and the solver scales by the mean inertia.
-        model.stat.meaninertia = _mean(model.dof_M0)
-        model.stat.meanmass = _mean(model.body_mass[1:])
+        model = self.model
+        if not model.nu:
+            raise self._refused(f"the model {self._task.model_path()} has no actuator")
+        if (found := self.servo_map()) is not None:
+            scale, offset = found
+            joints = joints_of(model, np.arange(model.nu))
+            limited = model.jnt_limited[joints].astype(bool)
+            ends = [
+                np.where(limited, end, offset + sign * UNLIMITED)
+                for end, sign in zip(model.jnt_range[joints].T, (-1.0, 1.0), strict=True)
+            ]
+            low, high = ((end - offset) / scale for end in ends)
+        else:
+            low, high = model.actuator_ctrlrange.T
+            if missing := np.flatnonzero(low >= high).tolist():
+                name = model.actuator(missing[0]).name or f"number {missing[0]}"
+                raise self._refused(
+                    f"actuator {name} has no ctrlrange, so an action has no bounds: give it one "
+                    "in the model, or the task a servo"
+                )
+        return low.astype(np.float32, order="C"), high.astype(np.float32, order="C")
+
+    def servo_map(self) -> tuple[Any, Any] | None:
+        """Return what an action is multiplied by, and what is added, to be a control; or None."""
+        servo = self._task.servo
+        if servo is None:
+            return None
+        joints = joints_of(self.model, np.arange(self.model.nu))
+        return servo.scale, self.start_qpos[self.model.jnt_qposadr[joints]]
 
     def start(
         self,
@@ -94,43 +119,15 @@ class Robot:
         domain: Domain,
         rng: np.random.Generator,
     ) -> None:
-        """Put `data` at the start of an episode.
+        """Put `data` at the start of an episode in a complete domain.
 
-        Without offsets this is Gymnasium's reset, and as offsets shrink to 0 the pose converges to
-        it: a shifted joint is clipped to its range, widened to include its unshifted position, and
-        the root is raised by the depth that the offsets have pushed the robot into the floor.
+        In the five tasks, without offsets, this is Gymnasium's reset; as offsets shrink to 0 the
+        pose converges to it.
         """
         mujoco.mj_resetData(model, data)
-        position, velocity = self._task.draw_noise(rng, model.nq, model.nv)
-        data.qpos[:] = model.qpos0 + position
+        position, velocity = self._task.draw_noise(rng, model)
+        data.qpos[:] = self.start_qpos + position
         data.qvel[:] = velocity
-        data.qfrc_applied[0] = domain.wind  # not xfrc_applied, which leaks into cfrc_ext
-        if any(domain.initial_position):
-            self._shift(model, data, np.atleast_1d(domain.initial_position))
+        self.binding.push_forces(domain, data)
+        self.binding.start(domain, model, data)
         mujoco.mj_forward(model, data)
-
-    def _shift(self, model: mujoco.MjModel, data: mujoco.MjData, offset: Floats) -> None:
-        """Add the offsets (m along root x; or rad, clipped to the joints' ranges, root raised)."""
-        start = data.qpos[self._shifted]
-        if not self._moves_joints:
-            data.qpos[self._shifted] = start + offset
-            return
-        before = _depth(model, data)
-        # Some nominal poses lie at the end of a joint's range or, as Ant's ankles, outside.
-        low, high = np.minimum(self._low, start), np.maximum(self._high, start)
-        data.qpos[self._shifted] = np.clip(start + offset, low, high)
-        data.qpos[self._task.root_z] += max(0.0, _depth(model, data) - before)
-
-
-def _depth(model: mujoco.MjModel, data: mujoco.MjData) -> float:
-    """Return the depth of the robot's deepest geom in the floor, m."""
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_comPos(model, data)
-    mujoco.mj_collision(model, data)
-    with_floor = (model.geom_bodyid[data.contact.geom] == 0).any(axis=1)
-    return float(-data.contact.dist[with_floor].min(initial=0.0))
-
-
-def _mean(values: Floats) -> float:
-    """Return the mean, summed in order, as MuJoCo's compiler does."""
-    return float(np.add.accumulate(values)[-1]) / len(values)

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from p2p.envs.domain import Domain
 from p2p.envs.model import native_functions
 from p2p.envs.robot import Robot
+from p2p.envs.state import columns_of, read_field
 
 Floats = NDArray[np.float64]
 
 _ALL = slice(None)
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+AFTER_CONSTRAINT = {"cfrc_ext", "cfrc_int", "cacc"}  # what mj_rnePostConstraint computes
 _WARNINGS = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
 _NO_WARNINGS = np.zeros(3, np.intc).data
 
@@ -53,10 +55,12 @@ class Simulations:
         self, robot: Robot, num_envs: int, reads: tuple[str, ...], frame_skip: int
     ) -> None:
         self.robot = robot
-        self.domains = [Domain()] * num_envs
+        nominal = robot.binding.check(Domain())
+        self.domains = [nominal] * num_envs
         self._frame_skip = frame_skip
-        self._reads_forces = "cfrc_ext" in reads
-        self._shared = robot.new_model()
+        self._servo = robot.servo_map()
+        self._reads_forces = bool(AFTER_CONSTRAINT & set(reads))
+        self._shared = robot.binding.new_model()
         self._own: list[mujoco.MjModel | None] = [None] * num_envs
         self._models = [self._shared] * num_envs
         self._datas = [mujoco.MjData(self._shared) for _ in range(num_envs)]
@@ -64,7 +68,7 @@ class Simulations:
         self._control = np.zeros((num_envs, self._shared.nu))
         self._loop: list[Any] = [None] * num_envs  # per simulation, the arguments of its step
         self._running: list[Any] = []  # the entries of `_loop` that are stepped
-        self.set_shared_domain(Domain())
+        self.set_shared_domain(nominal)
         self.set_active(np.ones(num_envs))
 
     def _allocate(self, reads: tuple[str, ...]) -> None:
@@ -72,10 +76,9 @@ class Simulations:
 
         They are memoryviews: numpy takes three times as long to copy so few numbers.
         """
-        sources = [[_field(data, name) for name in reads] for data in self._datas]
-        ends = np.cumsum([0, *(len(s) for s in sources[0])]).tolist()
-        self.columns = {n: slice(a, b) for n, a, b in zip(reads, ends, ends[1:], strict=False)}
-        self.raw = np.zeros((len(sources), ends[-1]))
+        sources = [[read_field(data, name).reshape(-1) for name in reads] for data in self._datas]
+        self.columns = columns_of(self._datas[0], reads)
+        self.raw = np.zeros((len(sources), sum(map(len, sources[0]))))
         self._pointers = np.array(
             [
                 [0, data._address, _address(data.ctrl), _address(data.warning.number[_WARNINGS])]
@@ -91,20 +94,20 @@ class Simulations:
 
     def set_shared_domain(self, domain: Domain) -> None:
         """Put all simulations in `domain`; they share one model."""
-        self.robot.apply(domain, self._shared)
+        self.robot.binding.apply(domain, self._shared)
         for env in range(len(self._datas)):
             self._assign(env, self._shared, domain)
 
     def set_domain(self, env: int, domain: Domain) -> None:
         """Put simulation `env` in `domain`, with a model of its own."""
-        model = self._own[env] or self.robot.new_model()
+        model = self._own[env] or self.robot.binding.new_model()
         self._own[env] = model
-        self.robot.apply(domain, model)
+        self.robot.binding.apply(domain, model)
         self._assign(env, model, domain)
 
     def _assign(self, env: int, model: mujoco.MjModel, domain: Domain) -> None:
         data = self._datas[env]
-        data.qfrc_applied[0] = domain.wind
+        self.robot.binding.push_forces(domain, data)
         self._models[env], self.domains[env] = model, domain
         self._pointers[env, 0] = model._address
         warning = data.warning.number[_WARNINGS]
@@ -128,6 +131,10 @@ class Simulations:
             Whether all are stable; `diverged` says which are not.
         """
         self._control[:] = control
+        if self._servo is not None:
+            scale, offset = self._servo
+            np.multiply(self._control, scale, out=self._control)
+            np.add(self._control, offset, out=self._control)
         step, skip = mujoco.mj_step, self._frame_skip
         rne = mujoco.mj_rnePostConstraint if self._reads_forces else None
         stable = True
@@ -173,12 +180,8 @@ class Simulations:
         physics = np.zeros((len(self._datas), mujoco.mj_stateSize(self._shared, _STATE)))
         for row, model, data in zip(physics, self._models, self._datas, strict=True):
             mujoco.mj_getState(model, data, row, _STATE)
-        vectors = [domain.to_vector() for domain in self.domains]
-        rows = np.full((len(physics), max(map(len, vectors))), np.nan)
-        for row, vector in zip(rows, vectors, strict=True):
-            row[: len(vector)] = vector
         # Some fields of `raw` lag behind the state, such as the torso's x.
-        return {"physics": physics, "raw": self.raw.copy(), "domains": rows}
+        return {"physics": physics, "raw": self.raw.copy(), "domains": pack(self.domains)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from what `state` returned; the domains must be set already."""
@@ -188,17 +191,38 @@ class Simulations:
         self.raw[:] = state["raw"]
 
 
+def pack(domains: Sequence[Domain]) -> NDArray[np.uint8]:
+    """Return the exact text of complete domains as an array, a row each, for a checkpoint."""
+    texts = [np.frombuffer(str(domain).encode(), np.uint8) for domain in domains]
+    rows = np.zeros((len(texts), max([1, *map(len, texts)])), np.uint8)
+    for row, text in zip(rows, texts, strict=True):
+        row[: len(text)] = text
+    return rows
+
+
 def domains_of(state: Mapping[str, NDArray[Any]]) -> Sequence[Domain]:
-    """Return the domains in a result of `Simulations.state`; only one if all are equal."""
-    domains = [Domain.from_vector(row[~np.isnan(row)]) for row in state["domains"]]
+    """Return the domains in a result of `Simulations.state`; only one if all are equal.
+
+    Raises:
+        UsageError: they are no domains.
+    """
+    rows = state["domains"]
+    if rows.dtype == np.uint8:
+        texts = [bytes(row).rstrip(b"\0").decode("utf-8", "replace") for row in rows]
+        domains = [Domain.parse(text) for text in texts]
+    else:
+        domains = [_before_0_3(row[~np.isnan(row)]) for row in rows]
     return domains[:1] if len(set(domains)) == 1 else domains
+
+
+def _before_0_3(vector: Floats) -> Domain:
+    """Return a domain of Table 1 from its form in earlier checkpoints."""
+    wind, gravity, friction, masses, *rest = vector.tolist()
+    mass, offsets = rest[: int(masses)], rest[int(masses) :]
+    return Domain(
+        wind=wind, gravity=gravity, friction=friction, mass=mass, initial_position=offsets
+    )
 
 
 def _address(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
-
-
-def _field(data: mujoco.MjData, name: str) -> Floats:
-    """Return a flat view of the field that a task calls `name`."""
-    field: Floats = data.xpos[1] if name == "torso_xpos" else getattr(data, name)
-    return field.reshape(-1)

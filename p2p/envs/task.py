@@ -1,254 +1,200 @@
-"""A task: what is observed of a robot, what is rewarded, and when an episode ends, for N envs.
+"""A task: a robot, what is observed of it, what is rewarded, and when an episode ends.
 
-Nothing here knows MuJoCo. A task is handed `raw`, one row an env with what was read from
-the simulator after the step, and works on whole columns of it. `p2p.envs.locomotion` has the
+A task of a user's own is a subclass of `Task` in a file of theirs. `p2p.envs.locomotion` has the
 five of the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core import registry
+from p2p.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from p2p.envs.randomisation import Randomisation
+    from p2p.envs.state import State
 
 Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Action = NDArray[np.floating[Any]]
-
-MAX_STATE = 1e10  # mjMAXVAL: beyond it MuJoCo calls the state bad
-OWN = ("p2p.envs.task", "p2p.envs.locomotion")  # modules whose classes compiled code knows
-COMPUTED = (  # what `rules` says all of, unless it is overridden
-    "__init__", "before_step", "all_healthy", "find_healthy", "in_bounds", "observe", "rewards",
-    "set_mass", "rules", "_costs", "_wire_obs", "_wire_health",
-)  # fmt: skip
+OVERRIDABLE = ("observe", "reward", "terminated", "remember", "reset")
 
 
-class Rules(NamedTuple):
-    """A task's constants as arrays, for code that does the same as `Task` row by row.
+@dataclass(frozen=True)
+class Servo:
+    """Makes MuJoCo's position servos of the torque motors of a robot.
 
-    R is the width of `raw`, S that of its first columns, qpos and qvel.
+    An action asks for angles: those of the start pose plus `scale` times the action. A motor's
+    range of torques becomes the servo's largest force.
+
+    Attributes:
+        kp: position gain, N m/rad.
+        kd: velocity gain, N m s/rad.
+        scale: rad per unit of action.
     """
 
-    low: Floats  # [S], open interval outside of which an episode ends
-    high: Floats  # [S]
-    low_shown: Floats  # [R], bounds of what is observed and paid for
-    high_shown: Floats  # [R]
-    spans: NDArray[np.int64]  # [k, 2], columns of `raw` that the observation strings together
-    x: int  # column of the x that the velocity is that of, unless that of the centre of mass
-    centres: int  # first column of the bodies' centres
-    mass: Floats  # [N, bodies], kg; no bodies if the x is not that of the centre of mass
-    total_mass: Floats  # [N]
-    forces: tuple[int, int]  # first column of the contact forces, and one past the last
-    dt: float
-    forward_weight: float
-    healthy_reward: float
-    control_weight: float
-    control_in_float64: bool
-    contact_weight: float
-    max_contact_cost: float
+    kp: float
+    kd: float
+    scale: float = 1.0
 
 
 class Task:
-    """What the tasks share; a subclass gives the constants, or overrides what is computed.
-
-    A subclass that overrides a method is stepped by numpy; one that changes constants alone is
-    stepped by compiled code (`computed_anew`).
-
-    Args:
-        raw: [N, R], overwritten in place by the owner after each physics step and reset.
-        columns: where in `raw` each of `reads` lies.
-        action_dim: A, the number of actuators.
-        dt: seconds a step.
+    """What a robot is to do; one object serves N envs, whose numbers are columns.
 
     Attributes:
-        obs: [N, obs_dim], written by `observe`.
-        healthy: [N] bool, written by `find_healthy`.
+        label: in figures; by default the class's name.
+        camera: where the viewer looks from, as Gymnasium's `default_camera_config`.
+        steps_per_second: about, of one core: a study starts long runs first.
+        model: the MJCF file: a path, relative to the file of the class; or `package:path` in an
+            installed Python package.
+        frame_skip: physics steps a step.
+        start: what episodes start from: the name of a keyframe, qpos [nq], or None for the pose of
+            the file.
+        reset_noise: half-width of what a reset adds to the angles and slides of joints, rad or m,
+            and to velocities.
+        servo: makes servos of motors.
+        reads: fields of MuJoCo's MjData that `State` has; begins with qpos and qvel.
+        memory: further numbers that each env has from step to step, by name, with their count;
+            zeros at a reset. They are part of checkpoints.
+        max_episode_steps: steps after which an episode is truncated.
     """
 
-    label: ClassVar[str]  # in figures
-    camera: ClassVar[Mapping[str, Any]] = {}  # where the viewer looks from
-    steps_per_second: ClassVar[float] = 3000.0  # about, of one core: a study starts long runs first
+    label: ClassVar[str] = ""
+    camera: ClassVar[Mapping[str, Any]] = {}
+    steps_per_second: ClassVar[float] = 3000.0
 
-    model_file: ClassVar[str]
+    model: ClassVar[str]
     frame_skip: ClassVar[int]
-    root_z: ClassVar[int] = 1  # index into qpos; root x is index 0 of qpos and of qvel
+    start: ClassVar[str | Sequence[float] | None] = None
+    reset_noise: ClassVar[float] = 0.0
+    servo: ClassVar[Servo | None] = None
+    reads: ClassVar[tuple[str, ...]] = ("qpos", "qvel")
+    memory: ClassVar[Mapping[str, int]] = {}
+    max_episode_steps: ClassVar[int] = 1000
+    discards_visuals: ClassVar[bool] = True  # what is only seen is not loaded for training
+    helpers: ClassVar[tuple[str, ...]] = ()  # methods that those below are made of
 
-    # What is read, and what is observed of it, leaving out so many leading numbers of each
-    reads: ClassVar[tuple[str, ...]] = ("qpos", "qvel")  # begins so in every task
-    observes: ClassVar[Mapping[str, int]] = {"qpos": 1, "qvel": 0}
-    clips: ClassVar[Mapping[str, float]] = {}  # bounds, wherever the field is used
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.label or "label" not in vars(cls):
+            cls.label = vars(cls).get("label") or cls.__name__
 
-    # What a reset adds: uniform of this half-width, m and rad; velocities perhaps normal
-    reset_noise: ClassVar[float]
-    normal_velocity_noise: ClassVar[bool] = False
+    def observe(self, s: State) -> Mapping[str, Any]:
+        """Return what the policy sees: by name, arrays [N] or [N, k]. Must change nothing."""
+        raise NotImplementedError
 
-    # Open intervals (index into [qpos, qvel], low, high) outside of which an episode ends
-    healthy_range: ClassVar[tuple[tuple[int | slice, float, float], ...]] = ()
+    def reward(self, s: State, action: NDArray[Any]) -> Mapping[str, Any]:
+        """Return the reward's terms: by name, arrays [N]; their sum is the reward.
 
-    # reward = forward * x velocity + healthy - control * |action|^2 - contact * |forces|^2
-    x_field: ClassVar[str] = "qpos"  # its first number is the x that the velocity is that of
-    forward_weight: ClassVar[float] = 1.0
-    healthy_reward: ClassVar[float] = 0.0
-    control_weight: ClassVar[float]
-    control_in_float64: ClassVar[bool] = False  # else in the precision of the action
-    contact_weight: ClassVar[float] = 0.0
-    max_contact_cost: ClassVar[float] = np.inf
+        Args:
+            action: [N, A], within the bounds, before any noise.
+        """
+        raise NotImplementedError
 
-    def __init__(
-        self, raw: Floats, columns: Mapping[str, slice], action_dim: int, dt: float
-    ) -> None:
-        N = len(raw)
-        self._raw, self._columns = raw, columns
-        self._state = raw[:, : columns["qvel"].stop]
-        self._x = raw[:, columns[self.x_field].start]
-        self._x_before = np.zeros(N)
-        self._mass, self._total_mass = np.ones((N, 0)), np.ones(N)
-        self._wire_obs()
-        self._wire_health()
-        # Weights have full shape and the dtype of what they scale: for numpy, wrapping a Python
-        # float or broadcasting a row takes longer than the arithmetic.
-        self.dt = dt
-        self._dt = np.full(N, dt)
-        self._forward = np.full(N, self.forward_weight)
-        self._alive = np.full(N, self.healthy_reward)
-        self._squares = {t: np.zeros((N, action_dim), t) for t in ("f", "d")}
-        self._control_cost = {t: np.zeros(N, t) for t in ("f", "d")}
-        self._control_weight = {t: np.full(N, self.control_weight, t) for t in ("f", "d")}
-        if self.contact_weight:
-            self._forces = self._shown[:, columns["cfrc_ext"]]
-            self._squared_forces = np.zeros_like(self._forces)
-            self._contact_cost = np.zeros(N)
-            self._contact_weight = np.full(N, self.contact_weight)
-            self._max_contact_cost = np.full(N, self.max_contact_cost)
+    def terminated(self, s: State) -> Any:
+        """Return which episodes end here, [N] bool; by default none does."""
+        return np.zeros(s.num_envs, np.bool_)
 
-    def _wire_obs(self) -> None:
-        """Allocate `obs`, and cut the views that `observe` copies between."""
-        self._shown = self._raw
-        if self.clips:
-            self._high_shown = np.full_like(self._raw, np.inf)
-            for name, bound in self.clips.items():
-                self._high_shown[:, self._columns[name]] = bound
-            self._low_shown = -self._high_shown
-            self._shown = np.zeros_like(self._raw)
-        spans: list[tuple[int, int]] = []
-        for name, skip in self.observes.items():
-            start, stop = self._columns[name].start + skip, self._columns[name].stop
-            if spans and spans[-1][1] == start:  # one copy for neighbours
-                start = spans.pop()[0]
-            spans.append((start, stop))
-        self._spans = spans
-        self.obs = np.zeros((len(self._raw), sum(stop - start for start, stop in spans)))
-        self._copies, end = [], 0
-        for start, stop in spans:
-            target = self.obs[:, end : (end := end + stop - start)]
-            self._copies.append((target, self._shown[:, start:stop]))
+    def remember(self, s: State, action: NDArray[Any]) -> None:
+        """Write the memory, in place, after the reward: `s.last_action[:] = action`."""
 
-    def _wire_health(self) -> None:
-        self._low = np.full(self._state.shape, -MAX_STATE)
-        self._high = np.full(self._state.shape, MAX_STATE)
-        for index, low, high in self.healthy_range:
-            self._low[:, index], self._high[:, index] = low, high
-        self._above = np.ones(self._state.shape, np.bool_)
-        self._inside = np.ones(self._state.shape, np.bool_)
-        self.healthy = np.ones(len(self._raw), np.bool_)
+    def reset(self, s: State, env: int, rng: np.random.Generator) -> None:
+        """Write the memory of one env whose episode starts, which is zeros: a command, say."""
+
+    def draw_noise(self, rng: np.random.Generator, model: mujoco.MjModel) -> tuple[Floats, Floats]:
+        """Draw what a reset adds to qpos [nq] and qvel [nv]."""
+        position = np.zeros(model.nq)
+        angles = model.jnt_qposadr[model.jnt_type >= 2]  # slides and hinges
+        position[angles] = rng.uniform(-1.0, 1.0, len(angles))
+        return self.reset_noise * position, self.reset_noise * rng.uniform(-1.0, 1.0, model.nv)
 
     @classmethod
-    def draw_noise(cls, rng: np.random.Generator, nq: int, nv: int) -> tuple[Floats, Floats]:
-        """Draw what a reset adds to qpos and qvel, in Gymnasium's order of draws."""
-        width = cls.reset_noise
-        position = rng.uniform(low=-width, high=width, size=nq)
-        if cls.normal_velocity_noise:
-            return position, width * rng.standard_normal(nv)
-        return position, rng.uniform(low=-width, high=width, size=nv)
+    def default_randomisation(
+        cls, initial_position: str = "joints", mass_randomisation: str = "global"
+    ) -> Randomisation:
+        """Return what varies unless a domains file is given: nothing.
+
+        Args:
+            initial_position, mass_randomisation: how Table 1 is read, for tasks that have it.
+
+        Raises:
+            UsageError: they say other than by default, and this task does not have Table 1.
+        """
+        from p2p.envs.randomisation import Randomisation
+
+        if (initial_position, mass_randomisation) != ("joints", "global"):
+            raise UsageError(
+                f"initial_position and mass_randomisation are about Table 1, which {cls.__name__} "
+                "does not have; say it in a domains file"
+            )
+        return Randomisation()
+
+    @classmethod
+    def ends_early(cls) -> bool:
+        """Whether an episode can terminate."""
+        return cls.terminated is not Task.terminated
 
     @classmethod
     def computed_anew(cls) -> list[str]:
         """Return which methods a class outside p2p has overridden: compiled code ignores them."""
-        own = next(c for c in cls.__mro__ if c.__module__ in OWN)
-        return [name for name in COMPUTED if getattr(cls, name) is not getattr(own, name)]
+        own = next((c for c in cls.__mro__ if c.__module__.startswith("p2p.envs.")), Task)
+        if own is Task:  # which compiled code knows nothing of
+            return []
+        names = (*OVERRIDABLE, *cls.helpers)
+        return [name for name in names if getattr(cls, name) is not getattr(own, name)]
 
-    def field(self, name: str) -> Floats:
-        """Return what was read under one of `reads`, [N, width], a view that stays current."""
-        return self._raw[:, self._columns[name]]
+    @classmethod
+    def problem(cls) -> str:
+        """Return what is wrong with the class's definition, or nothing."""
+        for name in ("observe", "reward"):
+            if getattr(cls, name) is getattr(Task, name):
+                return f"it has no method {name}: see docs/own-robot.md"
+        skip = getattr(cls, "frame_skip", None)
+        if not isinstance(skip, int) or skip < 1:
+            return "write frame_skip = 5, the number of physics steps a step"
+        if tuple(cls.reads[:2]) != ("qpos", "qvel"):
+            return "reads must begin with 'qpos', 'qvel'"
+        if not isinstance(cls.max_episode_steps, int) or cls.max_episode_steps < 1:
+            return "max_episode_steps must be a whole number, at least 1"
+        if taken := sorted(
+            {"num_envs", "dt", "model", "start", "sensor", "before"} & {*cls.memory}
+        ):
+            return f"memory cannot be called {taken[0]!r}"
+        if any(not isinstance(size, int) or size < 1 for size in cls.memory.values()):
+            return "memory gives each name a number of numbers, such as {'last_action': 12}"
+        return ""
 
-    def rules(self) -> Rules:
-        """Return the task's constants; `mass` and `total_mass` are live."""
-        width, columns = self._raw.shape[1], self._columns
-        high_shown = np.full(width, np.inf)
-        for name, bound in self.clips.items():
-            high_shown[columns[name]] = bound
-        forces = columns["cfrc_ext"] if self.contact_weight else slice(0, 0)
-        return Rules(
-            self._low[0].copy(), self._high[0].copy(), -high_shown, high_shown,
-            np.array(self._spans, np.int64), columns[self.x_field].start,
-            columns["xipos"].start if self._mass.size else 0, self._mass, self._total_mass,
-            (forces.start, forces.stop), self.dt, self.forward_weight, self.healthy_reward,
-            self.control_weight, self.control_in_float64, self.contact_weight,
-            float(self.max_contact_cost),
-        )  # fmt: skip
+    @classmethod
+    def model_path(cls) -> Path:
+        """Return the path of the model file.
 
-    def set_mass(self, env: int, body_mass: Floats) -> None:
-        """Take note of the masses of env's bodies, kg; most tasks have no use for them."""
-
-    def before_step(self) -> None:
-        """Keep the x that the forward reward starts from."""
-        self._x_before[:] = self._x
-
-    def all_healthy(self) -> bool:
-        """Return whether no env ends here; cheap, for it is asked at every step."""
-        np.greater(self._state, self._low, out=self._above)
-        np.less(self._state, self._high, out=self._inside)
-        np.bitwise_and(self._above, self._inside, out=self._inside)
-        return int(np.count_nonzero(self._inside)) == self._inside.size
-
-    def find_healthy(self) -> None:
-        """Write `healthy`, of the state that `all_healthy` looked at."""
-        np.logical_and.reduce(self._inside, axis=1, out=self.healthy)
-
-    def in_bounds(self) -> Flags:
-        """Return which envs have a state that MuJoCo could go on from, [N]."""
-        out = np.zeros(len(self._state), np.bool_)
-        np.less(np.abs(self._state), MAX_STATE).all(axis=1, out=out)
-        return out
-
-    def observe(self) -> None:
-        """Write `obs` from `raw`."""
-        if self.clips:
-            np.maximum(self._raw, self._low_shown, out=self._shown)
-            np.minimum(self._shown, self._high_shown, out=self._shown)
-        for target, source in self._copies:
-            target[:] = source
-
-    def rewards(self, action: Action, all_healthy: bool, out: Floats) -> None:
-        """Write the reward, [N], of the step from `before_step` to what `observe` saw."""
-        np.subtract(self._x, self._x_before, out=out)
-        np.divide(out, self._dt, out=out)
-        if self.forward_weight != 1.0:
-            np.multiply(out, self._forward, out=out)
-        if self.healthy_reward:
-            np.add(out, self._alive if all_healthy else self._alive * self.healthy, out=out)
-        np.subtract(out, self._costs(action), out=out)
-
-    def _costs(self, action: Action) -> Action:
-        kind = action.dtype.char
-        if self.control_in_float64 or kind not in self._squares:
-            action, kind = action.astype(np.float64), "d"
-        control = self._control_cost[kind]
-        np.square(action, out=self._squares[kind])
-        np.add.reduce(self._squares[kind], axis=1, out=control)
-        np.multiply(control, self._control_weight[kind], out=control)
-        if not self.contact_weight:
-            return control
-        contact = self._contact_cost
-        np.square(self._forces, out=self._squared_forces)
-        np.add.reduce(self._squared_forces, axis=1, out=contact)
-        np.multiply(contact, self._contact_weight, out=contact)
-        np.minimum(contact, self._max_contact_cost, out=contact)
-        return np.add(control, contact, out=contact)
+        Raises:
+            UsageError: the class names none, or the package that has it is not installed.
+        """
+        name = getattr(cls, "model", None)
+        if not isinstance(name, str | Path):
+            raise UsageError(f"task {cls.__name__} names no model; write model = 'robot.xml'")
+        package, colon, inside = str(name).partition(":")
+        if colon:
+            spec = find_spec(package) if package.isidentifier() else None
+            folders = list(spec.submodule_search_locations or ()) if spec else []
+            if not folders:
+                raise UsageError(
+                    f"task {cls.__name__}: model {name!r} is in package {package!r}, which is not "
+                    "installed"
+                )
+            return Path(folders[0]) / inside
+        owner = next(c for c in cls.__mro__ if "model" in vars(c))
+        return Path(inspect.getfile(owner)).parent / name
 
 
 def find_task(name: str | type[Task]) -> type[Task]:
@@ -258,4 +204,5 @@ def find_task(name: str | type[Task]) -> type[Task]:
         UsageError: there is none.
         BadArtefact: it is code of a user's that was not named in this process.
     """
-    return name if isinstance(name, type) else registry.find("task", name)
+    found: type[Task] = name if isinstance(name, type) else registry.find("task", name)
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Collection
 
 import mujoco
 import numpy as np
@@ -17,8 +18,11 @@ FEW_PAIRS = 64  # of geoms; testing twice as many costs as much as the broadphas
 _OFF = mujoco.mjtDisableBit
 
 
-def trim(spec: mujoco.MjSpec) -> mujoco.MjModel:
+def trim(spec: mujoco.MjSpec, varied: Collection[str] = ()) -> mujoco.MjModel:
     """Compile `spec` without the parts that its motion does not need. `spec` is modified.
+
+    Args:
+        varied: fields of the model that will change: what they need stays.
 
     Left out are cameras and lights, which MuJoCo moves in every step; the computation of springs
     and dry friction, if there are none; and the broadphase. With few geoms, every pair that may
@@ -33,19 +37,20 @@ def trim(spec: mujoco.MjSpec) -> mujoco.MjModel:
         warnings.simplefilter("ignore")  # a deprecated attribute of half_cheetah.xml
         model = spec.compile()
         touching = find_pairs(model)
-        if len(touching) <= FEW_PAIRS and not (model.npair or model.nflex):
+        by_geoms = any(name.startswith("geom_") for name in varied)
+        if len(touching) <= FEW_PAIRS and not (model.npair or model.nflex or by_geoms):
             model = _list_pairs(spec, model, touching)
-    model.opt.disableflags |= _idle_forces(model)
+    model.opt.disableflags |= _idle_forces(model, varied)
     return model
 
 
-def _idle_forces(model: mujoco.MjModel) -> int:
-    """Return flags that disable the kinds of force that `model` does not have."""
-    flags = 0
-    if not (model.dof_frictionloss.any() or model.tendon_frictionloss.any()):
+def _idle_forces(model: mujoco.MjModel, varied: Collection[str]) -> int:
+    """Return flags that disable the kinds of force that `model` does not have and will not get."""
+    flags, dry = 0, ("dof_frictionloss", "tendon_frictionloss")
+    if not any(getattr(model, name).any() or name in varied for name in dry):
         flags |= _OFF.mjDSBL_FRICTIONLOSS
     names = [f"{part}_stiffness{poly}" for part in ("jnt", "tendon") for poly in ("", "poly")]
-    springs = any(np.any(getattr(model, name, 0.0)) for name in names)  # old versions: no poly
+    springs = any(np.any(getattr(model, name, 0.0)) or name in varied for name in names)
     # With both flags MuJoCo would leave out every passive force, also that of a fluid.
     damped = not model.opt.disableflags & _OFF.mjDSBL_DAMPER
     if damped and not (springs or model.nflex):

@@ -26,7 +26,8 @@ def find_method(name: str) -> type[Method]:
         UsageError: there is none.
         BadArtefact: it is code of a user's that was not named in this process.
     """
-    return registry.find("method", name)
+    found: type[Method] = registry.find("method", name)
+    return found
 
 
 def build_method(config: TrainConfig, engine: Engine, exchange: Exchange) -> Method:

@@ -19,9 +19,10 @@ from p2p.core.jit import exact, exact_kernel, specialise
 from p2p.engine import Engine
 from p2p.engine.fused import FusedEngine
 from p2p.engine.kernels import Acting, act_on
+from p2p.envs.base import VectorEnvs
 from p2p.envs.compiled import Outcome, call_c, step_env
+from p2p.envs.locomotion_columns import LocomotionColumns, Rules
 from p2p.envs.simulation import Addresses
-from p2p.envs.task import Rules
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.rollout import Actor, Clock, Rollout
 from p2p.policy.parameters import Floats
@@ -129,7 +130,7 @@ class PlainCollector:
         rollout: to fill.
     """
 
-    def __init__(self, actor: Actor, envs: RandomisedEnvs, rollout: Rollout) -> None:
+    def __init__(self, actor: Actor, envs: VectorEnvs, rollout: Rollout) -> None:
         self.actor, self.envs, self.rollout = actor, envs, rollout
         self._clipped = np.zeros((envs.num_envs, envs.action_dim), np.float32)
 
@@ -176,7 +177,8 @@ class CompiledCollector:
             raise TypeError(f"rollouts are collected in float32, not {np.dtype(engine.dtype)}")
         self.engine, self.envs, self.rollout = engine, envs, rollout
         self._play: Callable[..., int] | None = None
-        rules = envs.task.rules()
+        assert isinstance(envs.columns, LocomotionColumns)
+        rules = envs.columns.rules()
         self._stage = Stage(
             envs.addresses(), rules,
             Outcome(
@@ -211,9 +213,9 @@ class CompiledCollector:
         clock.seconds["physics"] += elapsed - float(spent[0]) / NANOSECONDS
 
 
-def build_collector(engine: Engine, envs: RandomisedEnvs, rollout: Rollout) -> Collector:
+def build_collector(engine: Engine, envs: VectorEnvs, rollout: Rollout) -> Collector:
     """Return the fastest collector that this engine and these envs' task allow."""
-    if isinstance(engine, FusedEngine) and not envs.task.computed_anew():
+    if isinstance(engine, FusedEngine) and isinstance(envs, RandomisedEnvs) and envs.is_compiled:
         return CompiledCollector(engine, envs, rollout)
     return PlainCollector(engine, envs, rollout)
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.core.config import GRADIENT_STEPS, TrainConfig
+from p2p.core.config import TrainConfig
+from p2p.core.settings import GRADIENT_STEPS
 from p2p.engine import NOTHING, Engine
 from p2p.engine.batch import Batch, Minibatch
 

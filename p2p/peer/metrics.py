@@ -25,13 +25,15 @@ def iteration_metrics(
     log_std = engine.actor[-engine.action_dim :].astype(np.float64)
     target = batch.value_target
     unexplained = np.var(target - batch.old_value) / max(float(np.var(target)), 1e-12)
+    terms = sampler.envs.reward_terms()
     episodes, sampler.envs.finished = sampler.envs.finished, []
     return {
         "domain": str(sampler.domain),
-        "factors": sampler.domain.summary(),
+        "factors": sampler.envs.binding.randomisation.summary(sampler.domain),
         "episodes": [[e.episode_return, e.length] for e in episodes],
         "unstable": sum(e.unstable for e in episodes),
         "reward_per_step": float(sampler.rollout.reward.mean()),
+        **({"reward_terms": terms} if terms else {}),
         "terminations_per_step": float(sampler.rollout.terminated.mean()),
         "penalty_kl": penalty_kl if method.penalty_kl else None,
         **means,

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.core.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS, TrainConfig
+from p2p.core.config import TrainConfig
 from p2p.core.errors import Diverged
 from p2p.core.rng import Purpose, Streams
+from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.engine import STATS, Batch, Minibatch, build_engine, minibatches
+from p2p.envs.build import build_envs
 from p2p.envs.domain import Domain
-from p2p.envs.vector import RandomisedEnvs
 from p2p.exchange.shared_memory import Exchange, Phase
 from p2p.methods import build_method, find_method
 from p2p.peer.gradient_variance import GradientVariance, measure, measuring
@@ -32,7 +33,7 @@ ROLLBACK_MEMORY = 10  # iterations within which a second roll-back means diverge
 
 def slot_bytes(config: TrainConfig) -> int:
     """Return the room that a peer's largest exchange takes, bytes."""
-    envs = RandomisedEnvs(config.task, 1)
+    envs = build_envs(config.task, 1, config.randomisation)
     actor = actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size
     critic = critic_layout(envs.obs_dim, config.hidden_sizes).size
     moments = 8 * (4 + 1 + 2 * envs.obs_dim)
@@ -55,7 +56,7 @@ class Peer:
         self, rank: int, config: TrainConfig, exchange: Exchange, report: Report = lambda _: None
     ) -> None:
         self.rank, self.config, self.exchange, self.report = rank, config, exchange, report
-        envs = RandomisedEnvs(config.task, 1)
+        envs = build_envs(config.task, 1, config.randomisation)
         self.engine = build_engine(config, envs.obs_dim, envs.action_dim)
         self.method = build_method(config, self.engine, exchange)
         self.streams = Streams(config.seed, rank)
@@ -69,13 +70,29 @@ class Peer:
         self._begin_iteration()
 
     def begin(self, resume: State | None) -> None:
-        """Start afresh, or continue from what `state` returned."""
-        if resume is None:
+        """Start afresh, from another run's policy, or continue from what `state` returned."""
+        if resume is None or "peer.iteration" not in resume:
+            self._start_from(resume or {})
             self._keep_milestone()
             return
         self.load_state(resume)
         if self.iteration == self.config.num_iterations:
             self._keep_checkpoint()  # killed before its score, and perhaps before its policy
+
+    def _start_from(self, given: State) -> None:
+        """Begin with the parts of a state that are given (line 2), as all peers do."""
+        if not given:
+            return
+        self.engine.actor[:] = given["engine.actor"]
+        self.obs_moments = Moments.from_vector(np.asarray(given["peer.obs_moments"], np.float64))
+        if "engine.critic" in given:
+            self.engine.critic[:] = given["engine.critic"]
+            self.return_moments = Moments.from_vector(
+                np.asarray(given["peer.return_moments"], np.float64)
+            )
+        self.method = build_method(self.config, self.engine, self.exchange)
+        self._set_normaliser()
+        self._begin_iteration()
 
     @property
     def goes_on(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.envs.vector import RandomisedEnvs
+from p2p.envs.base import VectorEnvs
 from p2p.policy.normaliser import Moments
 from p2p.policy.parameters import Floats
 
@@ -38,7 +38,7 @@ class Clock:
 class Rollout:
     """Preallocated buffers for T steps of N envs; filled anew each iteration."""
 
-    def __init__(self, horizon: int, envs: RandomisedEnvs) -> None:
+    def __init__(self, horizon: int, envs: VectorEnvs) -> None:
         T, N, n = horizon, envs.num_envs, envs.obs_dim
         self.obs: Array = np.zeros((T, N, n))  # raw
         self.action = np.zeros((T, N, envs.action_dim), np.float32)
@@ -48,7 +48,7 @@ class Rollout:
         self.last_obs: Array = np.zeros((N, n))  # what follows step T-1
         self.final_obs: list[tuple[int, int, Array]] = []  # (t, env, obs) of truncations
 
-    def keep_final_obs(self, t: int, envs: RandomisedEnvs) -> None:
+    def keep_final_obs(self, t: int, envs: VectorEnvs) -> None:
         """Keep what truncated episodes ended with, if any did in step `t` of this rollout."""
         if envs.truncated.any():
             for n in np.flatnonzero(envs.truncated):

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from p2p.core.config import TrainConfig
 from p2p.core.rng import Purpose, Streams
 from p2p.engine import Engine
-from p2p.envs.domain import Domain, sample_domain
-from p2p.envs.vector import RandomisedEnvs
+from p2p.envs.build import build_envs
+from p2p.envs.domain import Domain
 from p2p.peer.collector import build_collector
 from p2p.peer.rollout import Clock, Rollout
 from p2p.policy.normaliser import Moments
@@ -30,9 +30,7 @@ class Sampler:
 
     def __init__(self, config: TrainConfig, engine: Engine, streams: Streams) -> None:
         self.config, self.streams = config, streams
-        self.envs = RandomisedEnvs(
-            config.task, config.envs_per_peer, initial_position=config.initial_position
-        )
+        self.envs = build_envs(config.task, config.envs_per_peer, config.randomisation)
         self.rollout = Rollout(config.horizon, self.envs)
         self.domain = self.envs.domains[0]
         self.discounted = np.zeros(self.envs.num_envs)  # returns that episodes go on with
@@ -59,8 +57,7 @@ class Sampler:
             self.discounted[:] = 0.0
 
     def _draw(self, rng: np.random.Generator) -> Domain:
-        links = self.envs.num_links if self.config.mass_randomisation == "per_link" else 1
-        return sample_domain(rng, self.config.eps_tr, links, self.envs.num_joints)
+        return self.envs.binding.sample(rng, self.config.eps_tr)
 
     def collect(self, iteration: int, clock: Clock) -> Rollout:
         """Fill the rollout (line 7)."""

@@ -6,21 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p2p.analysis.evaluation.domain_sets import Axis
 from p2p.analysis.evaluation.results import EvaluatedRun, Measured
-from p2p.envs.domain import Domain
 from p2p.plots.style import RETURN, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-LABELS = {
-    "wind": "wind (N)",
-    "gravity": "gravity (x nominal)",
-    "friction": "friction (x nominal)",
-    "mass": "mass (x nominal)",
-    "initial_position": "initial position (rad)",
-}
 
 
 def heat_map(run: EvaluatedRun) -> bytes:
@@ -40,9 +30,9 @@ def heat_map(run: EvaluatedRun) -> bytes:
         values = measured.by_domain.reshape(len(rows.values), len(columns.values))
         mesh = axes.pcolormesh(columns.values, rows.values, values, shading="nearest")
         for colour, width in (("black", 4), ("white", 2)):  # stands out on any ground
-            at = _nominal(columns), _nominal(rows)
+            at = columns.nominal, rows.nominal
             axes.plot(*at, "o", ms=9, mfc="none", mec=colour, mew=width)
-        axes.set(xlabel=_label(columns, run), ylabel=_label(rows, run), title=_title(run))
+        axes.set(xlabel=columns.label, ylabel=rows.label, title=_title(run))
         figure.colorbar(mesh, label=RETURN)
 
     return picture(draw, 5.4, 4.2)
@@ -75,18 +65,9 @@ def _curve(axes: Any, run: EvaluatedRun, measured: Measured) -> None:
     for peer in measured.episode_return.mean(axis=2):
         axes.plot(axis.values, peer, color="C0", lw=0.8, alpha=0.45)
     axes.plot(axis.values, measured.by_domain, color="C0", lw=2)
-    axes.axvline(*_nominal(axis), color="0.7", lw=0.8, zorder=0)
-    axes.set_xlabel(_label(axis, run))
+    axes.axvline(axis.nominal, color="0.7", lw=0.8, zorder=0)
+    axes.set_xlabel(axis.label)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _nominal(axis: Axis) -> list[float]:
-    return [float(v) for v in np.atleast_1d(getattr(Domain(), axis.factor))]
-
-
-def _label(axis: Axis, run: EvaluatedRun) -> str:
-    in_metres = run.settings.get("initial_position") == "root_x"
-    return LABELS[axis.factor].replace("rad", "m") if in_metres else LABELS[axis.factor]
 
 
 def _title(run: EvaluatedRun) -> str:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from p2p.envs.base import Episode, VectorEnvs
+from p2p.envs.build import build_envs
 from p2p.envs.domain import Domain
-from p2p.envs.vector import Episode, RandomisedEnvs
+from p2p.envs.randomisation import Randomisation
 from p2p.policy.policy import Policy
 
 
@@ -42,7 +44,7 @@ def run_jobs(
     take: Callable[[], Job | None],
     *,
     deterministic: bool = True,
-    initial_position: str = "joints",
+    randomisation: Randomisation | None = None,
 ) -> Iterator[Stepped]:
     """Run the jobs that `take` returns, `num_envs` episodes at a time, until it returns None.
 
@@ -52,13 +54,14 @@ def run_jobs(
     Args:
         take: returns the next job; called as soon as an env is free.
         deterministic: act by the policy's mean; else sample.
+        randomisation: what the jobs' domains are of; None: Table 1.
 
     Yields:
         A `Stepped` after each step; in most of them no episode ended.
     """
     jobs = [job for _ in range(num_envs) if (job := take()) is not None]
     if jobs:
-        envs = RandomisedEnvs(task, len(jobs), initial_position=initial_position)
+        envs = build_envs(task, len(jobs), randomisation)
         yield from EpisodeRunner(envs, jobs, take, deterministic).run()
 
 
@@ -67,7 +70,7 @@ class EpisodeRunner:
 
     def __init__(
         self,
-        envs: RandomisedEnvs,
+        envs: VectorEnvs,
         jobs: Sequence[Job],
         take: Callable[[], Job | None],
         deterministic: bool,
@@ -105,7 +108,7 @@ class EpisodeRunner:
     def next_job(self, env: int) -> Domain | None:
         """Give `env` its next job and return its domain, or None if no job is left.
 
-        `RandomisedEnvs` calls this when an episode ends.
+        `VectorEnvs` calls this when an episode ends.
         """
         before, job = self.jobs[env], self.take()
         assert before is not None  # an env without a job ends no episode
@@ -137,7 +140,7 @@ def run_episodes(
     rng: np.random.Generator,
     *,
     deterministic: bool = True,
-    initial_position: str = "joints",
+    randomisation: Randomisation | None = None,
     after_step: Callable[[], None] = lambda: None,
 ) -> list[Episode]:
     """Run one episode in each domain, all in parallel; return them in the order of `domains`.
@@ -146,6 +149,7 @@ def run_episodes(
         policy: acts in its own task.
         domains: one per episode.
         rng: a stream for each episode is spawned from it.
+        randomisation: what the domains are of; None: Table 1.
         after_step: called after each step of the envs.
     """
     streams = rng.spawn(len(domains))
@@ -154,7 +158,7 @@ def run_episodes(
     episodes: dict[int, Episode] = {}
     for _, ended in run_jobs(
         policy.task, len(jobs), lambda: next(rest, None),
-        deterministic=deterministic, initial_position=initial_position,
+        deterministic=deterministic, randomisation=randomisation,
     ):  # fmt: skip
         episodes.update({id(job): episode for job, episode in ended})
         after_step()

@@ -81,6 +81,13 @@ class Normaliser(NamedTuple):
         )
         return cls(moments.mean, inv_std, limit)
 
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Variance of the observations that it was made of, [n]; 0 where an input is frozen."""
+        active = self.inv_std > 0
+        found = np.square(1.0 / np.where(active, self.inv_std, np.inf)) - VARIANCE_FLOOR
+        return np.maximum(found, 0.0)
+
     def freezing_constants(self) -> Normaliser:
         """Return this normaliser with constant inputs frozen, which earlier versions did not do."""
         active = self.inv_std > 0

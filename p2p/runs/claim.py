@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from p2p.core.config import TrainConfig
+from p2p.core.env_names import folder_part
 from p2p.core.errors import UsageError
 from p2p.runs.files import disk_errors
 from p2p.runs.lock import NAME as LOCK
@@ -17,7 +18,7 @@ SUBFOLDERS = ("checkpoints", "milestones", "policies")
 
 def claim_new(config: TrainConfig, undo: ExitStack) -> Path:
     """Create a new folder under runs/ and return it."""
-    stem = f"{config.task}-{config.method}-{time.strftime('%y%m%d-%H%M%S')}"
+    stem = f"{folder_part(config.task)}-{config.method}-{time.strftime('%y%m%d-%H%M%S')}"
     root = Path("runs")
     with disk_errors("run folder", root / stem):
         _make(root, undo)

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig, stored_config
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.envs.units import unit
 from p2p.runs.checkpoint import Checkpoint, settings_that_differ
 from p2p.runs.checkpoints import Checkpoints, load_milestone
 from p2p.runs.claim import SUBFOLDERS, check_empty, claim_given, claim_new, remove_folder
@@ -298,8 +299,8 @@ class RunFolder:
             "config": self.config.model_dump_json(),
             "versions": json.dumps(self.versions()),
         }
-        unit = "rad" if self.config.initial_position == "joints" else "m"
-        data = encode_run(self.records(), self.config.num_peers, attributes, unit)
+        units = {factor.name: unit(factor) for factor in self.config.randomisation}
+        data = encode_run(self.records(), self.config.num_peers, attributes, units)
         write_atomically(self.path / "run.h5", data, "run.h5")
 
 

@@ -9,7 +9,7 @@ Axes: I records (one an iteration), K peers, E episodes. Every dataset has the a
     /seconds, /elapsed       [I]     float64  s; of the iteration, since the session began
     /steps_per_second        [I]     float64  1/s
     /peers/domain            [I, K]  string   exact, as `Domain.parse` reads it
-    /peers/factors/<factor>  [I, K]  float64  `Domain.summary` of each peer's first env
+    /peers/factors/<factor>  [I, K]  float64  one number a factor, of each peer's first env
     /peers/<metric>          [I, K]  float64  penalty_kl, entropy, ...: see `METRICS`
     /peers/time/<phase>      [I, K]  float64  s
     /peers/grad_variance/<quantity>  [I, K]  float64  if measured (`p2p.peer.gradient_variance`)
@@ -35,7 +35,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact
-from p2p.envs.domain import FACTORS
 
 FORMAT = 1
 
@@ -57,9 +56,6 @@ METRICS = {
     "explained_variance": "1",
     "learning_rate": "1",
     **{f"time/{phase}": "s" for phase in ("physics", "policy", "update", "waiting")},
-    **{f"factors/{factor}": "1" for factor in FACTORS},
-    "factors/wind": "N",
-    "factors/initial_position": "rad",
 }
 OPTIONAL = {  # units of quantities that only some runs measure, in some iterations
     "grad_variance/seconds": "s",
@@ -111,7 +107,10 @@ def reading(path: Path, form: int, purpose: str) -> Iterator[h5py.File]:
 
 
 def encode_run(
-    records: Sequence[Record], num_peers: int, attributes: Mapping[str, Any], position_unit: str
+    records: Sequence[Record],
+    num_peers: int,
+    attributes: Mapping[str, Any],
+    factor_units: Mapping[str, str],
 ) -> bytes:
     """Return the bytes of run.h5.
 
@@ -119,14 +118,15 @@ def encode_run(
         records: of the journal, I of them.
         num_peers: K.
         attributes: further attributes of the file.
-        position_unit: unit of the factor `initial_position`, "rad" or "m".
+        factor_units: of the factors that vary, in their order.
     """
-    units = METRICS | OPTIONAL | {"factors/initial_position": position_unit}
+    factors = {f"factors/{name}": unit for name, unit in factor_units.items()}
+    units = METRICS | factors | OPTIONAL
 
     def fill(file: h5py.File) -> None:
         file.attrs.update({"format": FORMAT, **attributes})
         _write_iterations(file, records)
-        _write_peers(file.create_group("peers"), records, num_peers, units)
+        _write_peers(file.create_group("peers"), records, num_peers, METRICS | factors, units)
         _write_episodes(file.create_group("episodes"), records)
 
     return build_in_memory(fill)
@@ -149,13 +149,14 @@ def _write_iterations(file: h5py.File, records: Sequence[Record]) -> None:
 
 
 def _write_peers(
-    group: h5py.Group, records: Sequence[Record], num_peers: int, units: Mapping[str, str]
-) -> None:
+    group: h5py.Group, records: Sequence[Record], num_peers: int, declared: Mapping[str, str],
+    units: Mapping[str, str],
+) -> None:  # fmt: skip
     shape = (len(records), num_peers)
     cells = [(i, k, peer) for i, record in enumerate(records) for k, peer in _peers(record)]
     rows = [dict(_numbers(peer)) for _, _, peer in cells]
     where = tuple(np.array([cell[axis] for cell in cells], np.int64) for axis in (0, 1))
-    for name in _names(METRICS, rows):
+    for name in _names(declared, rows):
         column = np.full(shape, np.nan)
         column[where] = [_float(row.get(name)) for row in rows]
         _dataset(group, name, column, units.get(name), "iteration, peer")

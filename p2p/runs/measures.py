@@ -29,7 +29,9 @@ def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
     tenth = records[-max(1, len(records) // 10) :] if records else []
     last = [record["peers"] for record in tenth if "peers" in record]
     by_peer = list(zip(*last, strict=True))
-    returns = [value for peer in by_peer if (value := training_return(peer)) is not None]
+    limit = run.config.max_episode_steps
+    each = [training_return(peer, limit) for peer in by_peer]
+    returns = [value for value in each if value is not None]
     if by_peer and len(returns) == len(by_peer):
         found["train"] = returns
     if by_peer:

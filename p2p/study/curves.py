@@ -8,7 +8,7 @@ from io import StringIO
 from statistics import fmean
 from typing import Any
 
-from p2p.core.returns import training_return
+from p2p.core.returns import MAX_EPISODE_STEPS, training_return
 from p2p.runs import RunFolder
 from p2p.study.plan import Plan, PlannedRun
 from p2p.study.saved import number_of
@@ -17,13 +17,13 @@ POINTS = 100
 Peer = Mapping[str, Any]  # one peer's part of a journal's record
 
 
-def _log_variance(peer: Sequence[Peer]) -> float | None:
+def _log_variance(peer: Sequence[Peer], limit: int) -> float | None:
     measured = [record["grad_variance"] for record in peer if "grad_variance" in record]
     values = [m["log_variance"] for m in measured if m["log_variance"] is not None]
     return fmean(values) if values else None
 
 
-QUANTITIES: dict[str, Callable[[Sequence[Peer]], float | None]] = {
+QUANTITIES: dict[str, Callable[[Sequence[Peer], int], float | None]] = {
     "return": training_return,  # undiscounted, estimated from all steps
     "log_grad_variance": _log_variance,  # natural log, of the iterations that measured it
 }
@@ -39,7 +39,9 @@ def curves_csv(plan: Plan) -> str:
         BadArtefact: a run folder is damaged.
     """
     curves = {
-        run.name: training_curves(RunFolder.open(run.path).records())
+        run.name: training_curves(
+            RunFolder.open(run.path).records(), limit=run.config.max_episode_steps
+        )
         if run.trained
         else _saved_curve(plan, run)
         for run in plan.runs
@@ -68,12 +70,15 @@ def _saved_curve(plan: Plan, run: PlannedRun) -> list[dict[str, float]]:
 
 
 def training_curves(
-    records: Sequence[Mapping[str, Any]], points: int = POINTS
+    records: Sequence[Mapping[str, Any]], points: int = POINTS, limit: int = MAX_EPISODE_STEPS
 ) -> list[dict[str, float]]:
     """Divide a run into at most `points` stretches; return the steps and quantities of each.
 
     `steps` is the end of the stretch, and a quantity the mean over peers. A stretch lacks a
     quantity that a peer has no value of.
+
+    Args:
+        limit: the task's time limit, steps.
     """
     curve = []
     size = max(1, -(-len(records) // points))
@@ -82,7 +87,7 @@ def training_curves(
         by_peer = list(zip(*(record.get("peers", ()) for record in stretch), strict=True))
         row: dict[str, float] = {"steps": stretch[-1].get("steps", 0)}
         for name, read in QUANTITIES.items():
-            values = [value for peer in by_peer if (value := read(peer)) is not None]
+            values = [value for peer in by_peer if (value := read(peer, limit)) is not None]
             if values and len(values) == len(by_peer):
                 row[name] = fmean(values)
         if len(row) > 1:

@@ -15,8 +15,8 @@ from typing import Any
 
 from p2p.analysis.evaluation.config import EvalConfig
 from p2p.core.config import RECORDS, TrainConfig
+from p2p.core.env_names import folder_part
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.core.returns import MAX_EPISODE_STEPS
 from p2p.core.version import p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
@@ -89,7 +89,11 @@ class PlannedRun:
         if one is None:
             return 0
         return (
-            len(one.eps_te) * one.domains * one.episodes * self.config.num_peers * MAX_EPISODE_STEPS
+            len(one.eps_te)
+            * one.domains
+            * one.episodes
+            * self.config.num_peers
+            * self.config.max_episode_steps
         )
 
     @property
@@ -249,7 +253,7 @@ def _find(
 def run_name(config: TrainConfig, varying: tuple[str, ...]) -> str:
     """Return the name of a run's folder: `hopper-p2pdrl-lr=0.0003-seed=1`."""
     settings = [f"{SHORT.get(n, n)}={_text(config.get(n))}" for n in (*varying, "seed")]
-    return "-".join([config.task, config.method, *settings])
+    return "-".join([folder_part(config.task), config.method, *settings])
 
 
 def _text(value: Any) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from p2p.core.consistency import domain_tables
 from p2p.core.errors import UsageError
 from p2p.core.names import called
 from p2p.core.validation import Count, validated
-
-Factor = Literal["wind", "gravity", "friction", "mass", "initial_position"]
 
 
 class EvalConfig(BaseModel):
@@ -21,7 +20,7 @@ class EvalConfig(BaseModel):
 
     eps_te: tuple[float, ...] = Field(
         (0.5,),
-        description="Randomisation strength of the test domains, 0..1 (Table 1): a number or a "
+        description="Randomisation strength of the test domains, 0..1: a number or a "
         "range 0:1:0.1, and as often as you like.",
     )
     domains: Count = Field(24, description="Test domains at each strength, the same for all runs.")
@@ -33,11 +32,14 @@ class EvalConfig(BaseModel):
     by_factor: bool = Field(
         False, description="Vary one factor at a time over its range at that strength."
     )
-    grid: tuple[Factor, Factor] | None = Field(
+    grid: tuple[str, str] | None = Field(
         None, description="Vary two factors, as in wind,mass, and draw a heat map."
     )
     domain: str | None = Field(
         None, description="Test in one domain, as in wind=3,mass=0.8; other factors are nominal."
+    )
+    randomise: dict[str, Any] | None = Field(
+        None, description="What varies in the test: a domains file (TOML) [as in training]."
     )
     points: Annotated[int, Field(ge=2)] = Field(
         9, description="Values a factor with --by-factor and --grid; odd has the nominal one."
@@ -49,11 +51,16 @@ class EvalConfig(BaseModel):
         outside = [eps for eps in value if not 0.0 <= eps <= 1.0]
         if outside:
             raise ValueError(
-                f"{called('eps_te')}={outside[0]:g} is outside [0, 1], the range of Table 1"
+                f"{called('eps_te')}={outside[0]:g} is outside [0, 1], the range of a strength"
             )
         if not value:
             raise ValueError(f"{called('eps_te')}=(): give at least one strength")
         return value
+
+    @field_validator("randomise", mode="before")
+    @classmethod
+    def _read_randomise(cls, value: Any) -> Any:
+        return None if value is None else domain_tables(value)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -7,20 +7,30 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from p2p.core.rng import Purpose, keyed_generator
-from p2p.envs.domain import FACTORS, TABLE_1, Domain, sample_domain
+from p2p.envs.binding import Binding
+from p2p.envs.domain import Domain
+from p2p.envs.randomisation import Factor, Randomisation
+from p2p.envs.units import label, short_unit
 
 HASH_DIGITS = 8
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A factor and the values that it takes, in `Domain`'s units."""
+    """A factor and the values that it takes.
+
+    Attributes:
+        nominal: the value that changes nothing.
+        unit: `x` for factors on nominal values.
+        label: the factor with its unit.
+    """
 
     factor: str
     values: tuple[float, ...]
+    nominal: float
+    unit: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -48,35 +58,42 @@ class DomainSet:
         return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
-def draw_set(eps: float, num_domains: int, seed: int, num_links: int, num_joints: int) -> DomainSet:
+def draw_set(binding: Binding, eps: float, num_domains: int, seed: int) -> DomainSet:
     """Draw test domains at strength `eps`.
 
     The n-th is a function of `seed` and n alone, up to the strength that scales it: more domains
     contain fewer, and a curve over strengths follows the same directions.
 
     Args:
+        binding: what varies, on the robot that is tested.
         seed: of test domains, apart from every seed of training.
-        num_links, num_joints: numbers of mass factors and of initial offsets.
     """
     domains = (
-        sample_domain(keyed_generator(seed, Purpose.TEST_DOMAINS, n), eps, num_links, num_joints)
+        binding.sample(keyed_generator(seed, Purpose.TEST_DOMAINS, n), eps)
         for n in range(num_domains)
     )
     return DomainSet(f"eps_te {eps:g}", eps, tuple(domains), tuple(range(num_domains)))
 
 
-def sweep_set(factors: Sequence[str], eps: float, points: int) -> DomainSet:
-    """Lay out `factors` over their range at strength `eps` (Table 1), the others nominal.
+def sweep_set(
+    randomisation: Randomisation, factors: Sequence[str], eps: float, points: int
+) -> DomainSet:
+    """Lay out `factors` over their range at strength `eps`, the others nominal.
 
-    Mass and initial position are one value for the whole robot. All domains share one start
-    noise, so that what differs along an axis is the factor.
+    A factor has one value for all that it acts on. All domains share one start noise, so that what
+    differs along an axis is the factor.
 
     Args:
         points: values an axis; an odd number has the nominal one among them.
+
+    Raises:
+        UsageError: there is no such factor.
     """
-    axes = tuple(Axis(factor, _values(factor, eps, points)) for factor in factors)
+    axes = tuple(_axis(randomisation[name], eps, points) for name in factors)
     grid = itertools.product(*(axis.values for axis in axes))
-    domains = tuple(_domain(dict(zip(factors, values, strict=True))) for values in grid)
+    domains = tuple(
+        randomisation.complete(Domain(**dict(zip(factors, values, strict=True)))) for values in grid
+    )
     return DomainSet(" x ".join(factors), eps, domains, (0,) * len(domains), axes)
 
 
@@ -85,13 +102,7 @@ def single_set(domain: Domain) -> DomainSet:
     return DomainSet("domain", None, (domain,), (0,))
 
 
-def _values(factor: str, eps: float, points: int) -> tuple[float, ...]:
-    (nominal,) = np.atleast_1d(getattr(Domain(), factor))
-    offsets = eps * TABLE_1[factor] * np.linspace(-1.0, 1.0, points)
-    return tuple(round(float(v), 10) for v in nominal + offsets)
-
-
-def _domain(values: dict[str, float]) -> Domain:
-    assert values.keys() <= set(FACTORS)
-    several = ("mass", "initial_position")
-    return Domain(**{k: (v,) if k in several else v for k, v in values.items()})  # type: ignore[arg-type]
+def _axis(factor: Factor, eps: float, points: int) -> Axis:
+    return Axis(
+        factor.name, factor.spread(eps, points), factor.nominal, short_unit(factor), label(factor)
+    )

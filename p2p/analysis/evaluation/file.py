@@ -7,7 +7,7 @@ conditions and its domain by their index.
     /policies               [P]  string   SHA-256 of everything that acts
     /conditions             [C]  string   JSON: seed, sampled, versions, ...
     /domains                [D]  string   exact, as `Domain.parse` reads it
-    /factors/<factor>       [D]  float64  `Domain.summary`
+    /factors/<factor>       [D]  float64  one number a domain (`randomisation.summarise`)
     /sets/<hash>            [n]  int64    a set of test domains, as indices; attributes say how
                                           it was made
     /episodes/policy, condition, domain   [E]  int64
@@ -21,6 +21,8 @@ The format is that of HDF5 1.8 to 1.10, which every tool opens.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +31,9 @@ import h5py
 import numpy as np
 
 from p2p.analysis.file import ResultFile
-from p2p.envs.domain import FACTORS, Domain
+from p2p.envs.domain import Domain
+from p2p.envs.randomisation import Randomisation, summarise, table_1
+from p2p.envs.units import unit
 
 
 class Key(NamedTuple):
@@ -61,15 +65,22 @@ class KeptSet(NamedTuple):
 class EvalFile(ResultFile[Key, Outcome]):
     """The episodes kept beside one run.
 
+    Args:
+        randomisation: what the domains that will be added are of.
+
     Attributes:
         sets: the sets of test domains that it holds, by their hash.
+        nominal, units: of the factors that it knows.
     """
 
     name, lock = "eval.h5", ".eval.lock"
     noun, verb = "evaluation", "evaluate"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, randomisation: Randomisation | None = None) -> None:
         super().__init__(folder)
+        varied = list(table_1()) + list(randomisation or ())
+        self.nominal = {factor.name: factor.nominal for factor in varied}
+        self.units = {factor.name: unit(factor) for factor in varied}
         self.sets: dict[str, KeptSet] = {}
 
     def keep(self, rows: Mapping[Key, Outcome], sets: Mapping[str, KeptSet] | None = None) -> None:
@@ -81,6 +92,7 @@ class EvalFile(ResultFile[Key, Outcome]):
     def read(self, file: h5py.File) -> None:
         """Add what `file` holds to `sets` and `rows`."""
         self.sets |= dict(_read_sets(file))
+        self.nominal = {**json.loads(file.attrs.get("nominal", "{}")), **self.nominal}
         self.rows |= dict(_read_rows(file))
 
     def fill(self, file: h5py.File) -> None:
@@ -93,9 +105,13 @@ class EvalFile(ResultFile[Key, Outcome]):
         for name, index in (("policies", policies), ("conditions", conditions)):
             file.create_dataset(name, data=list(index), dtype=h5py.string_dtype())
         file.create_dataset("domains", data=list(domains), dtype=h5py.string_dtype())
-        summaries = [Domain.parse(text).summary() for text in domains]
-        for factor in FACTORS:
-            file[f"factors/{factor}"] = np.array([s[factor] for s in summaries], np.float64)
+        file.attrs["nominal"] = json.dumps(self.nominal)
+        summaries = [summarise(Domain.parse(text), self.nominal) for text in domains]
+        for factor in dict.fromkeys(name for summary in summaries for name in summary):
+            values = [summary.get(factor, math.nan) for summary in summaries]
+            file[f"factors/{factor}"] = np.array(values, np.float64)
+            if factor in self.units:
+                file[f"factors/{factor}"].attrs["units"] = self.units[factor]
         for name, kept in self.sets.items():
             file[f"sets/{name}"] = np.array([domains[t] for t in kept.domains], np.int64)
             file[f"sets/{name}"].attrs.update(kept.attributes)
@@ -114,7 +130,6 @@ class EvalFile(ResultFile[Key, Outcome]):
         for name, (dtype, column) in columns.items():
             file[f"episodes/{name}"] = np.array(column, dtype)
         file["episodes/length"].attrs["units"] = "steps"
-        file["factors/wind"].attrs["units"] = "N"
 
 
 class _Index(dict[str, int]):

@@ -24,9 +24,11 @@ from p2p.analysis.pool import Pool
 from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
 from p2p.core.errors import NoRoom
-from p2p.core.returns import MAX_EPISODE_STEPS
-from p2p.envs.domain import FACTORS, Domain
-from p2p.envs.robot import Robot
+from p2p.envs.binding import Binding
+from p2p.envs.build import bind
+from p2p.envs.domain import Domain
+from p2p.envs.domain_file import from_tables, to_tables
+from p2p.envs.randomisation import Randomisation, is_table_1
 from p2p.envs.task import find_task
 from p2p.envs.vector import Episode
 from p2p.policy.policy import Policy
@@ -74,6 +76,9 @@ def evaluate(
     )
 
 
+Envs = tuple[str, Randomisation]  # task, and what varies in it
+
+
 class Job(NamedTuple):
     """An episode to run."""
 
@@ -90,22 +95,21 @@ class EvaluationTarget(Target[Key, Outcome]):
 
     def __init__(self, subject: Subject, config: EvalConfig, save: bool) -> None:
         self.subject, self.config = subject, config
-        position = subject.initial_position
-        robot = Robot(find_task(subject.task), position)
-        links = robot.num_links if subject.mass_randomisation == "per_link" else 1
-        self.sets = _build_sets(config, links, robot.num_joints)
-        for domain in {d for one in self.sets for d in one.domains}:
-            robot.check(domain)
-        self.condition = _condition(config, position)
+        varied = subject.randomisation
+        if config.randomise is not None:
+            varied = from_tables(config.randomise, "randomise")
+        self.randomisation = varied
+        self.sets = _build_sets(config, bind(subject.task, varied))
+        self.condition = _condition(config, varied)
         self.digests = [digest(policy) for policy in subject.policies]
-        self.file = EvalFile(subject.folder) if save and subject.folder else None
+        self.file = EvalFile(subject.folder, varied) if save and subject.folder else None
         if self.file is not None:
             self.file.load()
 
     @property
-    def envs(self) -> tuple[str, str]:
-        """Task and initial position of the envs that it needs."""
-        return self.subject.task, self.subject.initial_position
+    def envs(self) -> Envs:
+        """Task and randomisation of the envs that it needs."""
+        return self.subject.task, self.randomisation
 
     def jobs(self) -> Iterator[Job]:
         """Yield every episode that it needs, policy by policy; some may come twice."""
@@ -156,17 +160,17 @@ class EvaluationTarget(Target[Key, Outcome]):
         return Measured(one, *arrays)
 
 
-def _build_sets(config: EvalConfig, num_links: int, num_joints: int) -> list[DomainSet]:
+def _build_sets(config: EvalConfig, binding: Binding) -> list[DomainSet]:
     """Return the sets of domains that `config` asks for."""
-    eps = config.eps_te[0]
+    eps, randomisation = config.eps_te[0], binding.randomisation
     if config.domain is not None:
-        return [single_set(Domain.parse(config.domain))]
+        return [single_set(binding.check(Domain.parse(config.domain)))]
     if config.grid is not None:
-        return [sweep_set(config.grid, eps, config.points)]
+        return [sweep_set(randomisation, config.grid, eps, config.points)]
     if config.by_factor:
-        return [sweep_set([factor], eps, config.points) for factor in FACTORS]
+        return [sweep_set(randomisation, [f.name], eps, config.points) for f in randomisation]
     return [
-        draw_set(eps, config.domains, config.domain_seed, num_links, num_joints)
+        draw_set(binding, eps, config.domains, config.domain_seed)
         for eps in dict.fromkeys(config.eps_te)
     ]
 
@@ -177,11 +181,14 @@ def _kept(one: DomainSet, config: EvalConfig) -> KeptSet:
     return KeptSet(tuple(map(str, one.domains)), attributes)
 
 
-def _condition(config: EvalConfig, initial_position: str) -> str:
+def _condition(config: EvalConfig, randomisation: Randomisation) -> str:
     """Return all that an episode depends on besides policy, domain and start noise."""
-    return condition(
-        seed=config.domain_seed, sampled=config.sampled, initial_position=initial_position
-    )
+    own: dict[str, Any] = {"initial_position": "joints"}
+    if any(factor.vary == "start_pose" for factor in randomisation):
+        own = {"initial_position": "root_x"}
+    if not is_table_1(randomisation):
+        own = {"randomise": to_tables(randomisation)}
+    return condition(seed=config.domain_seed, sampled=config.sampled, **own)
 
 
 class EvaluationSession(Session[Key, Outcome, Job]):
@@ -199,12 +206,12 @@ class EvaluationSession(Session[Key, Outcome, Job]):
     ) -> None:
         super().__init__(targets, workers, report)
         self.config = config
-        self.envs: dict[Key, tuple[str, str]] = {}  # of each episode to run
+        self.envs: dict[Key, Envs] = {}  # of each episode to run
         self.length = 0  # of the episodes that ended
 
     def missing(self) -> list[list[Job]]:
         """Return the episodes to run, each once; those in like envs share a pool."""
-        batches: dict[tuple[str, str], dict[Key, Job]] = {}
+        batches: dict[Envs, dict[Key, Job]] = {}
         wanted = set()
         for target in self.targets:
             for job in target.jobs():
@@ -217,7 +224,7 @@ class EvaluationSession(Session[Key, Outcome, Job]):
 
     def pool(self, jobs: Sequence[Job]) -> Pool:
         """Return a pool that runs episodes in envs of one kind."""
-        task, position = self.envs[jobs[0].key]
+        task, randomisation = self.envs[jobs[0].key]
         policies = {id(job.policy): job.policy for job in jobs}
         index = {name: n for n, name in enumerate(policies)}
         tickets = [
@@ -225,7 +232,7 @@ class EvaluationSession(Session[Key, Outcome, Job]):
             for n, (key, policy, domain) in enumerate(jobs)
         ]
         seed, mean = self.config.domain_seed, not self.config.sampled
-        work = Work(task, list(policies.values()), seed, mean, position)
+        work = Work(task, list(policies.values()), seed, mean, randomisation)
         return episode_pool(work, tickets, self.workers)
 
     def take(self, job: Job, found: Episode) -> None:
@@ -237,5 +244,6 @@ class EvaluationSession(Session[Key, Outcome, Job]):
     @property
     def share(self) -> float:
         """Share of the work, 0..1, counting an episode by its longest possible length."""
-        done = self.done * MAX_EPISODE_STEPS + self.steps - self.length
-        return done / (self.total * MAX_EPISODE_STEPS)
+        longest = max(find_task(target.subject.task).max_episode_steps for target in self.targets)
+        done = self.done * longest + self.steps - self.length
+        return done / (self.total * longest)

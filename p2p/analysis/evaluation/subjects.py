@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from p2p.core import registry
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.envs.domain_file import from_tables
+from p2p.envs.randomisation import Randomisation, table_1
 from p2p.policy.policy import Policy
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable
@@ -27,6 +29,7 @@ class Subject:
         folder: where results are kept; None if nowhere.
         policies: one a peer, K of them.
         settings: all that tells the run from others of its task and method, except the seed.
+        randomisation: what varied in training.
     """
 
     path: str
@@ -35,8 +38,7 @@ class Subject:
     method: str
     seed: int
     settings: Mapping[str, Any]
-    initial_position: str = "joints"
-    mass_randomisation: str = "global"
+    randomisation: Randomisation = field(default_factory=table_1)
 
     @property
     def task(self) -> str:
@@ -87,9 +89,8 @@ def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
     iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
     settings = config.identity(iterations * config.steps_per_iteration)
     return Subject(
-        str(path), path, policies, config.method, config.seed, settings,
-        config.initial_position, config.mass_randomisation,
-    )  # fmt: skip
+        str(path), path, policies, config.method, config.seed, settings, config.randomisation
+    )
 
 
 def _loose(policy: Policy, path: str) -> Subject:
@@ -105,7 +106,9 @@ def _loose(policy: Policy, path: str) -> Subject:
     try:
         had = settings.get("source_sha256", {}).get(policy.task)
         how = settings["initial_position"], settings["mass_randomisation"]
-    except (KeyError, TypeError, AttributeError) as error:
+        tables = settings.get("randomise")
+        varied = table_1(*how) if tables is None else from_tables(tables, path)
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise BadArtefact(f"{path} is damaged: its settings lack {error}") from None
     found = registry.sha256("task", policy.task)
     if had and found and had != found:
@@ -113,7 +116,7 @@ def _loose(policy: Policy, path: str) -> Subject:
             f"task {policy.task} has changed since {path} was trained: its source has SHA-256 "
             f"{found[:12]}, not {had[:12]}; restore it"
         )
-    return Subject(path, None, (policy,), method, seed, settings, *how)
+    return Subject(path, None, (policy,), method, seed, settings, varied)
 
 
 def digest(policy: Policy) -> str:

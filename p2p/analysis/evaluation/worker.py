@@ -15,6 +15,7 @@ import numpy as np
 from p2p.analysis.pool import Pool, WorkerReport
 from p2p.core.rng import Purpose, keyed_generator
 from p2p.envs.domain import Domain
+from p2p.envs.randomisation import Randomisation
 from p2p.envs.task import find_task
 from p2p.envs.vector import Episode
 from p2p.policy.episodes import Job, run_jobs
@@ -41,7 +42,7 @@ class Work(NamedTuple):
     policies: Sequence[Policy]
     seed: int
     deterministic: bool
-    initial_position: str
+    randomisation: Randomisation
 
 
 def envs_each(task: str, num_tickets: int, num_workers: int) -> int:
@@ -51,7 +52,7 @@ def envs_each(task: str, num_tickets: int, num_workers: int) -> int:
     the first process to finish takes some of the rest. Rounds are equal: with 24 envs, 60 tickets
     of equal length on one core would end in a round of 12.
     """
-    least = 2 if find_task(task).healthy_range else 1
+    least = 2 if find_task(task).ends_early() else 1
     rounds = max(least, -(-num_tickets // (num_workers * MAX_ENVS)))
     return max(1, -(-num_tickets // (num_workers * rounds)))
 
@@ -101,7 +102,7 @@ class _Worker:
         self._request(num_envs)
         for running, ended in run_jobs(
             work.task, num_envs, self._next_job,
-            deterministic=work.deterministic, initial_position=work.initial_position,
+            deterministic=work.deterministic, randomisation=work.randomisation,
         ):  # fmt: skip
             self.steps += running
             self.ended += [(self.numbers.pop(id(job)), episode) for job, episode in ended]

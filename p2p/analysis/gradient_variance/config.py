@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from p2p.core.config import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.core.names import called
+from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.core.validation import Count, validated
 
 

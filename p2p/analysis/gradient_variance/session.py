@@ -25,7 +25,7 @@ from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.envs.vector import RandomisedEnvs
+from p2p.envs.build import build_envs
 from p2p.policy.parameters import actor_layout
 from p2p.runs import RunFolder
 from p2p.runs.checkpoint import iteration_of
@@ -157,7 +157,7 @@ class GradientTarget(Target[Key, Row]):
 
 
 def _num_parameters(config: TrainConfig) -> int:
-    envs = RandomisedEnvs(config.task, 1)
+    envs = build_envs(config.task, 1, config.randomisation)
     return actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size
 
 
