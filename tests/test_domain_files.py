@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -381,3 +383,19 @@ def test_no_table_is_worth_a_traceback(found: dict[str, Any]):
     else:
         assert message.startswith("any.toml: ")
         assert len(message.splitlines()) == 1
+
+
+def test_runs_in_other_domains_have_names_that_tell_them_apart():
+    """A study over two files, and a comparison of its runs, show labels and not tables."""
+    from p2p.analysis.groups import label_runs
+    from p2p.core.config import TrainConfig
+    from p2p.study.plan import run_name
+
+    configs = [TrainConfig(randomise={"mass": {"scale": width}}) for width in (0.2, 0.4)]
+    names = {run_name(config, ("randomise",)) for config in configs}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"hopper-p2pdrl-randomise=mass\+\w{6}-seed=0", name) for name in names)
+    runs = [SimpleNamespace(task=c.task, method=c.method, settings=c.settings) for c in configs]
+    labels = label_runs(runs)
+    assert len(set(labels)) == 2
+    assert all(len(label) < 40 for label in labels)

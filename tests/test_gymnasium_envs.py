@@ -384,7 +384,7 @@ def test_runs_of_built_in_tasks_do_not_import_gymnasium():
         "build_envs(build_config(task='Ant-v5', domain_schedule='carry').task, 1)\n"
         "sys.exit('gymnasium' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 # What is refused

@@ -13,7 +13,7 @@ import pytest
 import p2p
 from p2p.core import registry
 from p2p.core.config import TrainConfig
-from p2p.core.errors import UsageError
+from p2p.core.errors import BadArtefact, UsageError
 from p2p.envs.domain import Domain
 from p2p.envs.domain_file import from_tables
 from p2p.envs.robot import Robot
@@ -394,3 +394,28 @@ def test_a_policy_of_other_shapes_is_refused_before_a_folder_is_made(tmp_path):
             TrainConfig(task="walker2d", init_from=str(made), hidden_sizes=(8, 8)), tmp_path / "new"
         )
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_does_not_go_on_with_another_model(tmp_path):
+    """The task's file is the same, and the MJCF that it names has changed."""
+    (tmp_path / "robot.xml").write_text(MJCF)
+    (tmp_path / "mine.py").write_text(
+        "import p2p\n\n\nclass Mine(p2p.Task):\n    model, frame_skip = 'robot.xml', 4\n"
+        "    def observe(self, s): return {'q': s.qpos}\n"
+        "    def reward(self, s, action): return {'height': s.qpos[:, 2]}\n"
+    )
+    settings = {
+        "task": p2p.register("task", f"{tmp_path}/mine.py:Mine"), "steps_per_iteration": 256,
+        "num_minibatches": 2, "num_epochs": 1, "final_episodes": 0, "num_peers": 2,
+    }  # fmt: skip
+    run = p2p.train(TrainConfig(**settings, total_steps=256), tmp_path / "run")
+    p2p.evaluate(run.path, 0.0, domains=1)
+    (tmp_path / "robot.xml").write_text(MJCF.replace('mass="3"', 'mass="4"'))
+    from p2p.cohort import cohort
+
+    for go_on in (
+        lambda: list(cohort.resume(run.path, total_steps=512)),
+        lambda: p2p.evaluate(run.path, 0.0, domains=1),
+    ):
+        with pytest.raises(BadArtefact, match=r"the model of task mine\.py:Mine has changed"):
+            go_on()

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from p2p.core.consistency import label_of
+
 
 class Described(Protocol):
     """A run, described by what it was trained with."""
@@ -62,6 +64,8 @@ def _values(run: Described, names: Iterable[str], runs: Sequence[Described]) -> 
 
 def _text(value: Any, others: Iterable[Any]) -> str:
     """Return a value in six digits, or in full where another value has the same six."""
+    if isinstance(value, dict):  # what varies, or hashes
+        return label_of(value)
     if not isinstance(value, float):
         return str(value)
     short = f"{value:g}"

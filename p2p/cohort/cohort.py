@@ -21,7 +21,7 @@ from p2p.core.config import TrainConfig, build_config
 from p2p.core.consistency import override
 from p2p.core.errors import Diverged, Interrupted, P2PError, UsageError
 from p2p.core.signals import StopSignals
-from p2p.envs.build import build_envs
+from p2p.envs.build import build_envs, check_model
 from p2p.envs.task import find_task
 from p2p.methods import find_method
 from p2p.peer import reports
@@ -48,7 +48,7 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         NoRoom: disk or shared memory full.
     """
     check_peers(config)
-    config = _with_initial(config)
+    config = _with_hashes(config)
     states = _initial_states(config)
     run = RunFolder.create(config, out)
     yield from _run(run, config, states, 0, [])
@@ -80,6 +80,7 @@ def resume(
             f"{path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
         )
     check_peers(config)
+    check_model(config.task, config.source_sha256)
     with run:
         checkpoint = run.load_checkpoint()
         done = checkpoint.iteration if checkpoint else 0
@@ -100,12 +101,13 @@ def resume(
         yield from _run(run, config, states, done, notes)
 
 
-def _with_initial(config: TrainConfig) -> TrainConfig:
-    """Return the config with what it starts from as an absolute path, and its hash."""
+def _with_hashes(config: TrainConfig) -> TrainConfig:
+    """Return the config with hashes of its robot's model and of what it starts from."""
+    hashed = {**config.source_sha256, **check_model(config.task, config.source_sha256)}
     if config.init_from is None:
-        return config
+        return config.model_copy(update={"source_sha256": hashed})
     path = Path(config.init_from).absolute()
-    hashed = {**config.source_sha256, str(path): policy_sha256(path)}
+    hashed[str(path)] = policy_sha256(path)
     return config.model_copy(update={"init_from": str(path), "source_sha256": hashed})
 
 

@@ -86,11 +86,11 @@ class TrainConfig(Settings):
         Raises:
             BadArtefact: it has terms of the user's that are not loaded, or is damaged.
         """
-        from p2p.envs.domain_file import from_tables
-
         if self.randomise is not None:
+            read = registry.resolve("p2p.envs.domain_file:from_tables")
             try:
-                return from_tables(self.randomise, "randomise")
+                made: Randomisation = read(self.randomise, "randomise")
+                return made
             except UsageError as error:  # it was checked when it was made
                 raise BadArtefact(f"the run's settings are damaged: {error}") from None
         found: Randomisation = registry.find("task", self.task).default_randomisation(
@@ -109,7 +109,12 @@ class TrainConfig(Settings):
         return why
 
     def get(self, name: str) -> Any:
-        """Return a setting by its name, also one of the method's own; None if it has none such."""
+        """Return a setting by its name, also one of the method's own; None if it has none such.
+
+        Of what varies, a label that tells it from others in names and tables.
+        """
+        if name == "randomise" and self.randomise is not None:
+            return consistency.label_of(self.randomise)
         own = name in type(self).model_fields
         return getattr(self, name) if own else self.method_settings.get(name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -99,16 +101,22 @@ def domain_tables(value: Any) -> dict[str, Any]:
     Raises:
         ValueError: in one line, what is wrong with it.
     """
-    from p2p.envs.domain_file import from_tables, read_domains, to_tables
-    from p2p.envs.randomisation import Randomisation
-
-    if isinstance(value, Randomisation):
-        return to_tables(value)
+    files = "p2p.envs.domain_file"
     if isinstance(value, dict):
-        return to_tables(from_tables(value, called("randomise")))
-    if not isinstance(value, str | Path):
+        value = registry.resolve(f"{files}:from_tables")(value, called("randomise"))
+    elif isinstance(value, str | Path):
+        value = registry.resolve(f"{files}:read_domains")(Path(value))
+    elif not isinstance(value, registry.resolve("p2p.envs.randomisation:Randomisation")):
         raise ValueError(f"{called('randomise')}={value!r} is no domains file")
-    return to_tables(read_domains(Path(value)))
+    tables: dict[str, Any] = registry.resolve(f"{files}:to_tables")(value)
+    return tables
+
+
+def label_of(tables: Mapping[str, Any]) -> str:
+    """Return a short name of a domains file's contents: its first factors, and a hash."""
+    names = [name for name in tables if name.isidentifier()]
+    digest = hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+    return "+".join([*names[:2], *(["..."] if len(tables) > 2 else []), digest[:6]])
 
 
 def check_domains(config: TrainConfig) -> None:

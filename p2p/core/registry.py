@@ -131,7 +131,7 @@ def find(kind: Kind, name: str) -> Any:
     if (kind, name) in _added:
         return _added[kind, name][1]
     if name in BUILT_IN[kind]:
-        return _attribute(BUILT_IN[kind][name])
+        return resolve(BUILT_IN[kind][name])
     if kind == "task" and (task := _gymnasium().find(name)) is not None:
         return task
     if ":" in env_names.base_of(name) or name in _stored:
@@ -227,7 +227,7 @@ def add_sources(given: Iterable[Source]) -> None:
 
 
 def _register(source: Source, cls: type[Any]) -> str:
-    base = _attribute(BASES[source.kind])
+    base = resolve(BASES[source.kind])
     if source.kind == "term":
         if not isinstance(cls, base):
             raise UsageError(f"{source.name} is no term: decorate the function with p2p.term(...)")
@@ -254,7 +254,7 @@ def _check_method(source: Source, cls: type[Any]) -> None:
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
         raise UsageError(f"{source.name} lacks {', '.join(missing)}; see docs/add-a-method.md")
-    taken = _attribute("p2p.core.config:TrainConfig").model_fields.keys()
+    taken = resolve("p2p.core.config:TrainConfig").model_fields.keys()
     clash = sorted(taken & cls.Settings.model_fields.keys())
     if clash:
         raise UsageError(
@@ -317,7 +317,7 @@ def _of_class(kind: Kind, cls: type[Any]) -> tuple[Source, type[Any]]:
 def _class_of(module: ModuleType, source: Source) -> type[Any]:
     found = getattr(module, source.cls, None)
     if found is None:
-        base = type if source.kind != "term" else _attribute(BASES["term"])
+        base = type if source.kind != "term" else resolve(BASES["term"])
         classes = [n for n, v in vars(module).items() if isinstance(v, base)]
         near = nearest(source.cls, classes)
         hint = f"; did you mean {near!r}?" if near else ""
@@ -331,7 +331,8 @@ def _gymnasium() -> Any:
     return import_module("p2p.envs.gymnasium_tasks")
 
 
-def _attribute(reference: str) -> type[Any]:
+def resolve(reference: str) -> Any:
+    """Return what `module:name` names; so the core reaches what lies above it, by name alone."""
     module, _, name = reference.partition(":")
     found: type[Any] = getattr(import_module(module), name)
     return found

@@ -25,7 +25,7 @@ from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
 from p2p.core.errors import NoRoom
 from p2p.envs.binding import Binding
-from p2p.envs.build import bind
+from p2p.envs.build import bind, check_model
 from p2p.envs.domain import Domain
 from p2p.envs.domain_file import from_tables, to_tables
 from p2p.envs.randomisation import Randomisation, is_table_1
@@ -99,6 +99,8 @@ class EvaluationTarget(Target[Key, Outcome]):
         if config.randomise is not None:
             varied = from_tables(config.randomise, "randomise")
         self.randomisation = varied
+        recorded = subject.settings.get("source_sha256")
+        check_model(subject.task, recorded if isinstance(recorded, Mapping) else {})
         self.sets = _build_sets(config, bind(subject.task, varied))
         self.condition = _condition(config, varied)
         self.digests = [digest(policy) for policy in subject.policies]
