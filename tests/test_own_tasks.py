@@ -419,3 +419,153 @@ def test_a_run_does_not_go_on_with_another_model(tmp_path):
     ):
         with pytest.raises(BadArtefact, match=r"the model of task mine\.py:Mine has changed"):
             go_on()
+
+
+# What a review found
+
+
+def test_a_subclass_with_a_servo_is_not_run_by_compiled_code():
+    """It writes actions to the motors as they are; evaluation would ask for angles."""
+
+    class Servoed(p2p.task("hopper")):  # type: ignore[misc]
+        servo = p2p.Servo(kp=100.0, kd=1.0)
+
+    assert not RandomisedEnvs(Servoed, 1).is_compiled
+    assert RandomisedEnvs("hopper", 1).is_compiled
+
+
+def test_servos_hold_the_start_pose_while_their_commands_are_late(robot):
+    """A buffer of zeros would ask for the angle 0 until the first command arrives."""
+    envs = RandomisedEnvs(robot, 1, randomisation=from_tables({"delay": {"add": 0.04}}, "test"))
+    envs.set_domains([Domain(delay=0.04)])
+    envs.reset(np.random.default_rng(0))
+    model, data = envs.simulation(0)
+    model.opt.gravity[:] = 0.0
+    data.qpos[2], data.qpos[7], data.qvel[:] = 3.0, 0.2, 0.0
+    for _ in range(8):
+        mujoco.mj_step(model, data)
+        assert abs(data.actuator_force[0]) < 1e-9
+
+
+def test_pushes_act_behind_gymnasiums_interface():
+    from p2p.envs.gym import RandomisedEnv
+
+    ends = []
+    for speed in (0.0, 2.0):
+        env = RandomisedEnv(
+            "hopper", randomise={"push": {"add": 2, "every": 0.1}}, domain={"push": speed}
+        )
+        env.reset(seed=0)
+        for _ in range(30):
+            obs, *_ = env.step(np.zeros(3, np.float32))
+        ends.append(obs)
+    assert (ends[0] != ends[1]).any()
+
+
+def test_acceleration_from_the_state_before_is_the_same_after_a_resume(robot):
+    class Accelerating(robot):  # type: ignore[misc,valid-type]
+        def observe(self, s: Any) -> Any:
+            return {"acceleration": (s.qvel - s.before.qvel) / s.dt}
+
+    first, second = RandomisedEnvs(Accelerating, 2), RandomisedEnvs(Accelerating, 2)
+    acted(first, 7)
+    second.load_state(first.state())
+    np.testing.assert_array_equal(second.obs, first.obs)
+
+
+def test_a_reward_that_is_not_finite_is_named_also_where_an_episode_ends(robot):
+    class Falling(robot):  # type: ignore[misc,valid-type]
+        def reward(self, s: Any, action: Any) -> Any:
+            return {"bad": np.full(s.num_envs, np.nan)}
+
+        def terminated(self, s: Any) -> Any:
+            return np.ones(s.num_envs, np.bool_)
+
+    with pytest.raises(UsageError, match="reward term 'bad' is not finite"):
+        RandomisedEnvs(Falling, 2).step(np.zeros((2, 1), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("motor", "limits"),
+    [
+        ('ctrlrange="-100 100" forcerange="-30 30"', [-30, 30]),
+        ('ctrlrange="-1 1" gear="50" forcerange="-.5 .5"', [-25, 25]),
+        ('ctrlrange="-1 2" gear="-50"', [-100, 50]),
+    ],
+)
+def test_a_servo_is_as_strong_as_the_motor(tmp_path, motor, limits):
+    file = tmp_path / "robot.xml"
+    file.write_text(MJCF.replace('ctrlrange="-10 10"', motor))
+    kind = type("Strong", (p2p.Task,), {"model": str(file), "servo": p2p.Servo(20.0, 1.0)})
+    from p2p.envs.model import load_model
+
+    assert load_model(kind).actuator_forcerange[0].tolist() == limits
+
+
+@pytest.mark.parametrize(
+    ("body", "joint", "moves"),
+    [("", "1 0 0", 1.0), ('euler="0 0 1.5707963267948966"', "0 -1 0", 1.0), ("", "-1 0 0", -1.0)],
+)
+def test_wind_blows_along_the_worlds_axis_however_the_root_is_turned(body, joint, moves):
+    """A slide's axis is in its body's frame, and may point against the wind."""
+    from p2p.envs.binding import Binding
+
+    model = mujoco.MjModel.from_xml_string(
+        f'<mujoco><compiler angle="radian"/><worldbody><body {body}>'
+        f'<joint name="slide" type="slide" axis="{joint}"/><geom size=".1" mass="1"/></body>'
+        "</worldbody><actuator><motor joint='slide' ctrlrange='-1 1'/></actuator></mujoco>"
+    )
+    binding = Binding(from_tables({"wind": {"add": 5.0}}, "test"), model, {})
+    data = mujoco.MjData(model)
+    binding.push_forces(Domain(wind=2.0), data)
+    mujoco.mj_step(model, data)
+    assert data.qfrc_applied[0] == pytest.approx(2.0 * moves)
+    mujoco.mj_forward(model, data)
+    assert data.xpos[1, 0] > 0
+
+
+def test_nothing_that_varies_is_a_line_and_no_traceback(tmp_path):
+    """By factor; and a policy file of such a run is tested as the run is, in no wind."""
+    (tmp_path / "robot.xml").write_text(MJCF)
+    (tmp_path / "mine.py").write_text(
+        "import p2p\n\n\nclass Mine(p2p.Task):\n    model, frame_skip = 'robot.xml', 4\n"
+        "    max_episode_steps = 20\n"
+        "    def observe(self, s): return {'q': s.qpos}\n"
+        "    def reward(self, s, action): return {'height': s.qpos[:, 2]}\n"
+    )
+    task = p2p.register("task", f"{tmp_path}/mine.py:Mine")
+    run = p2p.train(
+        TrainConfig(task=task, num_peers=1, method="ppo", steps_per_iteration=64, total_steps=64,
+                    num_minibatches=2, num_epochs=1, final_episodes=0), tmp_path / "run",
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="nothing varies here"):
+        p2p.evaluate(run.path, 0.5, by_factor=True)
+    whole, alone = (
+        p2p.evaluate(path, 0.5, domains=2).runs[0].measured[0].score.mean
+        for path in (run.path, run.policy_path(0))
+    )
+    assert whole == alone
+
+
+def test_a_run_of_a_task_that_has_changed_may_be_started_from(tmp_path):
+    """Another reward is what one starts from a policy for."""
+    (tmp_path / "robot.xml").write_text(MJCF)
+    code = (
+        "import p2p\n\n\nclass Mine(p2p.Task):\n    model, frame_skip = 'robot.xml', 4\n"
+        "    def observe(self, s): return {'q': s.qpos}\n"
+        "    def reward(self, s, action): return {'height': 1.0 * s.qpos[:, 2]}\n"
+    )
+    small = {
+        "num_peers": 1, "method": "ppo", "steps_per_iteration": 64, "total_steps": 64,
+        "num_minibatches": 2, "num_epochs": 1, "final_episodes": 1,
+    }  # fmt: skip
+    (tmp_path / "mine.py").write_text(code)
+    task = p2p.register("task", f"{tmp_path}/mine.py:Mine")
+    first = p2p.train(TrainConfig(task=task, **small), tmp_path / "first")
+    registry._added.clear()
+    (tmp_path / "mine.py").write_text(code.replace("1.0 *", "2.0 *"))
+    task = p2p.register("task", f"{tmp_path}/mine.py:Mine")
+    second = p2p.train(
+        TrainConfig(task=task, init_from=str(first.path), **small), tmp_path / "second"
+    )
+    assert second.result()["scores"]

@@ -115,11 +115,12 @@ class Binding:
             return
         least = int(values.argmin())
         low = values[least] + factor.low
-        if low < 0 or (low == 0 and term.name == "mass"):
+        is_mass = term.fields[0] in ("body_mass", "body_inertia")
+        if low < 0 or (low == 0 and is_mass):
             of = f" of {labels[least]}" if len(labels) == len(values) else ""
             raise UsageError(
                 f"{where}: {factor.low:g} is too low: {term.name}{of} is {values[least]:g}, and "
-                f"must stay {'positive' if term.name == 'mass' else 'at least 0'}"
+                f"must stay {'positive' if is_mass else 'at least 0'}"
             )
 
     def _check_masses(self) -> None:

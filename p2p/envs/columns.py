@@ -214,15 +214,18 @@ class TaskColumns:
                 self._sums[name] += value
         self._steps += 1
         if finite and not np.isfinite(reward).all():
-            self._refuse(terms, all_healthy)
+            self._refuse(terms, reward)
         with blaming(self.name, "remember"):
             self.task.remember(self.s, action)
         self.observe()
 
-    def _refuse(self, terms: Mapping[str, Any], all_healthy: bool) -> None:
-        """Raise UsageError for a reward that is not finite, unless a diverged env may be why."""
+    def _refuse(self, terms: Mapping[str, Any], reward: Floats) -> None:
+        """Raise UsageError for a reward that is not finite, unless of an env that has diverged.
+
+        The row of such an env is zeros.
+        """
         bad = [name for name, value in terms.items() if not np.isfinite(value).all()]
-        if all_healthy:
+        if (~np.isfinite(reward) & self._raw.any(axis=1)).any():
             raise UsageError(
                 f"task {self.name}: reward term {(bad or ['of them all'])[0]!r} is not finite"
             )
@@ -235,11 +238,13 @@ class TaskColumns:
         return means
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the memory."""
-        return {f"memory {name}": values.copy() for name, values in self._memory.items()}
+        """Return the memory, and the state before the step."""
+        memory = {f"memory {name}": values.copy() for name, values in self._memory.items()}
+        return {"before": self._earlier.copy(), **memory}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue with the memory that `state` returned."""
+        """Continue with what `state` returned."""
+        self._earlier[:] = state["before"]
         for name, values in self._memory.items():
             values[:] = state[f"memory {name}"]
 

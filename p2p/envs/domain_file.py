@@ -196,8 +196,9 @@ def _option(term: Term, key: str, table: Mapping[str, Any], where: str) -> Any:
     default = term.options[key]
     value = table.get(key, default)
     if key == "axis":
-        if value not in ("x", "y", "z"):
-            raise UsageError(f"{where} axis={value!r}: use 'x', 'y' or 'z'")
+        axes = ("x", "y") if term.name == "slope" else ("x", "y", "z")
+        if value not in axes:
+            raise UsageError(f"{where} axis={value!r}: use {' or '.join(map(repr, axes))}")
         return value
     number = _number(value)
     if not (math.isfinite(number) and number > 0):

@@ -17,7 +17,7 @@ from p2p.core.errors import UsageError
 from p2p.core.registration import register_envs
 from p2p.envs.domain import Domain, check_strength
 from p2p.envs.domain_file import from_tables, read_domains
-from p2p.envs.randomisation import Randomisation, table_1
+from p2p.envs.randomisation import Randomisation
 from p2p.envs.task import Task, find_task
 from p2p.envs.vector import RandomisedEnvs
 
@@ -70,7 +70,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
             raise UsageError(
                 f"eps={eps:g} draws domains and domain= fixes one: give only one of them"
             )
-        varied = table_1(initial_position, mass_randomisation)
+        varied = find_task(task).default_randomisation(initial_position, mass_randomisation)
         if randomise is not None:
             varied = _as_randomisation(randomise)
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -132,6 +132,7 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
             raise ResetNeeded("cannot step before the first reset; call env.reset()")
         envs = self.envs
         envs.advance(np.asarray(action)[None])
+        envs.elapsed += 1  # which pushes are timed by
         if self.render_mode == "human":
             self.render()
         info = {**self._info, "unstable": bool(envs.unstable[0])}

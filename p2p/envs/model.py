@@ -124,7 +124,11 @@ def fit_servos(spec: mujoco.MjSpec, servo: Servo) -> None:
             raise ValueError(
                 f"actuator {actuator.name!r} is no torque motor of a joint; leave the servo out"
             )
-        force = actuator.gainprm[0] * np.array(actuator.ctrlrange) * actuator.gear[0]
+        force = actuator.gainprm[0] * np.array(actuator.ctrlrange)
+        own = np.array(actuator.forcerange)
+        if actuator.forcelimited != mujoco.mjtLimited.mjLIMITED_FALSE and own.any():
+            force = np.clip(force, *own) if force.any() else own
+        force = np.sort(force * actuator.gear[0])
         if actuator.ctrllimited != mujoco.mjtLimited.mjLIMITED_FALSE and force.any():
             actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
             actuator.forcerange = force

@@ -104,6 +104,15 @@ class Robot:
                 )
         return low.astype(np.float32, order="C"), high.astype(np.float32, order="C")
 
+    def _ask_for_start(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Let servos hold the start pose, also those whose commands arrive late."""
+        if (found := self.servo_map()) is None:
+            return
+        data.ctrl[:] = found[1]
+        for n in np.flatnonzero(model.actuator_history[:, 0]).tolist():
+            values = np.full(int(model.actuator_history[n, 0]), data.ctrl[n])
+            mujoco.mj_initCtrlHistory(model, data, n, None, values)
+
     def servo_map(self) -> tuple[Any, Any] | None:
         """Return what an action is multiplied by, and what is added, to be a control; or None."""
         servo = self._task.servo
@@ -125,6 +134,7 @@ class Robot:
         pose converges to it.
         """
         mujoco.mj_resetData(model, data)
+        self._ask_for_start(model, data)
         position, velocity = self._task.draw_noise(rng, model)
         data.qpos[:] = self.start_qpos + position
         data.qvel[:] = velocity

@@ -20,12 +20,14 @@ class Root:
         is_free: whether the root is a free joint.
         qpos, dof: index into qpos and qvel of the root's motion along each world axis that it can
             move along.
+        sign: 1, or -1 where the joint's axis points against the world's.
         qpos_quaternion: first index into qpos of a free root's orientation.
     """
 
     is_free: bool
     qpos: Mapping[int, int]
     dof: Mapping[int, int]
+    sign: Mapping[int, float]
     qpos_quaternion: int = -1
 
     @property
@@ -36,7 +38,7 @@ class Root:
     def add_force(self, data: mujoco.MjData, axis: int, force: float) -> None:
         """Add a force along a world axis, N."""
         if axis in self.dof:
-            data.qfrc_applied[self.dof[axis]] += force
+            data.qfrc_applied[self.dof[axis]] += self.sign[axis] * force
 
 
 def joints_of(model: mujoco.MjModel, actuators: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -52,14 +54,25 @@ def actuated_joints(model: mujoco.MjModel) -> NDArray[np.intp]:
     return np.array(list(dict.fromkeys(joints[joints >= 0].tolist())), np.intp)
 
 
+def _driven_bodies(model: mujoco.MjModel) -> NDArray[np.intp]:
+    """Return the bodies that actuators act on, by joints, or as thrusters at sites or bodies."""
+    first, kind = model.actuator_trnid[:, 0], model.actuator_trntype
+    return np.concatenate([
+        model.jnt_bodyid[actuated_joints(model)],
+        model.site_bodyid[first[kind == int(mujoco.mjtTrn.mjTRN_SITE)]],
+        first[kind == int(mujoco.mjtTrn.mjTRN_BODY)],
+    ])  # fmt: skip
+
+
 def find_root(model: mujoco.MjModel) -> Root | None:
     """Return the root of the first body that can be translated; None if there is none.
 
     A root is a free joint, or slides along world axes, of a body that is attached to the world
     and carries actuators: a ball on the table is no robot.
     """
-    moved = actuated_joints(model)
-    trees = set(model.body_rootid[model.jnt_bodyid[moved]].tolist())
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    trees = set(model.body_rootid[_driven_bodies(model)].tolist())
     for body in sorted(trees):
         if not model.body_jntnum[body]:
             continue
@@ -68,18 +81,20 @@ def find_root(model: mujoco.MjModel) -> Root | None:
         if model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE:
             q, d = int(model.jnt_qposadr[first]), int(model.jnt_dofadr[first])
             axes = range(3)
-            return Root(True, {a: q + a for a in axes}, {a: d + a for a in axes}, q + 3)
-        qpos, dof = {}, {}
+            signs = dict.fromkeys(axes, 1.0)
+            return Root(True, {a: q + a for a in axes}, {a: d + a for a in axes}, signs, q + 3)
+        qpos, dof, sign = {}, {}, {}
         for joint in joints:
-            axis = model.jnt_axis[joint]
-            if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE and np.isclose(
-                axis.max(), 1.0, atol=TOLERANCE
-            ):
-                along = int(axis.argmax())
+            if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_SLIDE:
+                break  # what comes behind a hinge turns with it
+            axis = data.xaxis[joint]
+            along = int(np.abs(axis).argmax())
+            if np.isclose(abs(axis[along]), 1.0, atol=TOLERANCE):
                 qpos[along], dof[along] = (
                     int(model.jnt_qposadr[joint]),
                     int(model.jnt_dofadr[joint]),
                 )
+                sign[along] = float(np.sign(axis[along]))
         if 0 in dof or 1 in dof:
-            return Root(False, qpos, dof)
+            return Root(False, qpos, dof, sign)
     return None

@@ -103,4 +103,4 @@ class Signals:
                     _, data = simulation(env)
                     for axis, share in ((0, np.cos(angle)), (1, np.sin(angle))):
                         if axis in root.dof:
-                            data.qvel[root.dof[axis]] += speed * share
+                            data.qvel[root.dof[axis]] += root.sign[axis] * speed * share

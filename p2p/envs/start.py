@@ -33,7 +33,7 @@ def shift_joints(
     before = _depth(model, data)
     data.qpos[shifted] = np.clip(start + offset, low, high)
     if root is not None and Z in root.qpos:
-        data.qpos[root.qpos[Z]] += max(0.0, _depth(model, data) - before)
+        data.qpos[root.qpos[Z]] += root.sign[Z] * max(0.0, _depth(model, data) - before)
 
 
 def shift_root(
@@ -50,7 +50,8 @@ def shift_root(
             mujoco.mju_mulQuat(turned, turn, data.qpos[at])
             data.qpos[at] = turned
         else:
-            data.qpos[root.qpos["xyz".index(axis)]] += value
+            along = "xyz".index(axis)
+            data.qpos[root.qpos[along]] += root.sign[along] * value
 
 
 def _depth(model: mujoco.MjModel, data: mujoco.MjData) -> float:

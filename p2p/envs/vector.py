@@ -61,7 +61,9 @@ class RandomisedEnvs(VectorEnvs):
         self.columns = build_columns(kind, self._sims, self.robot, self.dt)
         self.binding = self.robot.binding
         self._begin(self.columns.obs)
-        self.is_compiled = self.columns.is_compiled and not self.signals.any
+        self.is_compiled = (
+            self.columns.is_compiled and not self.signals.any and self.robot.servo_map() is None
+        )
 
     def _share_domain(self, domain: Domain) -> None:
         self._sims.set_shared_domain(domain)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
-from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.errors import BadArtefact, P2PError, UsageError
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.parameters import critic_layout
 from p2p.policy.policy import Policy
@@ -37,8 +39,7 @@ def initial_state(config: TrainConfig, obs_dim: int, action_dim: int) -> State |
     if config.init_from is None:
         return None
     path = reachable(Path(config.init_from))
-    peer = _best_peer(path) if path.is_dir() else 0
-    policy = load_policy(path, peer)
+    peer, policy = _best_policy(path)
     shapes = {
         "observations": (policy.obs_dim, obs_dim),
         "actions": (policy.action_dim, action_dim),
@@ -58,7 +59,7 @@ def initial_state(config: TrainConfig, obs_dim: int, action_dim: int) -> State |
 
 def policy_sha256(path: Path) -> str:
     """Return the hash of the policy at `path`, that of the best peer if it is a run."""
-    policy = load_policy(path, _best_peer(path) if path.is_dir() else 0)
+    _, policy = _best_policy(path)
     return hashlib.sha256(policy.to_bytes()).hexdigest()
 
 
@@ -70,15 +71,27 @@ def moments_of(policy: Policy) -> Moments:
     return Moments(count, normaliser.mean.copy(), normaliser.variance * count)
 
 
-def _best_peer(path: Path) -> int:
-    result = RunFolder.open(path).result()
-    scores = [peer["mean"] for peer in result["scores"]] if result else []
-    return int(np.argmax(scores)) if scores else 0
+def _best_policy(path: Path) -> tuple[int, Policy]:
+    """Return the peer of the highest final score with its policy, or a file's policy.
+
+    The run's task may have changed since, or be another: that its settings no longer hold is no
+    reason not to start from its policy.
+    """
+    if not path.is_dir():
+        return 0, load_policy(path)
+    peer = 0
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        result = json.loads((path / "result.json").read_text("utf-8"))
+        peer = int(np.argmax([float(score["mean"]) for score in result["scores"]]))
+    return peer, Policy.load(path / "policies" / f"peer-{peer}.safetensors")
 
 
 def _rest_of(path: Path, peer: int, obs_dim: int, config: TrainConfig) -> State:
     """Return critic and reward scale as of the run's newest checkpoint, if they fit."""
-    checkpoint = RunFolder.open(path).load_checkpoint()
+    try:
+        checkpoint = RunFolder.open(path).load_checkpoint()
+    except P2PError:  # of a task that has changed: its critic knows another reward
+        return {}
     if checkpoint is None:
         return {}
     names = ("engine.critic", "peer.return_moments")

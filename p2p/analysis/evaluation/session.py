@@ -23,7 +23,8 @@ from p2p.analysis.evaluation.worker import Ticket, Work, episode_pool
 from p2p.analysis.pool import Pool
 from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
-from p2p.core.errors import NoRoom
+from p2p.core import registry
+from p2p.core.errors import NoRoom, UsageError
 from p2p.envs.binding import Binding
 from p2p.envs.build import bind, check_model
 from p2p.envs.domain import Domain
@@ -169,6 +170,8 @@ def _build_sets(config: EvalConfig, binding: Binding) -> list[DomainSet]:
         return [single_set(binding.check(Domain.parse(config.domain)))]
     if config.grid is not None:
         return [sweep_set(randomisation, config.grid, eps, config.points)]
+    if config.by_factor and not randomisation.factors:
+        raise UsageError("nothing varies here: name a domains file with --randomise")
     if config.by_factor:
         return [sweep_set(randomisation, [f.name], eps, config.points) for f in randomisation]
     return [
@@ -190,6 +193,9 @@ def _condition(config: EvalConfig, randomisation: Randomisation) -> str:
         own = {"initial_position": "root_x"}
     if not is_table_1(randomisation):
         own = {"randomise": to_tables(randomisation)}
+        terms = {f.vary: registry.sha256("term", f.vary) for f in randomisation}
+        if any(terms.values()):
+            own["terms"] = terms
     return condition(seed=config.domain_seed, sampled=config.sampled, **own)
 
 

@@ -14,6 +14,7 @@ from p2p.core import registry
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.envs.domain_file import from_tables
 from p2p.envs.randomisation import Randomisation, table_1
+from p2p.envs.task import find_task
 from p2p.policy.policy import Policy
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable
@@ -102,12 +103,13 @@ def _loose(policy: Policy, path: str) -> Subject:
     method, seed = str(meta.get("method", "unknown")), int(meta.get("seed", 0))
     settings = meta.get("settings")
     if settings is None:
-        return Subject(path, None, (policy,), method, seed, {"file": path})
+        settings = {"file": path}
+        return Subject(path, None, (policy,), method, seed, settings, _default(policy))
     try:
         had = settings.get("source_sha256", {}).get(policy.task)
         how = settings["initial_position"], settings["mass_randomisation"]
         tables = settings.get("randomise")
-        varied = table_1(*how) if tables is None else from_tables(tables, path)
+        varied = _default(policy, *how) if tables is None else from_tables(tables, path)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise BadArtefact(f"{path} is damaged: its settings lack {error}") from None
     found = registry.sha256("task", policy.task)
@@ -117,6 +119,11 @@ def _loose(policy: Policy, path: str) -> Subject:
             f"{found[:12]}, not {had[:12]}; restore it"
         )
     return Subject(path, None, (policy,), method, seed, settings, varied)
+
+
+def _default(policy: Policy, *how: str) -> Randomisation:
+    """Return what varied in training if no domains file was given."""
+    return find_task(policy.task).default_randomisation(*how)
 
 
 def digest(policy: Policy) -> str:

@@ -23,6 +23,10 @@ OWNERS: Mapping[str, Of] = {
     "body": "body", "geom": "geom", "jnt": "joint", "dof": "joint", "actuator": "actuator",
     "tendon": "tendon", "site": "site", "opt.": "",
 }  # fmt: skip
+POSITIVE = (
+    "body_mass", "body_inertia", "dof_damping", "dof_armature", "dof_frictionloss",
+    "jnt_stiffness", "geom_size", "geom_friction",
+)  # fmt: skip
 NEVER = ("opt.timestep",)  # a task's step is a number of physics steps
 
 
@@ -118,7 +122,12 @@ def _field_term(name: str) -> Term:
         edit.change(array if column is None else array[..., column], *rows)
 
     return Term(
-        name, f"The field {whole} of MuJoCo's model", apply, OWNERS[owner], (whole,), positive=False
+        name,
+        f"The field {whole} of MuJoCo's model",
+        apply,
+        OWNERS[owner],
+        (whole,),
+        positive=whole in POSITIVE,
     )
 
 
