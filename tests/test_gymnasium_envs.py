@@ -548,3 +548,27 @@ def test_a_robot_hand_of_gymnasium_robotics(tmp_path):
     assert envs.obs_dim == 39
     with pytest.raises(UsageError, match="writes body_pos of some of these itself"):
         envs_of(task, 1, body_pos={"add": 0.1})
+
+
+def test_a_study_finds_its_runs_again_and_is_drawn(tmp_path, monkeypatch):
+    """A run records its model's hash when it begins, which its study does not know."""
+    from click.testing import CliRunner
+
+    from p2p.cli.main import p2p as program
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(
+        "name = 'mine'\n[settings]\ntask = 'InvertedPendulum-v5'\ntotal_steps = 512\n"
+        "steps_per_iteration = 512\nnum_minibatches = 4\nnum_epochs = 1\nfinal_episodes = 1\n"
+        "hidden_sizes = [8, 8]\n[settings.randomise.gravity]\nscale = 0.5\n"
+        "[[grid]]\nmethod = 'ppo'\nseed = [0, 1]\n[evaluate]\neps_te = [0, 1]\ndomains = 2\n"
+    )
+    runner = CliRunner()
+    first = runner.invoke(program, ["study", "mine.toml", "--plain"])
+    assert first.exit_code == 0, first.output
+    again = runner.invoke(program, ["study", "mine.toml", "--plain"])
+    assert again.exit_code == 0, again.output
+    assert "running" not in again.output
+    drawn = runner.invoke(program, ["figures", "mine.toml", "--like", "fig4", "--out", "drawn"])
+    assert drawn.exit_code == 0, drawn.output
+    assert len(list((tmp_path / "drawn").iterdir())) == 2

@@ -6,6 +6,7 @@ The fields are in `p2p.core.settings`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
@@ -47,6 +48,12 @@ class TrainConfig(Settings):
             if own or env_names.is_id(str(value)):
                 return registry.note_stored(kind, str(value))
         return registry.choose(kind, str(value))
+
+    @field_validator("init_from")
+    @classmethod
+    def _from_anywhere(cls, value: str | None) -> str | None:
+        """Return the path absolute: a run may go on in another working directory."""
+        return None if value is None else str(Path(value).absolute())
 
     @field_validator("randomise", mode="before")
     @classmethod

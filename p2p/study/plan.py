@@ -243,11 +243,18 @@ def _find(
     same = {name for name in settings if name not in config.changes_no_number}
     same.update(varying)
     equal = {
-        path: {name for name, value in settings.items() if other.settings.get(name) == value}
+        path: {name for name in settings if _is_equal(name, config, other)}
         for path, other in existing.items()
     }
     candidates = [path for path, names in equal.items() if same <= names]
     return max(candidates, key=lambda path: len(equal[path]), default=None)
+
+
+def _is_equal(name: str, config: TrainConfig, run: TrainConfig) -> bool:
+    """Say whether a run has a setting; it has recorded hashes when it began, beside sources'."""
+    if name == "source_sha256":
+        return config.source_sha256.items() <= run.source_sha256.items()
+    return bool(config.settings[name] == run.settings.get(name))
 
 
 def run_name(config: TrainConfig, varying: tuple[str, ...]) -> str:
