@@ -110,7 +110,7 @@ def tables(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
         if draw(st.booleans()):
             table["draw"] = draw(st.sampled_from(DRAWS if key == "scale" else ("normal",)))
         if term and "axis" in term.options and draw(st.booleans()):
-            table["axis"] = draw(st.sampled_from("xyz"))
+            table["axis"] = draw(st.sampled_from("xy" if term.name == "slope" else "xyz"))
         if term and "every" in term.options and draw(st.booleans()):
             table["every"] = draw(st.floats(0.1, 9.0))
         found[name] = table
@@ -293,7 +293,7 @@ BROKEN = {
     "[mass]\nscale = 0.5\nof = 'leg_('": "[mass] of='leg_(' is no regular expression: missing )",
     "[gravity]\nscale = 0.2\nof = 'floor'": "gravity acts on the world as a whole; leave `of` out",
     "[start_pose]\nadd = 1": "[start_pose]: say of what: of = 'x', 'y', 'z' or 'yaw'",
-    "[slope]\nadd = 0.1\naxis = 'w'": "[slope] axis='w': use 'x', 'y' or 'z'",
+    "[slope]\nadd = 0.1\naxis = 'z'": "[slope] axis='z': use 'x' or 'y'",
     "[push]\nadd = 1\nevery = 0": "[push] every=0: give a positive number",
     "['a=b']\nvary = 'mass'\nscale = 0.5": "[a=b]: a factor's name has no comma, equals sign",
     "['a b']\nvary = 'mass'\nscale = 0.5": "[a b]: a factor's name has no comma, equals sign",
