@@ -569,3 +569,42 @@ def test_a_run_of_a_task_that_has_changed_may_be_started_from(tmp_path):
         TrainConfig(task=task, init_from=str(first.path), **small), tmp_path / "second"
     )
     assert second.result()["scores"]
+
+
+def test_a_cached_episode_is_of_the_term_as_it_was(tmp_path):
+    """A term's file may change between two evaluations; its name in domains does not."""
+    from p2p.analysis.evaluation.config import EvalConfig
+    from p2p.analysis.evaluation.session import _condition
+
+    code = (
+        "import p2p\n\n\n@p2p.term(of='geom', fields=('geom_size',))\n"
+        "def radius(edit):\n    edit.change(edit.model.geom_size[:, 0])\n"
+    )
+    found = []
+    for text in (code, code + "# changed\n"):
+        registry._added.clear()
+        (tmp_path / "soles.py").write_text(text)
+        name = p2p.register("term", f"{tmp_path}/soles.py:radius")
+        varied = from_tables({"sole": {"vary": name, "scale": 0.1}}, "test")
+        found.append(_condition(EvalConfig(), varied))
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("field", ["body_mass", "body_inertia", "dof_damping"])
+def test_a_field_that_cannot_be_negative_is_refused_as_its_term_is(robot, field):
+    with pytest.raises(UsageError, match="is too low"):
+        Robot(robot, from_tables({"x": {"vary": field, "add": 50.0}}, "test"))
+
+
+def test_a_drone_with_thrusters_has_a_root():
+    """Its actuators act at sites, not on joints."""
+    from p2p.envs.root import find_root
+
+    model = mujoco.MjModel.from_xml_string(
+        "<mujoco><worldbody><body><freejoint/><geom size='.1'/><site name='up'/></body>"
+        "</worldbody><actuator><motor site='up' gear='0 0 1 0 0 0' ctrlrange='0 9'/></actuator>"
+        "</mujoco>"
+    )
+    root = find_root(model)
+    assert root is not None
+    assert root.is_free

@@ -15,14 +15,13 @@ from p2p.core.errors import UsageError
 from p2p.core.names import did_you_mean
 from p2p.envs.domain import Domain
 from p2p.envs.randomisation import Factor, Randomisation
-from p2p.envs.root import find_root
+from p2p.envs.root import AXES, find_root
 from p2p.envs.start import shift_joints, shift_root
 from p2p.envs.terms import Edit, Term, copy_fields, find_term
 from p2p.envs.terms.catalogue import AXES_OF_ROOT, field_values
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-AXES = {"x": 0, "y": 1}
 OBJECTS = {
     "body": (mujoco.mjtObj.mjOBJ_BODY, "nbody"),
     "geom": (mujoco.mjtObj.mjOBJ_GEOM, "ngeom"),
@@ -145,7 +144,7 @@ class Binding:
         root = self.root
         for axis in axes:
             turns = root is not None and root.is_free
-            if root is None or not (turns if axis == "yaw" else "xyz".index(axis) in root.qpos):
+            if root is None or not (turns if axis == "yaw" else AXES[axis] in root.qpos):
                 raise UsageError(f"{where}: this robot's root does not move along {axis}")
 
     def _match(self, factor: Factor, term: Term, where: str) -> tuple[Ints, tuple[str, ...]]:
@@ -269,7 +268,7 @@ class Binding:
         if self._forces and self.root is not None:
             data.qfrc_applied[self.root.slides] = 0.0
             for part in self._forces:
-                axis = AXES.get(str(dict(part.factor.options)["axis"]), 2)
+                axis = AXES[str(dict(part.factor.options)["axis"])]
                 self.root.add_force(data, axis, domain[part.factor.name][0])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOLERANCE = 1e-9
+AXES = {"x": 0, "y": 1, "z": 2}  # of the world
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.envs.root import Root
+from p2p.envs.root import AXES, Root
 
 Floats = NDArray[np.float64]
-Z = 2
+Z = AXES["z"]
 
 
 def shift_joints(
@@ -50,7 +50,7 @@ def shift_root(
             mujoco.mju_mulQuat(turned, turn, data.qpos[at])
             data.qpos[at] = turned
         else:
-            along = "xyz".index(axis)
+            along = AXES[axis]
             data.qpos[root.qpos[along]] += root.sign[along] * value
 
 

@@ -8,10 +8,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.envs.root import actuated_joints, joints_of
+from p2p.envs.root import AXES, actuated_joints, joints_of
 from p2p.envs.terms.term import Edit, Ints, term
-
-AXES = {"x": 0, "y": 1, "z": 2}
 
 
 def links(model: mujoco.MjModel) -> Ints:
