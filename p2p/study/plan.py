@@ -20,7 +20,7 @@ from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.version import p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
-from p2p.study.grid import Study
+from p2p.study.grid import MAIN, Study
 from p2p.study.saved import Cells, Saved, measures_of
 from p2p.study.testing import read_tests
 
@@ -50,7 +50,7 @@ class PlannedRun:
     Attributes:
         name: of its folder, unique in the study.
         path: its run folder, which may not exist yet.
-        evaluate: how it is tested after training; None: not tested.
+        tests: how it is tested after training, by name (`Study.tests`).
         steps: completed so far.
         trained: whether training is complete, and the folder is there.
         saved: its row in a saved table, if that counts as done and there is no folder.
@@ -65,7 +65,7 @@ class PlannedRun:
     name: str
     config: TrainConfig
     path: Path
-    evaluate: EvalConfig | None = None
+    tests: Mapping[str, EvalConfig] = field(default_factory=dict)
     state: State = State.WAITING
     steps: int = 0
     trained: bool = False
@@ -85,16 +85,8 @@ class PlannedRun:
     @property
     def test_steps(self) -> int:
         """Steps of its tests, if no episode ends early."""
-        one = self.evaluate
-        if one is None:
-            return 0
-        return (
-            len(one.eps_te)
-            * one.domains
-            * one.episodes
-            * self.config.num_peers
-            * self.config.max_episode_steps
-        )
+        episodes = sum(len(t.eps_te) * t.domains * t.episodes for t in self.tests.values())
+        return episodes * self.config.num_peers * self.config.max_episode_steps
 
     @property
     def steps_left(self) -> float:
@@ -138,7 +130,10 @@ class PlannedRun:
             self.steps = done
             return
         self.trained, self.steps = True, self.total_steps
-        if self.evaluate is None or read_tests(self.path, self.evaluate, self.steps) is not None:
+        if all(
+            read_tests(self.path, name, test, self.steps) is not None
+            for name, test in self.tests.items()
+        ):
             self.state, self.tested = State.COMPLETE, 1.0
         scores = [peer["mean"] for peer in result["scores"]]
         self.score = sum(scores) / len(scores) if scores else None
@@ -188,7 +183,7 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
         if path is None:
             path = out / _free_name(run_name(config, study.varying), taken)
             taken.add(path.name)
-        run = PlannedRun(path.name, config, path, study.evaluate)
+        run = PlannedRun(path.name, config, path, study.tests)
         run.refresh()
         runs.append(run)
     saved = Saved(save, study.name) if save is not None else None
@@ -217,10 +212,11 @@ def config_hash(config: TrainConfig) -> str:
 
 def measured_hash(run: PlannedRun) -> str:
     """Return 12 hex digits that identify what is measured of a run, and by which MuJoCo."""
-    tests = run.evaluate.model_dump(mode="json") if run.evaluate else None
+    tests = {name: test.model_dump(mode="json") for name, test in run.tests.items()}
     kinds = {name: run.config.get(name) for name in MEASURED}
-    measured = json.dumps([tests, kinds, metadata.version("mujoco")], sort_keys=True)
-    return hashlib.sha256(measured.encode()).hexdigest()[:12]
+    measured: list[Any] = [tests.pop(MAIN, None), kinds, metadata.version("mujoco")]
+    text = json.dumps([*measured, tests] if tests else measured, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _study_of(out: Path) -> str | None:
