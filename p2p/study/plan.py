@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -41,6 +41,7 @@ class State(StrEnum):
     COMPLETE = "complete"
     FAILED = "failed"
     STOPPED = "stopped"
+    SKIPPED = "skipped"  # not among those asked for
 
 
 @dataclass
@@ -154,6 +155,32 @@ class Plan:
         name = self.study.name
         shared = self.study.folder not in ("", name) or _study_of(self.out) not in (None, name)
         return self.out / (f"results-{name}.csv" if shared else "results.csv")
+
+    @property
+    def chosen(self) -> list[PlannedRun]:
+        """The runs that are asked for: all, or those that `choose` has left."""
+        return [run for run in self.runs if run.state is not State.SKIPPED]
+
+    def choose(self, wanted: Mapping[str, Collection[str]]) -> None:
+        """Skip the runs that are not complete and not among those asked for.
+
+        Args:
+            wanted: by setting, the values that a run may have, as text.
+
+        Raises:
+            UsageError: no run has these settings.
+        """
+        others = [
+            run
+            for run in self.runs
+            if any(_text(run.config.get(name)) not in values for name, values in wanted.items())
+        ]
+        if len(others) == len(self.runs):
+            asked = " and ".join(f"{name}={','.join(values)}" for name, values in wanted.items())
+            raise UsageError(f"study {self.study.name} has no run with {asked}")
+        for run in others:
+            if run.state is State.WAITING:
+                run.state = State.SKIPPED
 
     def count(self, state: State) -> int:
         """Return the number of runs in a state."""
