@@ -108,7 +108,7 @@ def _known(subject: Subject, **settings: Any) -> EvaluatedRun | None:
         rows, asked, complete = target.file.rows, target.sets, []
         for one in asked:
             target.sets = [one]
-            if all(key in rows for key in target.keys()):
+            if set(target.keys()) <= rows.keys():
                 complete.append(one)
         target.sets = complete
         if complete and (len(complete) == len(asked) or not target.config.by_factor):
