@@ -197,7 +197,8 @@ def render(
         for measure in measures if named else measures[:1]:
             if drawn := _chart(here, measure, x, AXES[x], width, braille=braille):
                 lines += [as_text(f"{task}: {label_of(measure)}", "bold"), *drawn, as_text()]
-        lines += [*_table(task, here, measures, width), as_text()]
+        known = [m for m in measures if any(run.curve(m) for group in here for run in group.runs)]
+        lines += [*_table(task, here, known, width), as_text()]
     notes = [f"Table: last tenth of each run. {how_smoothed(groups)}"]
     if any(len(group.runs) > 1 for group in groups):
         notes.append("Lines and numbers are means over seeds; bands are in the pictures.")

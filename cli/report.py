@@ -128,8 +128,8 @@ def _source(what: str, path: Path, budget: str | None, tables: Path) -> tuple[So
         return of_folder(path), path / "report.html"
     if path.suffix != ".toml" and what not in shipped_studies():
         raise UsageError(
-            f"{what} is neither a run folder, nor a folder of runs, nor a study; name one, such as "
-            f"runs/a or {next(iter(shipped_studies()))}"
+            f"{what} is neither a run folder, nor a folder of runs, nor a study; studies: "
+            f"{', '.join(shipped_studies())}, or a .toml file"
         )
     study = read_study(find_study(what), budget)
     target, folder = Path(f"{study.name}.html"), STUDIES / study.folder

@@ -127,7 +127,8 @@ def read_learning(path: str | Path) -> LearningRun:
         points = tuple(stretches(journal.stream(), size, _reads(), config.max_episode_steps))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadArtefact(
-            f"{journal.path} is damaged: a record lacks {error}; restore it from a copy"
+            f"{journal.path} is damaged: a record is not as p2p writes it ({error}); restore it "
+            "from a copy"
         ) from None
     if not points:
         raise BadArtefact(f"{path} has no iteration yet; its first one makes a curve")

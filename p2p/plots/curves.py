@@ -101,7 +101,8 @@ def how_smoothed(groups: Sequence[LearningGroup]) -> str:
     sizes = sorted({run.size for group in groups for run in group.runs})
     each = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
     one = "iteration" if each == "1" else "iterations"
-    said = [f"A point is the mean over {each} {one} and over peers; nothing else is smoothed."]
+    stretch = f"{each} {one}" if sizes[-1] else "a stretch of training"
+    said = [f"A point is the mean over {stretch} and over peers; nothing else is smoothed."]
     unfinished = sum(not run.finished for group in groups for run in group.runs)
     if unfinished:
         runs = "1 run is" if unfinished == 1 else f"{unfinished} runs are"

@@ -15,6 +15,7 @@ from p2p.report.formats import number, tick
 
 WIDTH, HEIGHT = 360, 236
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 30, 40
+EDGE = 6  # left of intervals
 ROW = 30  # height of a row of intervals
 Points = Sequence[tuple[float, float]]
 
@@ -125,7 +126,7 @@ def interval_chart(rows: Sequence[Row], *, title: str, x_label: str) -> Markup:
     low = max(min([low, *wide]), low - room) - 0.04 * room
     high = min(max([high, *wide]), high + room) + 0.04 * room
     height = TOP + ROW * len(rows) + BOTTOM
-    axis = _Axis(low, high, LEFT / 3, WIDTH - RIGHT)
+    axis = _Axis(low, high, EDGE, WIDTH - RIGHT)
     parts: list[Markup] = []
     for value in axis.ticks(4):
         x = axis.at(value)
@@ -156,7 +157,7 @@ def swatch(slot: int, dash: str) -> Markup:
 def _svg(title: str, height: float, parts: Sequence[Markup]) -> Markup:
     head = Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">'
-        '<text class="title" x="4" y="16">{}</text>'
+        '<text class="title" x="6" y="16">{}</text>'
     ).format(WIDTH, number(height), title, title)
     return head + Markup().join(parts) + Markup("</svg>")
 

@@ -121,7 +121,7 @@ def strength_section(
         title = f"{TASKS[task]}: {RETURN}"
         charts.append(line_chart(crowded(every), title=title, x_label=label, zero=True))
         titles = {name: f"{TASKS[task]}: {looks[name].label}" for name in curves}
-        single += spotlights(curves, titles, label)
+        single += spotlights(curves, titles, label, zero=True)
     caption = f"Mean over seeds; {_seeds(groups)}. {how_tested(source.tests).capitalize()}."
     bands = f"{BANDS}, cut at the ends of the axis."
     blocks = [

@@ -18,18 +18,23 @@ def crowded(curves: Sequence[Curve]) -> list[Curve]:
 
 
 def spotlights(
-    curves: Mapping[str, Sequence[Curve]], titles: Mapping[str, str], x_label: str
+    curves: Mapping[str, Sequence[Curve]],
+    titles: Mapping[str, str],
+    x_label: str,
+    *,
+    zero: bool = False,
 ) -> list[Markup]:
     """Return a chart a group: it with its band, the others faint; none if a chart can hold all.
 
     Args:
         curves: of each group, by its label.
         titles: by label.
+        zero: as of `line_chart`.
     """
     every = [curve for of_one in curves.values() for curve in of_one]
     if len(curves) <= BANDS_UP_TO or not every:
         return []
-    span = y_span(every)
+    span = y_span(every, zero=zero)
     charts = []
     for label, own in curves.items():
         faint = [

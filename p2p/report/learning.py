@@ -74,7 +74,7 @@ def learning_caption(groups: Sequence[LearningGroup]) -> str:
         seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         lines = f"{BANDS}, cut at the ends of the axis; n = {seeds} seeds a line."
         if len({group.label for group in groups}) > BANDS_UP_TO:
-            lines += f" Charts of more than {BANDS_UP_TO} groups have no bands."
+            lines = f"Mean over seeds; n = {seeds} seeds a line."
     return (
         f"{lines} Sampled actions in the training domains. {how_smoothed(groups)} "
         "Return and length are estimated from all steps, by reward and terminations a step."

@@ -10,7 +10,6 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
-from statistics import fmean
 from typing import Any
 
 from p2p.core.errors import P2PError, UsageError
@@ -52,12 +51,10 @@ def film_strip(run: RunFolder, frames: int = FRAMES) -> tuple[list[Frame], str]:
     pictures = _render(run.config.task, envs, [states[n][0] for n in chosen])
     labels = [f"{n * envs.dt:.1f} s, return {states[n][1]:,.0f}" for n in chosen]
     made = [Frame(jpeg, label) for jpeg, label in zip(pictures, labels, strict=True)]
-    peer = f"Peer {best}, the one with the highest final score" if len(scores) > 1 else "The policy"
-    spread = f"; final scores {fmean(float(s['mean']) for s in scores):,.0f} on average" * bool(
-        len(scores) > 1
-    )
+    peer = f"Peer {best}" if run.config.num_peers > 1 else "The policy"
+    peer += ", the one with the highest final score" if len(scores) > 1 else ""
     caption = (
-        f"{peer}{spread}. One episode in the nominal domain, mean action: return {total:,.0f} in "
+        f"{peer}. One episode in the nominal domain, mean action: return {total:,.0f} in "
         f"{last + 1} of at most {envs.max_episode_steps} steps."
     )
     return made, caption

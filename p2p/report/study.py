@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from p2p.analysis.learning import LearningGroup, choose_measures, group_learning, label_of
 from p2p.core.version import p2p_version
-from p2p.plots.curves import looks_of
+from p2p.plots.curves import BANDS, looks_of
 from p2p.plots.method_styles import TASKS, MethodStyle
 from p2p.report.comparing import BY_ITSELF, comparison_section, results_section, strength_section
 from p2p.report.formats import counted, duration, number
@@ -73,24 +73,26 @@ def _facts(source: Source, groups: Sequence[LearningGroup]) -> list[Fact]:
 
 
 def _curves(groups: Sequence[LearningGroup], looks: Mapping[str, MethodStyle]) -> Section:
-    """Return the return of each task, then the other measures."""
+    """Return a row of charts a measure, a chart a task; of one task, all in one."""
     runs = [run for group in groups for run in group.runs if run.points]
     measures = choose_measures(runs)
     tasks = list(dict.fromkeys(group.task for group in groups))
-    first: list[Markup] = []
-    rest: list[Markup] = []
     single: list[Markup] = []
+    rows: list[list[Markup]] = [[] for _ in measures]
     for task in tasks:
         here = [group for group in groups if group.task == task]
-        drawn = learning_charts(here, measures, looks, f"{TASKS[task]}: ")
-        first += drawn[:1]
-        rest += drawn[1:]
+        for row, measure in zip(rows, measures, strict=True):
+            row += learning_charts(here, [measure], looks, f"{TASKS[task]}: ")
         single += spotlit(here, measures[0], looks, f"{TASKS[task]}: ")
+    if len(tasks) == 1:
+        rows = [[chart for row in rows for chart in row]]
+    named, last = legend(list(looks.values())), len(rows) - 1
     blocks: list[Block] = [
-        Charts([*first, *rest], learning_caption(groups), legend(list(looks.values())))
+        Charts(row, learning_caption(groups) if n == last else "", [] if n else named)
+        for n, row in enumerate(rows)
     ]
     if single:
-        caption = f"{label_of(measures[0]).capitalize()}: one group with its band, the others thin."
+        caption = f"{label_of(measures[0]).capitalize()}; the other groups are thin. {BANDS}."
         blocks.append(Charts(single, caption, summary=BY_ITSELF))
     return Section("curves", "Learning curves", blocks)
 

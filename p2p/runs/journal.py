@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 
 from p2p.core.errors import BadArtefact
 from p2p.runs.files import disk_errors, sync, write_all, write_atomically
@@ -142,7 +143,7 @@ def jsonable(value: Any) -> Any:
 def _parse(line: bytes) -> Record | None:
     """Return the record of a line, or None if the line is not a record."""
     try:
-        record = json.loads(line)
+        record = from_json(line)  # three times as fast as json's, which counts in long journals
     except ValueError:
         return None
     whole = isinstance(record, dict) and isinstance(record.get("iteration"), int)
