@@ -27,8 +27,8 @@ PIPED = 80  # columns of a file or pipe
 WIDEST = 120  # columns of a chart
 EXAMPLES = """\b
 Examples:
-  p2p plot                                      the latest run
-  p2p plot runs/studies/methods/hopper-*        a band a method, over its seeds
+  p2p plot                                  the latest run
+  p2p plot runs/studies/methods/hopper-*    a band a method, over its seeds
   p2p plot runs/a runs/b --measure return,entropy --x hours -o ab.svg
 
 Measures: return, length, entropy, kl, speed; approx_kl, clip_fraction, value_loss,
@@ -144,7 +144,7 @@ class _Found:
         runs = [
             {
                 "path": run.path, "seed": run.seed, "finished": run.finished,
-                "iterations_a_point": run.size, "points": run.points,
+                "iterations_a_point": run.size, "points": run.points, "last_tenth": run.last,
             }
             for run in group.runs
         ]  # fmt: skip
@@ -260,9 +260,5 @@ def _steps(group: LearningGroup) -> str:
 def _last(group: LearningGroup, measure: str) -> str:
     from statistics import fmean
 
-    values = []
-    for run in group.runs:
-        tenth = run.points[-max(1, len(run.points) // 10) :]
-        known = [point[measure] for point in tenth if measure in point]
-        values += [fmean(known)] if known else []
+    values = [run.last[measure] for run in group.runs if measure in run.last]
     return compact(fmean(values)) if values else NOTHING

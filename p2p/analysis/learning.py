@@ -86,6 +86,7 @@ class LearningRun:
         settings: all that tells it from other runs of its task and method, except the seed.
         points: by stretch: `steps` (over all peers), `hours`, `iterations` at its end, and each
             measure that has a value there.
+        last: the same of the last tenth of the run, as one stretch.
         size: iterations of a stretch.
         finished: whether training has reached its end.
     """
@@ -96,6 +97,7 @@ class LearningRun:
     seed: int
     settings: Mapping[str, Any]
     points: tuple[Point, ...]
+    last: Point
     size: int
     finished: bool
 
@@ -122,9 +124,11 @@ def read_learning(path: str | Path) -> LearningRun:
     config, journal = run.config, run.journal
     count = journal.count()
     size = max(1, -(-count // POINTS))
-    result = run.result()
+    result, limit, reads = run.result(), config.max_episode_steps, _reads()
+    tail = _Tail(count - max(1, count // 10))
     try:
-        points = tuple(stretches(journal.stream(), size, _reads(), config.max_episode_steps))
+        points = tuple(stretches(tail.noting(journal.stream()), size, reads, limit))
+        last = next(stretches(tail.records, max(1, count), reads, limit, tail.before), Point())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadArtefact(
             f"{journal.path} is damaged: a record is not as p2p writes it ({error}); restore it "
@@ -133,13 +137,43 @@ def read_learning(path: str | Path) -> LearningRun:
     if not points:
         raise BadArtefact(f"{path} has no iteration yet; its first one makes a curve")
     return LearningRun(
-        str(path), config.task, config.method, config.seed, config.identity(), points, size,
+        str(path), config.task, config.method, config.seed, config.identity(), points, last, size,
         result is not None and result["steps"] >= config.whole_steps,
     )  # fmt: skip
 
 
+class _Tail:
+    """The records of a journal from number `first` on, without lists of episodes where it can.
+
+    Attributes:
+        before: steps of the run before them.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.first, self.before = first, 0.0
+        self.records: list[Record] = []
+
+    def noting(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Yield the records, and keep the last ones."""
+        for number, record in enumerate(records):
+            if number >= self.first:
+                self.records.append({**record, "peers": [_slim(p) for p in record["peers"]]})
+            else:
+                self.before = record.get("steps", 0.0)
+            yield record
+
+
+def _slim(peer: Peer) -> Peer:
+    counted = peer.get("reward_per_step") is not None
+    return {k: v for k, v in peer.items() if k != "episodes"} if counted else peer
+
+
 def stretches(
-    records: Iterable[Record], size: int, reads: Mapping[str, Read], limit: int
+    records: Iterable[Record],
+    size: int,
+    reads: Mapping[str, Read],
+    limit: int,
+    before: float = 0.0,
 ) -> Iterator[Point]:
     """Yield the end, the speed and the quantities of each `size` records.
 
@@ -147,8 +181,9 @@ def stretches(
 
     Args:
         limit: the task's time limit, steps.
+        before: steps of the run before the first record.
     """
-    rest, before, hours, done = iter(records), 0.0, 0.0, 0
+    rest, hours, done = iter(records), 0.0, 0
     while stretch := list(islice(rest, size)):
         steps, seconds = stretch[-1].get("steps", 0), sum(r.get("seconds", 0.0) for r in stretch)
         hours += seconds / 3600.0

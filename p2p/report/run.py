@@ -100,9 +100,7 @@ def _score(result: Mapping[str, Any] | None, curves: LearningRun) -> Fact:
         mean = fmean(float(peer["mean"]) for peer in scores)
         over = f"mean of {len(scores)} peers" if len(scores) > 1 else "nominal domain"
         return Fact("final score", number(mean), over)
-    tenth = curves.points[-max(1, len(curves.points) // 10) :]
-    returns = [point["return"] for point in tenth if "return" in point]
-    return Fact("training return", number(fmean(returns) if returns else None), "last tenth")
+    return Fact("training return", number(curves.last.get("return")), "last tenth")
 
 
 def _summary(run: RunFolder, result: Mapping[str, Any] | None, curves: LearningRun) -> Section:

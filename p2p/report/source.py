@@ -149,7 +149,7 @@ def _of_row(study: Study, data: Data, row: Row) -> StudyRun:
         for steps, value in curves.get(row.run, ()):
             points.setdefault(steps, {"steps": float(steps)})[quantity] = value
     ordered = tuple(points[steps] for steps in sorted(points))
-    learning = LearningRun(row.run, row.task, row.method, row.seed, settings, ordered, 0, True)
+    learning = LearningRun(row.run, row.task, row.method, row.seed, settings, ordered, {}, 0, True)
     other = {*names, "steps", "seconds"}
     found = {
         name: value for name, value in row.cells.items()
