@@ -67,6 +67,7 @@ def report(
     The page loads nothing and needs no script. It shows what is known: it trains nothing, and tests
     only with --evaluate. Equal data gives equal files. No RUN: the latest under runs/.
     """
+    from p2p.report.page import Text
     from p2p.runs import RunFolder, write_atomically
     from p2p.runs.files import advising
 
@@ -94,7 +95,7 @@ def report(
         print(json.dumps({"report": str(target), "bytes": len(html), "sections": sections}))
         return
     print(f"report: {target} ({len(html) / 1e6:.2f} MB, {counted(len(page.sections), 'section')})")
-    if is_run and not evaluate:
+    if any(isinstance(block, Text) and block.command for s in page.sections for block in s.blocks):
         print(f"next    p2p report {shlex.quote(str(path))} --evaluate   adds what is not tested")
 
 

@@ -157,7 +157,9 @@ class _Tail:
         """Yield the records, and keep the last ones."""
         for number, record in enumerate(records):
             if number >= self.first:
-                self.records.append({**record, "peers": [_slim(p) for p in record["peers"]]})
+                self.records.append(
+                    {**record, "peers": [_slim(p) for p in record.get("peers", ())]}
+                )
             else:
                 self.before = record.get("steps", 0.0)
             yield record
