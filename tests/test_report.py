@@ -181,6 +181,22 @@ def test_a_studys_page_has_results_bands_comparison_and_runs(tmp_path: Path) -> 
     assert "band c0" in study_page(of_folder(tmp_path)).html()
 
 
+def test_a_value_that_some_seeds_lack_says_how_many_it_stands_on(tmp_path: Path) -> None:
+    """Two seeds tested at strengths 0 and 1, one of them at 0.5 too: no point of one seed alone."""
+    for seed in (0, 1):
+        run = make_trained(tmp_path / f"run-{seed}", seed=seed)
+        tests = [
+            {"eps_te": eps, "peers": [{"mean": 10.0 + seed, "worst": 0.0}] * 2}
+            for eps in (0.0, 0.5, 1.0) if eps != 0.5 or seed == 0
+        ]  # fmt: skip
+        config = {"domains": 4, "episodes": 1}
+        (run / "evaluation.json").write_text(json.dumps({"tests": tests, "config": config}))
+    html = study_page(of_folder(tmp_path)).html()
+    assert "10 (n = 1)" in check(html).text
+    (line,) = re.findall(r'class="line c0" d="([^"]*)"[^/]*/?[^/]*<title>P2PDRL</title>', html)
+    assert line.count("L") == 1
+
+
 def test_a_study_by_name_is_made_from_its_saved_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

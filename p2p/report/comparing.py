@@ -77,7 +77,7 @@ def results_section(
         for group in groups:
             if group.task == task:
                 known = values[task, group.label]
-                cells = [_cell(known.get(name, [])) for name in columns]
+                cells = [_cell(known.get(name, []), len(group.runs)) for name in columns]
                 rows.append([named, looks[group.label].label, str(len(group.runs)), *cells])
                 named = ""
     caption = (
@@ -93,10 +93,12 @@ def results_section(
     return Section("results", "Results", [Table(head, rows, caption, left=2)])
 
 
-def _cell(values: Sequence[float]) -> str:
+def _cell(values: Sequence[float], seeds: int) -> str:
+    """Return the mean over seeds with its interval, and their number if some have no value."""
     if not values:
         return NOTHING
-    return plus_minus(sum(values) / len(values), mean_interval(values))
+    number_of = f" (n = {len(values)})" if len(values) < seeds else ""
+    return plus_minus(sum(values) / len(values), mean_interval(values)) + number_of
 
 
 def strength_section(
@@ -114,7 +116,7 @@ def strength_section(
         curves: dict[str, list[Curve]] = {}
         for group in groups:
             known = values[group.task, group.label]
-            at = [(eps, seeds) for eps in strengths if (seeds := known.get(f"{TEST}{eps:g}"))]
+            at = _at_strengths(known, strengths)
             if group.task == task and at:
                 curves[group.label] = [_strength(at, slots[group.label], looks[group.label])]
         every = [curve for own in curves.values() for curve in own]
@@ -130,6 +132,13 @@ def strength_section(
         *([Charts(single, bands, summary=BY_ITSELF)] if single else []),
     ]  # fmt: skip
     return Section("strength", "Return over strength", blocks)
+
+
+def _at_strengths(known: Values, strengths: Sequence[float]) -> list[tuple[float, list[float]]]:
+    """Return the values at the strengths at which the most seeds of a group were tested."""
+    at = [(eps, known.get(f"{TEST}{eps:g}", [])) for eps in strengths]
+    most = max(len(seeds) for _, seeds in at)
+    return [(eps, seeds) for eps, seeds in at if seeds and len(seeds) == most]
 
 
 def _strength(at: Sequence[tuple[float, list[float]]], slot: int, look: MethodStyle) -> Curve:
