@@ -14,7 +14,7 @@ from made_curves import make_trained
 
 from p2p.analysis.evaluation.kept import kept_evaluations
 from p2p.analysis.evaluation.session import evaluate
-from p2p.cli import main
+from p2p.cli import main, report
 from p2p.core.errors import UsageError
 from p2p.plots.method_styles import METHODS
 from p2p.report import strip
@@ -286,4 +286,24 @@ def test_numbers_have_the_digits_that_mean_something():
     ]  # fmt: skip
     assert plus_minus(1500.0, (1000.0, 2000.0)) == "1,500 \u00b1 500"
     assert [tick(v) for v in (250000, 1e6, 0.25, -2000)] == ["250k", "1M", "0.25", "\u22122000"]
-    assert [duration(s) for s in (12, 292, 3900)] == ["12 s", "4 min 52 s", "1 h 5 min"]
+    assert [duration(s) for s in (0.4, 12, 292, 3900)] == [
+        "0.4 s",
+        "12 s",
+        "4 min 52 s",
+        "1 h 5 min",
+    ]
+
+
+def test_evaluate_runs_what_is_missing_and_then_nothing_is(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer strengths and episodes than a user gets; untrained policies fall at once."""
+    monkeypatch.setattr(report, "STRENGTHS", (0.0, 1.0))
+    monkeypatch.setattr(report, "EPISODES", 1)
+    assert "adds what is not tested" in p2p(run, "--frames", "0").output
+    done = p2p(run, "--frames", "0", "--evaluate")
+    assert done.exit_code == 0, done.output
+    assert "adds what is not tested" not in done.output
+    page = check((run / "report.html").read_text())
+    assert "24 domains a strength" in page.text
+    assert "9 values a factor, 1 episode each" in page.text

@@ -56,7 +56,9 @@ def share(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return `12 s`, `4 min 52 s`, `1 h 5 min`."""
+    """Return `0.4 s`, `12 s`, `4 min 52 s`, `1 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     minutes, second = divmod(whole, 60)
     hours, minute = divmod(minutes, 60)

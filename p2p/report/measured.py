@@ -120,9 +120,10 @@ def _by_factor(run: EvaluatedRun) -> Charts:
     first = run.measured[0]
     peers, points, episodes = first.episode_return.shape
     n = peers * episodes
-    band = f" Band: Student's t 95% interval over the {n} episodes of a point." if (
-        n >= ENOUGH
-    ) else ""  # fmt: skip
+    band = (
+        f" Band: Student's t 95% interval over the {n} episodes of a point, cut at the ends of "
+        "the axis."
+    ) * (n >= ENOUGH)
     thin = " Thin: each peer." if peers > 1 else ""
     caption = (
         f"Return over one factor at a time, the others nominal, over its range at strength "

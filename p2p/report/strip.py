@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import Any
 
 from p2p.core.errors import P2PError, UsageError
+from p2p.report.formats import number
 from p2p.report.page import Frame
 from p2p.runs import RunFolder
 
@@ -49,12 +50,12 @@ def film_strip(run: RunFolder, frames: int = FRAMES) -> tuple[list[Frame], str]:
     last = len(states) - 1
     chosen = sorted({round(n * last / max(1, frames - 1)) for n in range(frames)})
     pictures = _render(run.config.task, envs, [states[n][0] for n in chosen])
-    labels = [f"{n * envs.dt:.1f} s, return {states[n][1]:,.0f}" for n in chosen]
+    labels = [f"{n * envs.dt:.1f} s, return {number(round(states[n][1]))}" for n in chosen]
     made = [Frame(jpeg, label) for jpeg, label in zip(pictures, labels, strict=True)]
     peer = f"Peer {best}" if run.config.num_peers > 1 else "The policy"
     peer += ", the one with the highest final score" if len(scores) > 1 else ""
     caption = (
-        f"{peer}. One episode in the nominal domain, mean action: return {total:,.0f} in "
+        f"{peer}. One episode in the nominal domain, mean action: return {number(total)} in "
         f"{last + 1} of at most {envs.max_episode_steps} steps."
     )
     return made, caption
