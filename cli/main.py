@@ -31,6 +31,8 @@ COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`
     "eval": "Test trained policies in randomised domains.",
     "surface": "Map the return on a plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",
+    "plot": "Draw the learning curves of runs.",
+    "report": "Write a run or a study as one page of HTML.",
     "compare": "Compare groups of runs, and test their differences.",
     "study": "Train a grid of runs, and tabulate the results.",
     "figures": "Draw a figure of the paper from a study's results.",
