@@ -107,8 +107,9 @@ def test_a_page_is_followed_as_it_stands(page: Path, tmp_path: Path, trained: Pa
 
 
 def named(text: str, trained: Path) -> str:
-    """Return text with folders in place of RUN and RUNS."""
+    """Return text with folders in place of RUN, RUNS and STUDY."""
     one, other = trained / "p2pdrl", trained / "ppo"
+    text = re.sub(r"\bSTUDY\b", str(trained), text)
     text = re.sub(r"\bRUNS\b(\.\.\.)?", f"{one} {other}", text)
     return re.sub(r"\bRUN\b(\.\.\.)?", str(one), text)
 

@@ -18,7 +18,7 @@ from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
 from p2p.runs.measures import measures
 from p2p.study import Study
-from p2p.study.testing import NAME as TESTS
+from p2p.study.testing import file_of_tests
 
 LISTED = ("num_peers", "learning_rate")  # settings that tables of all studies have
 
@@ -111,7 +111,7 @@ def _read(folder: Path) -> tuple[StudyRun, Mapping[str, Any]]:
     run, curves = RunFolder.open(folder), read_learning(folder)
     tests, how = _tests(run)
     try:
-        found = {name: fmean(values) for name, values in measures(run, tests).items()}
+        found = {name: fmean(values) for name, values in measures(run, {"": tests}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadArtefact(f"{folder} is damaged: {error}; restore it from a copy") from None
     last = curves.points[-1]
@@ -124,8 +124,9 @@ def _read(folder: Path) -> tuple[StudyRun, Mapping[str, Any]]:
 
 def _tests(run: RunFolder) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
     """Return the tests of a run, as its study has kept them or as eval.h5 holds them."""
-    if (run.path / TESTS).exists():
-        kept = read_json(run.path / TESTS)
+    file = file_of_tests(run.path)
+    if file.exists():
+        kept = read_json(file)
         return kept.get("tests", []), kept.get("config", {})
     found = kept_evaluations(run).strengths if (run.path / EvalFile.name).exists() else None
     if found is None:
