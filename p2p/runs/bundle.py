@@ -65,7 +65,8 @@ def load_bundle(path: Path) -> ExportedPolicy:
         if settings is not None:  # a group apart from runs, and one over seeds
             way = told["chosen_by"]
             kind = f"of peer {told['peer']}" if way == "rank" else way
-            meta["settings"] = {**settings, "bundle": kind}
+            sources = {**settings["source_sha256"], **told["model_sha256"]}
+            meta["settings"] = {**settings, "source_sha256": sources, "bundle": kind}
         return ExportedPolicy(told["task"], content, low, high, meta)
     except (KeyError, ValueError, TypeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
