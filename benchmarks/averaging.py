@@ -19,7 +19,8 @@ import numpy as np
 
 from p2p.analysis.statistics import mean_interval
 from p2p.core.version import p2p_version
-from p2p.export.choice import DOMAIN_SEED, Held, load_peers, score_peers
+from p2p.export.choice import Held, load_peers, score_peers
+from p2p.export.request import DOMAIN_SEED
 from p2p.runs import RunFolder
 
 CHOOSING_DOMAINS = 24

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .analysis import how_far, output_options, progress, show, work_options
-from .options import FOLDER, source_options
+from .options import FOLDER, flags_in_messages, source_options
 from .tables import as_text, assembled, table
 from .text.formats import NOTHING, compact, count, counted
 
@@ -72,11 +72,15 @@ def export(
     run_policy.py. Each file is compared with the policy on 1,000 observations of real episodes;
     if one acts otherwise, nothing is written. A bundle that is there is replaced.
     """
+    from p2p.export.request import check_request
+
+    wanted = [part.strip() for part in formats.split(",")]
+    check_request(peer, wanted)
     from p2p.export.bundle import export_policy
 
-    with progress("testing", how_far, plain=plain) as report:
+    with flags_in_messages(), progress("testing", how_far, plain=plain) as report:
         found = export_policy(
-            run, out, peer=peer, formats=[part.strip() for part in formats.split(",")],
+            run, out, peer=peer, formats=wanted,
             save=not no_save, workers=workers, report=report, **settings,
         )  # fmt: skip
     show(found, lambda: render(found), {}, as_json=as_json, plain=plain)
@@ -102,7 +106,9 @@ def render(found: Export) -> list[Text]:
         lines += [as_text("all peers have one policy: the method's central one", "dim"), as_text()]
     for bundle in found.bundles:
         lines += _bundle(bundle)
-    return [*lines, as_text(f"next: p2p eval {first.path}", "dim")]
+    own = ".py:" in subject.task and first.told["env"]["gymnasium_id"] is None
+    code = f" --task PATH/{subject.task}" if own else ""
+    return [*lines, as_text(f"next: p2p eval {first.path}{code}", "dim")]
 
 
 def _scores(found: Export) -> list[Text]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -338,6 +341,32 @@ def test_a_bundle_that_was_changed_is_not_run(made, tmp_path):
     assert "policy.onnx is not the one that was exported" in result.stderr
 
 
+@pytest.mark.parametrize("left", ["new", "old"])
+def test_what_a_killed_export_left_is_cleared(run, left):
+    """Also where it was killed between its two renames; a running one's folder stays."""
+    for pid in (2**22 + 1, os.getppid()):
+        (run / f".bundle.{pid}.{left}").mkdir()
+    p2p.export_policy(run, **FEW)
+    assert [path.name for path in run.glob(".bundle*")] == [f".bundle.{os.getppid()}.{left}"]
+
+
+def test_a_rename_that_fails_leaves_the_bundle_before(run, monkeypatch):
+    p2p.export_policy(run, **FEW)
+    before = (run / "bundle" / "policy.json").read_bytes()
+    real = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.suffix == ".new":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    result = cli("export", run, "--domains", 2, "--workers", 1, "--format", "c")
+    assert result.exit_code == 6
+    assert (run / "bundle" / "policy.json").read_bytes() == before
+    assert not list(run.glob(".bundle*"))
+
+
 # Which peer
 
 
@@ -385,6 +414,8 @@ def test_a_central_policy_is_said_to_be_one(tmp_path):
         (["--peer", "worst"], "--peer worst: give best, all, mean or a rank"),
         (["--peer", "2"], "has peers 0, 1"),
         (["--format", "torch"], "give one or several of onnx, c"),
+        (["--out", "."], "name a folder to make"),
+        (["--eps-te", "2"], "--eps-te=2 is outside [0, 1]"),
     ],
 )
 def test_a_wrong_argument_is_one_line(made, args, said):
@@ -414,6 +445,32 @@ def test_without_a_compiler_the_header_is_said_to_be_unchecked(run, monkeypatch)
     assert result.exit_code == 0, result.stderr
     assert "p2p_policy.h was not checked: no C compiler" in result.stdout
     assert json.loads((run / "bundle" / "policy.json").read_text())["check"]["compiler"] is None
+
+
+@needs_compiler
+def test_the_page_is_followed(run, tmp_path, monkeypatch):
+    """docs/deploy.md: the commands, the C program and the Python lines, as they stand there."""
+    from test_own_code import blocks, commands
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, tmp_path / "runs" / "hopper")
+    export, evaluate, script = (shlex.split(c, comments=True) for c in commands("deploy.md"))
+    for words in (export, evaluate):
+        result = cli(*words[1:], "--domains", 2, "--workers", 1)
+        assert result.exit_code == 0, result.stderr
+    assert script == ["python", "deploy/run_policy.py"]
+    told = json.loads((tmp_path / "deploy" / "policy.json").read_text())
+    expected = p2p.load_policy(run, told["peer"]).act(np.zeros(11))
+    (tmp_path / "main.c").write_text(blocks("deploy.md", "c")[0])
+    command = [check.find_compiler(), *FLAGS, "-I", "deploy", "main.c", "-lm"]
+    subprocess.run(command, check=True)
+    said = subprocess.run(["./a.out"], capture_output=True, text=True, check=True).stdout
+    assert [float(line) for line in said.split()] == pytest.approx(expected, rel=1e-4)
+    found: dict[str, Any] = {}
+    exec(blocks("deploy.md", "python")[0], found)
+    assert found["actions"][0] == pytest.approx(expected, rel=1e-4)
+    page = (Path(__file__).parents[1] / "docs" / "deploy.md").read_text()
+    assert [name for name in told if f"`{name}`" not in page and name != "format"] == []
 
 
 def test_help_loads_nothing_heavy():

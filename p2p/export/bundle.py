@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ from p2p.export.check import (
     find_compiler,
     sample_episodes,
 )
-from p2p.export.choice import DOMAIN_SEED, Chosen, Held, load_peers, score_peers
+from p2p.export.choice import Chosen, Held, load_peers, score_peers
 from p2p.export.description import as_properties, describe
 from p2p.export.graph import check_onnx, onnx_bytes
 from p2p.export.header import c_header
+from p2p.export.request import DOMAIN_SEED, check_request
 from p2p.runs import RunFolder
 from p2p.runs.bundle import DESCRIPTION, GRAPH, HEADER, SCRIPT, is_bundle
-from p2p.runs.files import disk_errors, sync
+from p2p.runs.files import disk_errors, is_alive, reachable, sync
 
-FORMATS = {"onnx": GRAPH, "c": HEADER}
 SCRIPT_SOURCE = Path(__file__).with_name(SCRIPT)
 DEFAULT_FOLDER = "bundle"  # in the run folder
 
@@ -108,8 +109,7 @@ def export_policy(
         NoRoom: the disk is full or cannot be written.
     """
     peer, formats = str(peer), list(dict.fromkeys(formats))
-    if not formats or not set(formats) <= FORMATS.keys():
-        raise UsageError(f"--format {','.join(formats)}: give one or several of onnx, c")
+    check_request(peer, formats)
     if "onnx" in formats:
         check_onnx()
     place = _place(run, out)
@@ -172,10 +172,14 @@ def _check(folder: Path, held: Held, chosen: Chosen, formats: Sequence[str]) -> 
 
 
 def _place(run: str | Path | RunFolder, out: str | Path | None) -> Path:
-    path = run.path if isinstance(run, RunFolder) else Path(run)
     if out is not None:
-        return Path(out)
-    return path.with_name(f"{path.stem}-{DEFAULT_FOLDER}") if path.is_file() else path / "bundle"
+        place = reachable(Path(out), UsageError)
+        if place.name in ("", ".."):
+            raise UsageError(f"--out {out}: name a folder to make")
+        return place
+    path = reachable(run.path if isinstance(run, RunFolder) else Path(run))
+    beside = path.with_name(f"{path.stem}-{DEFAULT_FOLDER}")
+    return beside if path.is_file() else path / DEFAULT_FOLDER
 
 
 def check_replaceable(path: Path) -> None:
@@ -204,18 +208,20 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder that becomes `path` when the block ends.
 
     After an exception all is as it was. After a crash the old folder is whole, there or, between
-    two renames, beside it under a name that ends in `.old`.
+    two renames, beside it under a name that ends in `.old`; the next export clears up.
 
     Raises:
         NoRoom: the disk is full or cannot be written.
     """
     missing = [folder for folder in path.absolute().parents if not folder.exists()]
-    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("new", "old"))
     try:
         with disk_errors("bundle", path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale(path, "new")
             new.mkdir()
             yield new
+            sync(new)
             if path.exists():
                 path.rename(old)
             try:
@@ -232,3 +238,12 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
                 folder.rmdir()
         raise
     shutil.rmtree(old, ignore_errors=True)
+    _remove_stale(path, "old")
+
+
+def _remove_stale(path: Path, end: str) -> None:
+    """Remove the folders beside `path` of exports that were killed."""
+    for folder in path.parent.glob(f".{escape(path.name)}.*.{end}"):
+        writer = folder.name.split(".")[-2]
+        if writer.isdecimal() and not is_alive(int(writer)):
+            shutil.rmtree(folder, ignore_errors=True)

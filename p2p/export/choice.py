@@ -17,9 +17,6 @@ from p2p.policy.policy import Policy
 from p2p.runs import RunFolder
 from p2p.runs.bundle import is_bundle
 
-WAYS = ("best", "all", "mean")
-DOMAIN_SEED = 1  # not the 0 of `p2p eval`: what that shows was not chosen by
-
 
 class Chosen(NamedTuple):
     """What goes into one bundle.
@@ -84,12 +81,9 @@ def load_peers(run: str | Path | RunFolder, peer: str) -> Subject:
     """Return a run's or a file's policies, with their averaged action behind them for "mean".
 
     Raises:
-        UsageError: `peer` is none of best, all, mean and the ranks; or it is a bundle already.
+        UsageError: there is no peer of that rank, or it is a bundle already.
         BadArtefact: there is no policy, or it is damaged.
     """
-    known = f"{', '.join(WAYS)} or a rank"
-    if peer not in WAYS and not peer.isdecimal():
-        raise UsageError(f"--peer {peer}: give {known}")
     path = run.path if isinstance(run, RunFolder) else Path(run)
     if is_bundle(path):
         raise UsageError(f"{path} is a bundle already; name the run that it was made from")
