@@ -119,14 +119,10 @@ def export_policy(
         subject, eps_te=eps_te, domains=domains, domain_seed=domain_seed,
         save=save, workers=workers, report=report,
     )  # fmt: skip
-    chosen = held.choose(peer)
-    with _replacing_folder(place) as folder:
-        bundles = []
-        for one in chosen:
-            inside = f"peer-{one.peer}" if peer == "all" else ""
-            told, sizes = _write(folder / inside, held, one, formats)
-            bundles.append(Bundle(place / inside, told, sizes))
-    return Export(held, tuple(bundles))
+    inside = {one: f"peer-{one.peer}" if peer == "all" else "" for one in held.choose(peer)}
+    with _replacing_folder(place) as new:
+        written = [(to, *_write(new / to, held, one, formats)) for one, to in inside.items()]
+    return Export(held, tuple(Bundle(place / to, told, sizes) for to, told, sizes in written))
 
 
 def _write(
