@@ -35,6 +35,7 @@ from p2p.policy.normaliser import Normaliser
 from p2p.policy.parameters import actor_layout
 from p2p.policy.policy import Policy
 from p2p.runs.files import write_atomically
+from p2p.runs.initial import policy_sha256
 
 FEW = {"domains": 2, "workers": 1}
 FILES = ["p2p_policy.h", "policy.json", "policy.onnx", "run_policy.py"]
@@ -215,6 +216,9 @@ def test_a_bundle_is_loaded_like_a_policy(made):
     told = json.loads((made / "bundle" / "policy.json").read_text())
     peer = p2p.load_policy(made, told["peer"])
     obs = np.random.default_rng(0).normal(size=(4, 11))
+    assert (p2p.load_policy(made / "bundle" / "policy.onnx").act(obs) == policy.act(obs)).all()
+    with pytest.raises(BadArtefact, match="is a bundle, of which no training can start"):
+        policy_sha256(made / "bundle")
     np.testing.assert_allclose(policy.act(obs), peer.act(obs), atol=1e-6)
 
 
@@ -325,6 +329,8 @@ def test_a_folder_of_other_files_is_not_replaced(run, tmp_path):
     (tmp_path / "mine" / "notes.txt").touch()
     with pytest.raises(UsageError, match=r"holds notes\.txt, which is no part of a bundle"):
         p2p.export_policy(run, tmp_path / "mine", **FEW)
+    with pytest.raises(UsageError, match=r"config\.json is a file"):
+        p2p.export_policy(run, run / "config.json" / "x", **FEW)
     p2p.export_policy(run, tmp_path / "new", **FEW)
     (tmp_path / "new" / "eval-by-factor.png").touch()
     p2p.export_policy(run, tmp_path / "new", formats=["c"], **FEW)

@@ -183,8 +183,9 @@ def check_replaceable(path: Path) -> None:
 
     Pictures and scores that other commands left in a bundle may go with it.
     """
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file; choose another folder with --out")
+    for folder in (path, *path.parents):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; choose another folder with --out")
     ours = {DESCRIPTION, GRAPH, HEADER, SCRIPT}
     for inside in path.iterdir() if path.is_dir() else ():
         drawn = inside.name.startswith("eval-") and inside.suffix == ".png"

@@ -19,8 +19,12 @@ DESCRIPTION, GRAPH, HEADER, SCRIPT = "policy.json", "policy.onnx", "p2p_policy.h
 
 
 def is_bundle(path: Path) -> bool:
-    """Say whether a folder holds what `p2p export` wrote."""
-    return (path / DESCRIPTION).is_file()
+    """Say whether it is a folder that `p2p export` wrote, or the ONNX file in one."""
+    return (_folder(path) / DESCRIPTION).is_file()
+
+
+def _folder(path: Path) -> Path:
+    return path.parent if path.name == GRAPH else path
 
 
 def load_policy_or_bundle(path: str | Path, peer: int = 0) -> Policy | ExportedPolicy:
@@ -46,6 +50,7 @@ def load_bundle(path: Path) -> ExportedPolicy:
         BadArtefact: the bundle is damaged, of another format, or has no ONNX graph.
         UsageError: onnxruntime is not installed.
     """
+    path = _folder(path)
     told = read_description(path)
     try:
         content = (path / GRAPH).read_bytes()

@@ -80,9 +80,9 @@ def load_subjects(given: Iterable[Given]) -> list[Subject]:
 
 
 def _of_path(path: Path) -> Subject:
-    if path.is_file():
-        return _loose(load_policy(path), str(path))
-    return _loose(load_bundle(path), str(path)) if is_bundle(path) else _whole(path)
+    if is_bundle(path):
+        return _loose(load_bundle(path), str(path))
+    return _loose(load_policy(path), str(path)) if path.is_file() else _whole(path)
 
 
 def _whole(path: Path) -> Subject:
