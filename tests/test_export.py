@@ -412,6 +412,8 @@ def test_a_central_policy_is_said_to_be_one(tmp_path):
     result = cli("export", run, "--domains", 1)
     assert "all peers have one policy: the method's central one" in result.stdout
     assert json.loads((run / "bundle" / "policy.json").read_text())["peer"] == 0
+    cli("export", run, "--domains", 1, "--peer", "mean", "--format", "c")
+    assert "#define P2P_NUM_POLICIES 1\n" in (run / "bundle" / "p2p_policy.h").read_text()
 
 
 @pytest.mark.parametrize(

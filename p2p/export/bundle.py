@@ -119,10 +119,12 @@ def export_policy(
         subject, eps_te=eps_te, domains=domains, domain_seed=domain_seed,
         save=save, workers=workers, report=report,
     )  # fmt: skip
-    inside = {one: f"peer-{one.peer}" if peer == "all" else "" for one in held.choose(peer)}
+    bundles = []
     with _replacing_folder(place) as new:
-        written = [(to, *_write(new / to, held, one, formats)) for one, to in inside.items()]
-    return Export(held, tuple(Bundle(place / to, told, sizes) for to, told, sizes in written))
+        for one in held.choose(peer):
+            inside = f"peer-{one.peer}" if peer == "all" else ""
+            bundles.append(Bundle(place / inside, *_write(new / inside, held, one, formats)))
+    return Export(held, tuple(bundles))
 
 
 def _write(

@@ -62,8 +62,9 @@ class Held(NamedTuple):
     def choose(self, peer: str) -> list[Chosen]:
         """Return what `--peer` names: one bundle's content, or with "all" one a peer."""
         if peer == "mean":
+            averaged = self.policies[:1] if self.alike else self.policies
             mean = self.subject.policies[-1]
-            return [Chosen("mean", self.policies, mean, self.scores[-1], "mean")]
+            return [Chosen("mean", averaged, mean, self.scores[-1], "mean")]
         ranks = self.subject.peers[: len(self.policies)]
         means = [score.mean for score in self.scores[: len(self.policies)]]
         wanted, way = range(len(self.policies)), "best" if peer == "best" else "rank"
