@@ -29,6 +29,8 @@ from .text.terminal import unwritable
 COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`) has the command
     "train": "Train a cohort of peers, or resume a run.",
     "eval": "Test trained policies in randomised domains.",
+    "video": "Film a trained policy in domains, side by side.",
+    "play": "Watch a trained policy in MuJoCo's viewer.",
     "surface": "Map the return on a plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",
     "compare": "Compare groups of runs, and test their differences.",
