@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from p2p.analysis.session import Progress
     from p2p.film import Film
 
+LETTERS = 36  # of a domain in the table
 EXAMPLES = """\b
 Examples:
   p2p video runs/a -o a.webp
@@ -100,10 +101,15 @@ def _how_far(now: Progress) -> str:
     return f"{now.done:,} of {counted(now.total, 'picture')}  {now.done / now.seconds:.0f} a second"
 
 
+def _cut(label: str) -> str:
+    """Return a label that leaves room for the other columns."""
+    return label if len(label) <= LETTERS else f"{label[: LETTERS - 3]}..."
+
+
 def render(found: Film) -> list[Text]:
     """Return everything that is shown of a film."""
     rows = [
-        [shot.label, compact(shot.episode_return), count(shot.steps), f"{shot.seconds:.2f} s",
+        [_cut(shot.label), compact(shot.episode_return), count(shot.steps), f"{shot.seconds:.2f} s",
          shot.ending, f"{shot.shown:.2f} s"]
         for shot in found.shots
     ]  # fmt: skip

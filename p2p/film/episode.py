@@ -86,7 +86,7 @@ class Player:
             if ended:
                 ((_, episode),) = ended
                 yield Moment(episode.length, episode.episode_return, runner.last, episode)
-                return
+                continue
             envs = self.envs
             yield Moment(int(envs.elapsed[0]), float(envs.episode_return[0]), state_of(envs))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -78,21 +79,22 @@ def _write_mp4(path: Path, pictures: Iterator[Image.Image], milliseconds: int) -
     ]  # fmt: skip
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     # a group of its own: Ctrl-C is ours to handle
-    with subprocess.Popen(command, start_new_session=True, **pipes) as ffmpeg:
-        assert ffmpeg.stdin is not None
-        assert ffmpeg.stderr is not None
-        try:
+    ffmpeg = subprocess.Popen(command, start_new_session=True, **pipes)
+    assert ffmpeg.stdin is not None
+    assert ffmpeg.stderr is not None
+    try:
+        with suppress(BrokenPipeError), ffmpeg.stdin as pipe:  # it says below why it ended
             for picture in chain([first], pictures):
-                ffmpeg.stdin.write(picture.tobytes())
-            ffmpeg.stdin.close()
-        except BrokenPipeError:
-            pass
-        except BaseException:
-            ffmpeg.kill()
-            raise
+                pipe.write(picture.tobytes())
         said = " ".join(ffmpeg.stderr.read().decode(errors="replace").split())
+    except BaseException:
+        ffmpeg.kill()
+        raise
+    finally:
+        ffmpeg.stderr.close()
+        ffmpeg.wait()
     if ffmpeg.returncode:
-        raise NoRoom(f"ffmpeg cannot write the film: {said[:200]}; name it .webp")
+        raise NoRoom(f"ffmpeg cannot write the film: {said[-200:]}; name it .webp")
 
 
 def _ffmpeg() -> str:
