@@ -177,8 +177,11 @@ def test_the_model_that_is_drawn_has_all_that_is_seen_and_moves_as_the_simulated
     own_robot: Policy,
 ):
     """What is simulated has no light, camera and shell; the drawn body is where it would be."""
-    tables = {"long": {"vary": "body_pos", "of": "leg", "add": 0.2, "axis": "z"}}
-    player = Player(own_robot, "long=-0.1", randomise=tables)
+    tables = {
+        "long": {"vary": "body_pos", "of": "leg", "add": 0.2, "axis": "z"},
+        "heavy": {"vary": "mass", "of": "leg", "add": [0, 2]},
+    }
+    player = Player(own_robot, "long=-0.1,heavy=1", randomise=tables)
     take = record(player)
     simulated, _ = player.envs.simulation(0)
     assert (simulated.nlight, simulated.ncam) == (0, 0)

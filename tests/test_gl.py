@@ -86,6 +86,22 @@ def test_where_egl_fails_osmesa_is_tried():
 
 
 @linux
+def test_what_egl_has_imported_is_forgotten_before_osmesa_is_tried():
+    """PyOpenGL stays with the platform that it was imported for."""
+    code = f"""{NO_EGL}
+import os, types
+class Context:
+    def __init__(self, *size):
+        print("OpenGL" in sys.modules, os.environ.get("PYOPENGL_PLATFORM"))
+        raise RuntimeError("no more of it")
+sys.modules["mujoco.osmesa"] = types.SimpleNamespace(GLContext=Context)
+from p2p.envs import gl
+gl.back_end()
+"""
+    assert python(code).stdout == "False None\n"
+
+
+@linux
 def test_where_none_works_one_line_says_what_to_install(tmp_path: Path):
     """Of an env, as an error of p2p's; of the command, with exit code 2."""
     run = make_run(tmp_path / "run")
