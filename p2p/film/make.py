@@ -32,6 +32,44 @@ ROW = 3  # pictures side by side, before a second row begins
 
 
 @dataclass(frozen=True)
+class FilmSettings:
+    """What a film shows, and how.
+
+    Attributes:
+        side_by_side: show the domains at the same time, not one after the other.
+        peer: whose policy acts.
+        seed: of the start noise, as `p2p eval --domain-seed`.
+        seconds, steps: how much of each episode is shown; None: 10 s at most.
+        fps: pictures a second; no more than the task has steps.
+        size: width and height of each domain's picture, pixels.
+        fine: smooth edges and sharp shadows, at a third of the speed.
+        randomise: what varies, as a domains file or its tables; None: as in training.
+    """
+
+    side_by_side: bool = False
+    peer: int = 0
+    seed: int = 0
+    seconds: float | None = None
+    steps: int | None = None
+    fps: float = 25.0
+    size: tuple[int, int] = (480, 360)
+    fine: bool = False
+    randomise: Any = None
+
+    def check(self) -> None:
+        """Raise UsageError for a value out of range."""
+        width, height = self.size
+        if not (min(self.size) >= SMALLEST and max(self.size) <= LARGEST):
+            raise UsageError(f"size {width}x{height}: give {SMALLEST} to {LARGEST} pixels a side")
+        for name in ("fps", "seconds", "steps"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{name}={value:g} must be above 0")
+        if self.seconds is not None and self.steps is not None:
+            raise UsageError("seconds and steps both say how long the film is; give one of them")
+
+
+@dataclass(frozen=True)
 class Shot:
     """What a film shows of one domain.
 
@@ -96,32 +134,17 @@ def make_film(
     out: str | Path,
     domains: Sequence[str | Domain] = ("nominal",),
     *,
-    side_by_side: bool = False,
-    peer: int = 0,
-    seed: int = 0,
-    seconds: float | None = None,
-    steps: int | None = None,
-    fps: float = 25.0,
-    size: tuple[int, int] = (480, 360),
-    fine: bool = False,
-    randomise: Any = None,
     report: Callable[[Progress], None] | None = None,
+    **settings: Any,
 ) -> Film:
     """Film the episodes that `p2p eval --domain` scores: mean action, equal start.
 
     Args:
         run: a run folder, a policy file or a policy.
         out: the file, .webp, .gif or .mp4 (extra `video`); replaced whole, at the end.
-        domains: one shot each, one after the other.
-        side_by_side: at the same time instead.
-        peer: whose policy acts.
-        seed: of the start noise.
-        seconds, steps: how much of each episode is shown; None: 10 s at most.
-        fps: pictures a second; no more than the task has steps.
-        size: width and height of each domain's picture, pixels.
-        fine: smooth edges and sharp shadows, at a third of the speed.
-        randomise: what varies, as a domains file or its tables; None: as in training.
+        domains: one shot each.
         report: called with a `Progress` now and then.
+        settings: fields of `FilmSettings`.
 
     Raises:
         UsageError: a setting is wrong, a domain does not fit, or nothing can draw here.
@@ -129,30 +152,38 @@ def make_film(
         NoRoom: the file cannot be written.
         Interrupted: SIGINT, SIGTERM or SIGHUP; `out` is as it was.
     """
-    out = Path(out)
-    _check(out, domains, size, fps, seconds, steps)
+    one, out = FilmSettings(**settings), Path(out)
+    one.check()
+    _check_file(out)
+    if not domains:
+        raise UsageError("name at least one domain, such as nominal")
     gl.back_end()  # first, so that it fails before the work
     (subject,) = load_subjects([run])
-    players = [
-        Player(subject, domain, peer=peer, seed=seed, randomise=randomise) for domain in domains
-    ]
+    played = {"peer": one.peer, "seed": one.seed, "randomise": one.randomise}
+    players = [Player(subject, domain, **played) for domain in domains]
     takes = [record(player) for player in players]
-    most = SECONDS if seconds is None else seconds
-    if steps is not None:
-        most = steps * takes[0].dt
-    pause = files.delay(out, min(fps, 1 / takes[0].dt))
-    cuts = list(_cuts(takes, pause / 1000, most, side_by_side))
-    panels = len(takes) if side_by_side else 1
-    footer = f"{subject.task}, {subject.method}, peer {peer}, seed {subject.seed}, start {seed}"
-    captions = Captions(*size, [take.label for take in takes], panels, columns_of(panels), footer)
+    dt = takes[0].dt
+    pause = files.delay(out, min(one.fps, 1 / dt))
+    most = SECONDS if one.seconds is None else one.seconds
+    most = most if one.steps is None else one.steps * dt
+    cuts = list(_cuts(takes, pause / 1000, most, one.side_by_side))
+    captions = _captions(takes, one, f"{subject.task}, {subject.method}", subject.seed)
     began = time.perf_counter()
-    with StopSignals() as signals, Stage(players[0], takes[0], *size, fine=fine) as stage:
+    with StopSignals() as signals, Stage(players[0], takes[0], *one.size, fine=one.fine) as stage:
         written = _write(out, _drawn(cuts, stage, captions, signals, report), pause)
     shots = tuple(_shot(take, most) for take in takes)
     return Film(
-        str(out), written, subject.task, subject.method, subject.path, peer, seed, side_by_side,
-        shots, len(cuts), *captions.size, 1000 / pause, time.perf_counter() - began,
+        str(out), written, subject.task, subject.method, subject.path, one.peer, one.seed,
+        one.side_by_side, shots, len(cuts), *captions.size, 1000 / pause,
+        time.perf_counter() - began,
     )  # fmt: skip
+
+
+def _captions(takes: Sequence[Take], one: FilmSettings, of: str, seed: int) -> Captions:
+    panels = len(takes) if one.side_by_side else 1
+    footer = f"{of}, peer {one.peer}, seed {seed}, start {one.seed}"
+    labels = [take.label for take in takes]
+    return Captions(*one.size, labels, panels, columns_of(panels), footer)
 
 
 def columns_of(panels: int) -> int:
@@ -160,21 +191,9 @@ def columns_of(panels: int) -> int:
     return panels if panels <= ROW else math.ceil(math.sqrt(panels))
 
 
-def _check(
-    out: Path, domains: Sequence[Any], size: tuple[int, int], fps: float,
-    seconds: float | None, steps: int | None,
-) -> None:  # fmt: skip
-    """Raise an error for what can be seen to be wrong before anything is loaded."""
+def _check_file(out: Path) -> None:
+    """Raise an error if the file cannot be written."""
     files.check_format(out)
-    if not domains:
-        raise UsageError("name at least one domain, such as nominal")
-    if not all(SMALLEST <= pixels <= LARGEST for pixels in size):
-        raise UsageError(f"size {size[0]}x{size[1]}: give {SMALLEST} to {LARGEST} pixels a side")
-    for name, value in (("fps", fps), ("seconds", seconds), ("steps", steps)):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise UsageError(f"{name}={value:g} must be above 0")
-    if seconds is not None and steps is not None:
-        raise UsageError("seconds and steps both say how long the film is; give one of them")
     folder = out.parent
     if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         why = "it is a folder" if out.is_dir() else f"there is no writable folder {folder}"
