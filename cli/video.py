@@ -75,7 +75,9 @@ def player_options(command: Command) -> Command:
               help="Pictures a second; at most one a step.")  # fmt: skip
 @click.option("--size", type=Size(), default="480x360", show_default=True,
               help="Of each domain's picture.")  # fmt: skip
-@click.option("--fine", is_flag=True, help="Smooth edges, sharp shadows; a third of the speed.")
+@click.option(
+    "--fine", is_flag=True, help="Smooth edges and sharp shadows; takes four times as long."
+)
 @output_options
 @source_options
 def video(run: Path | None, out: Path, as_json: bool, plain: bool, **settings: Any) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from p2p.envs.task import Servo, Task
     from p2p.envs.task import find_task as task
     from p2p.envs.terms import term
+    from p2p.film import make_film
     from p2p.methods import Method
     from p2p.methods.base import MethodSettings
     from p2p.policy.policy import Policy
@@ -54,6 +55,7 @@ __all__ = [
     "evaluate",
     "grad_variance",
     "load_policy",
+    "make_film",
     "measure_surface",
     "register",
     "sample_domain",
@@ -82,6 +84,7 @@ _HOME = {
     "evaluate": "analysis.evaluation.session",
     "grad_variance": "analysis.gradient_variance.session",
     "load_policy": "runs.policies",
+    "make_film": "film",
     "measure_surface": "analysis.surface.measure",
     "sample_domain": "envs.randomisation",
     "task": "envs.task:find_task",

@@ -20,6 +20,7 @@ Image = NDArray[np.uint8]  # [H, W, 3]
 MAX_GEOMS = 10_000
 SHADOWS = 1024  # pixels a side of a shadow map; MuJoCo's own is 4096
 AWAY = 3.5  # distance of the camera, in sizes of the robot, where the task says none
+FROM_ABOVE, LOW = -45.0, -20.0  # degrees: MuJoCo's default, and what shows how a robot walks
 SETTINGS = ("distance", "azimuth", "elevation", "lookat")
 
 
@@ -43,6 +44,8 @@ class View:
         self.body = root_body(player.envs.binding.root, model)
         if self.body is not None:
             camera.distance = AWAY * _size(model, data, self.body)
+            if camera.elevation == FROM_ABOVE:
+                camera.elevation = LOW
         for name in SETTINGS:
             if name in config:
                 setattr(camera, name, np.array(config[name], np.float64)[()])
@@ -86,7 +89,7 @@ class Stage:
         player: of the robot.
         take: any of the takes that will be drawn.
         width, height: of a picture, pixels.
-        fine: smooth edges, sharp shadows and reflections, which take three times as long.
+        fine: smooth edges, sharp shadows and reflections, which take four times as long.
 
     Raises:
         UsageError: nothing can draw here.
