@@ -227,6 +227,22 @@ def test_the_camera_follows_a_robot_that_walks_away_and_not_an_arm(run: Path):
         assert stage.draw(take, take.moments[0].state).std() > 5
 
 
+def test_the_floor_has_no_end_where_a_robot_walks_and_a_table_has():
+    """HalfCheetah leaves the 40 m that its file's floor is drawn on after six seconds."""
+    player = Player(make_policy("halfcheetah"))
+    take = record(player)
+    pictures = []
+    with Stage(player, take, 64, 48) as stage:
+        for metres in (0.0, 300.0):
+            state = take.moments[0].state.copy()
+            state[1] += metres
+            pictures.append(stage.draw(take, state)[24:].astype(float))
+    assert min(picture.std() for picture in pictures) > 60  # black and white squares
+    arm = Player(policy_of(registry.choose("task", "Pusher-v5")))
+    table = record(arm).model.geom("table")
+    assert table.size[0] == 1.0
+
+
 # The film
 
 
@@ -295,14 +311,19 @@ def test_a_film_has_no_more_pictures_than_the_task_has_steps(tmp_path: Path):
 # What is written on it
 
 
-def test_a_label_says_what_is_not_nominal_with_its_unit():
-    randomisation = table_1()
-    label = captions.domain_label(
-        randomisation,
-        randomisation.complete(Domain(wind=-2.5, mass=1.25, initial_position=(0, 0.1))),
-    )
-    assert label == "wind -2.5 N, mass x1.25, initial position 0/0.1 rad"
-    assert captions.domain_label(randomisation, randomisation.complete(Domain())) == "nominal"
+@pytest.mark.parametrize(
+    ("domain", "label"),
+    [
+        (Domain(), "nominal"),
+        (Domain(wind=-2.5, mass=1.25), "wind -2.5 N, mass x1.25"),
+        (Domain(initial_position=(0, 0.1)), "initial position 0/0.1 rad"),
+        (Domain(mass=(0.9, 0.9, 0.9)), "mass x0.9"),
+        (Domain(mass=(0.9, 1, 1.1, 1)), "mass x0.9 to 1.1"),
+    ],
+)
+def test_a_label_says_what_is_not_nominal_with_its_unit(domain: Domain, label: str):
+    """Of more than three values, the least and the largest."""
+    assert captions.domain_label(table_1(), table_1().complete(domain)) == label
 
 
 def test_time_and_return_are_those_of_the_moment_and_the_end_is_told(run: Path):

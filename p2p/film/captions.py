@@ -20,6 +20,7 @@ GROUND, WHITE, GREY = (23, 26, 33), (255, 255, 255), (168, 176, 190)
 ENDED = (255, 196, 87)
 GAP, MARGIN = 2, 8  # pixels between pictures, and around words
 MORE = "..."
+FEW = 3  # values of a factor that are written one by one
 
 
 class Captions:
@@ -111,7 +112,10 @@ def domain_label(randomisation: Randomisation, domain: Domain) -> str:
 
 def _factor_label(factor: Factor, values: Sequence[float]) -> str:
     name, unit = factor.name.replace("_", " "), short_unit(factor)
-    numbers = "/".join(f"{value:.3g}" for value in dict.fromkeys(values))
+    shown = values[:1] if len(set(values)) == 1 else values
+    numbers = "/".join(f"{value:.3g}" for value in shown)
+    if len(shown) > FEW:
+        numbers = f"{min(values):.3g} to {max(values):.3g}"
     if unit == SCALE:
         return f"{name} x{numbers}"
     return f"{name} {numbers} {unit}".rstrip()

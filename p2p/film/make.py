@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from p2p.analysis.evaluation.subjects import Given, load_subjects
+from p2p.analysis.evaluation.subjects import Given, Subject, load_subjects
 from p2p.analysis.session import Progress
 from p2p.core.errors import Interrupted, NoRoom, UsageError
 from p2p.core.signals import StopSignals
@@ -167,7 +167,7 @@ def make_film(
     most = SECONDS if one.seconds is None else one.seconds
     most = most if one.steps is None else one.steps * dt
     cuts = list(_cuts(takes, pause / 1000, most, one.side_by_side))
-    captions = _captions(takes, one, f"{subject.task}, {subject.method}", subject.seed)
+    captions = _captions(takes, one, subject)
     began = time.perf_counter()
     with StopSignals() as signals, Stage(players[0], takes[0], *one.size, fine=one.fine) as stage:
         written = _write(out, _drawn(cuts, stage, captions, signals, report), pause)
@@ -179,9 +179,12 @@ def make_film(
     )  # fmt: skip
 
 
-def _captions(takes: Sequence[Take], one: FilmSettings, of: str, seed: int) -> Captions:
+def _captions(takes: Sequence[Take], one: FilmSettings, subject: Subject) -> Captions:
     panels = len(takes) if one.side_by_side else 1
-    footer = f"{of}, peer {one.peer}, seed {seed}, start {one.seed}"
+    footer = f"{subject.task}, {subject.method}, peer {one.peer}, seed {subject.seed}"
+    if "eps_tr" in subject.settings:
+        footer += f", trained at strength {subject.settings['eps_tr']:g}"
+    footer += f"; mean action, start {one.seed}"
     labels = [take.label for take in takes]
     return Captions(*one.size, labels, panels, columns_of(panels), footer)
 

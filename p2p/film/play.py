@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -19,6 +20,7 @@ from p2p.film.stage import View
 from p2p.film.takes import model_to_draw
 
 PAUSE = 0.7  # s, between episodes
+CLOSING = 3.0  # s, at most, that the window may take to close
 INSTEAD = "p2p video draws without one"
 
 
@@ -63,7 +65,7 @@ def watch(
     model = model_to_draw(player)
     data = mujoco.MjData(model)
     set_state(model, data, first.state)
-    number = 0
+    number, before = 0, set(threading.enumerate())
     with launch(model, data, show_left_ui=False, show_right_ui=False) as viewer:
         _look(viewer, View(player, model, data))
         with StopSignals() as signals:
@@ -71,6 +73,8 @@ def watch(
                 if not _play_one(player, number, viewer, model, data, report, clock, sleep):
                     break
                 number += 1
+    for thread in set(threading.enumerate()) - before:  # that draws; GLFW must outlive it
+        thread.join(CLOSING)
     return number
 
 

@@ -108,6 +108,7 @@ class Stage:
         self.view = View(player, model, self._data)
         self._option, self._scene = mujoco.MjvOption(), mujoco.MjvScene(model, MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = fine
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = False  # a white line at the horizon
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._gl = gl.new_context(width, height)
         self._gl.make_current()

@@ -74,7 +74,8 @@ def model_to_draw(player: Player) -> mujoco.MjModel:
     simulated, _ = player.envs.simulation(0)
     task = find_task(player.subject.task)
     if issubclass(task, GymTask):
-        return copy.copy(simulated)
+        model = copy.copy(simulated)
+        return model if player.envs.binding.root is None else with_endless_floor(model)
     model = load_model(task, player.randomisation)
     for name in {field for part in player.envs.binding.parts for field in part.term.fields}:
         changed, own = getattr(simulated, name, None), getattr(model, name, None)
@@ -83,4 +84,20 @@ def model_to_draw(player: Player) -> mujoco.MjModel:
     derive(model, mujoco.MjData(model))
     if mujoco.mj_stateSize(model, STATE) != mujoco.mj_stateSize(simulated, STATE):
         raise P2PError(f"task {player.subject.task}: the trimmed model has another state")
+    return model if player.envs.binding.root is None else with_endless_floor(model)
+
+
+def with_endless_floor(model: mujoco.MjModel) -> mujoco.MjModel:
+    """Let planes of the world be drawn without an end, as they touch; return the model.
+
+    A HalfCheetah leaves the 40 m that its file's floor is drawn on after six seconds.
+    """
+    planes = (model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE) & (model.geom_bodyid == 0)
+    for plane in np.flatnonzero(planes & (model.geom_size[:, :2] > 0).all(axis=1)):
+        material, size = int(model.geom_matid[plane]), model.geom_size[plane, :2].copy()
+        if material >= 0 and not model.mat_texuniform[material]:
+            if (model.geom_matid == material).sum() > 1:
+                continue  # its texture repeats otherwise on another geom
+            model.mat_texrepeat[material] /= size  # of the half-width; now times a metre
+        model.geom_size[plane, :2] = 0.0
     return model
