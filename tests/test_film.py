@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -450,6 +451,22 @@ def test_without_ffmpeg_it_says_what_to_install(
     (line,) = result.stderr.splitlines()
     assert result.exit_code == 2
     assert "pip install 'p2pdrl[video]', or name a .webp" in line
+
+
+@pytest.mark.parametrize("command", ["video", "play"])
+def test_help_loads_nothing_heavy(command: str):
+    code = (
+        "import sys; from p2p.cli.main import p2p\n"
+        f"try: p2p.main([{command!r}, '--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'mujoco', 'gymnasium', 'rich', 'PIL', 'glfw', 'OpenGL'}\n"
+        "print(heavy & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "set()\n"
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_nominal_is_a_domain_of_every_robot():
