@@ -154,7 +154,7 @@ def _progress() -> Iterator[Tell]:
 
 
 def _show(results: Results, *, as_json: bool, as_markdown: bool) -> None:
-    from .bench_tables import caption, markdown, rich_table, sheets
+    from .bench_tables import markdown, rich_table, sheets
 
     if as_json:
         print(json.dumps(results.to_dict(), allow_nan=False))
@@ -171,7 +171,7 @@ def _show(results: Results, *, as_json: bool, as_markdown: bool) -> None:
         for number, note in enumerate(sheet.notes, 1):
             console.print(f"  {number}. {note}", style="dim")
         console.print()
-    console.print(caption(results))
+    console.print(results.caption)
     if results.machine["load"] > BUSY * results.machine["cpus"]:
         message = "warning: other programs were running; rely on the ratios alone"
         click.echo(message, err=True)

@@ -46,15 +46,6 @@ def sheets(results: Results) -> Iterator[Sheet]:
             yield Sheet(title, [_row(m, 1 + notes.index(m.includes)) for m in measured], notes)
 
 
-def caption(results: Results) -> str:
-    """Return the machine and the number of rounds."""
-    machine, rounds = results.machine, results.settings["rounds"]
-    return (
-        f"{machine['cpu']}, {machine['cpus']} CPUs, load {machine['load']:.1f} at the start; "
-        f"median and range of {rounds} rounds, measured in turns; ratios within a round"
-    )
-
-
 def rich_table(sheet: Sheet) -> Table:
     """Return a sheet as a table for the terminal."""
     from rich.table import Table
@@ -69,7 +60,7 @@ def rich_table(sheet: Sheet) -> Table:
 
 def markdown(results: Results) -> str:
     """Return all sheets in Markdown."""
-    lines = [f"{caption(results)}."]
+    lines = [f"{results.caption}."]
     for sheet in sheets(results):
         lines += ["", f"### {sheet.title}", "", _cells(HEADER)]
         lines.append(_cells(["---:" if i in NUMERIC else "---" for i in range(len(HEADER))]))

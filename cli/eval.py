@@ -62,6 +62,8 @@ def _options() -> list[click.Parameter]:
                     default=("0.5",) if several else None, show_default=several,
                 )
             )  # fmt: skip
+        elif name == "episodes":  # the default depends on the others
+            options.append(click.Option(["--episodes"], type=click.INT, help=field.description))
         else:
             options.append(setting_option(name, field))
     return options
@@ -140,7 +142,7 @@ def _draw(found: Evaluation, figure: Path | None, files: Files, *, save: bool) -
     from p2p.plots import evaluation as figures
 
     name = "-".join(found.config.grid) if found.config.grid else "by-factor"
-    draw: Callable[[EvaluatedRun], bytes] = (
+    draw: Callable[[EvaluatedRun, EvalConfig], bytes] = (
         figures.heat_map if found.config.grid else figures.factor_curves
     )
     advice = "name another with --figure" if len(found.runs) == 1 else "it is left out"
@@ -150,7 +152,9 @@ def _draw(found: Evaluation, figure: Path | None, files: Files, *, save: bool) -
         if figure is None and not Path(run.path).is_dir():
             continue
         pictures.append(
-            files.write(path, partial(draw, run), "figure", advice, asked=figure is not None)
+            files.write(
+                path, partial(draw, run, found.config), "figure", advice, asked=figure is not None
+            )
         )
     return [picture for picture in pictures if picture]
 

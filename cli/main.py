@@ -30,6 +30,8 @@ COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`
     "train": "Train a cohort of peers, or resume a run.",
     "eval": "Test trained policies in randomised domains.",
     "export": "Take a policy out as ONNX and plain C, checked.",
+    "video": "Film a trained policy in domains, side by side.",
+    "play": "Watch a trained policy in MuJoCo's viewer.",
     "surface": "Map the return on a plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",
     "plot": "Draw the learning curves of runs.",

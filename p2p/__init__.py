@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from p2p.envs.task import find_task as task
     from p2p.envs.terms import term
     from p2p.export.bundle import export_policy
+    from p2p.film import make_film
     from p2p.methods import Method
     from p2p.methods.base import MethodSettings
     from p2p.policy.policy import Policy
@@ -56,6 +57,7 @@ __all__ = [
     "export_policy",
     "grad_variance",
     "load_policy",
+    "make_film",
     "measure_surface",
     "register",
     "sample_domain",
@@ -85,6 +87,7 @@ _HOME = {
     "export_policy": "export.bundle",
     "grad_variance": "analysis.gradient_variance.session",
     "load_policy": "runs.bundle:load_policy_or_bundle",
+    "make_film": "film",
     "measure_surface": "analysis.surface.measure",
     "sample_domain": "envs.randomisation",
     "task": "envs.task:find_task",

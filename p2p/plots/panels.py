@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2p.plots import lines
-from p2p.plots.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC, picture
+from p2p.plots.style import LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC, add_caption, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,10 +59,7 @@ def compose(layout: Layout) -> Drawn:
 
         with rc_context(RC):
             counts = _panels(figure, layout)
-            caption = f"{layout.bands}; {lines.seeds_text(counts)}. {layout.caption}"
-            wrapped = textwrap.wrap(caption, int(width * 19))
-            figure.set_figheight(figure.get_figheight() + CAPTION_LINE * len(wrapped))
-            figure.supxlabel("\n".join(wrapped), x=0.01, ha="left", fontsize=7, color="0.35")
+            add_caption(figure, f"{layout.bands}; {lines.seeds_text(counts)}. {layout.caption}")
 
     height = LEGEND + PANEL[1] * len(layout.rows)
     files = {suffix: picture(paint, width, height, suffix) for suffix in ("png", "svg")}

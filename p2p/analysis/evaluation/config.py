@@ -27,7 +27,10 @@ class EvalConfig(BaseModel):
     domain_seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="Seed of the test domains and of the start noise; no run's own."
     )
-    episodes: Count = Field(1, description="Episodes in each domain.")
+    episodes: Count = Field(
+        1,
+        description="Episodes in each domain [default: 1; 10 with --by-factor, 4 with --grid].",
+    )
     sampled: bool = Field(False, description="Sample the actions instead of taking their mean.")
     by_factor: bool = Field(
         False, description="Vary one factor at a time over its range at that strength."
@@ -44,6 +47,15 @@ class EvalConfig(BaseModel):
     points: Annotated[int, Field(ge=2)] = Field(
         9, description="Values a factor with --by-factor and --grid; odd has the nominal one."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_episodes(cls, given: Any) -> Any:
+        """Fill in how many episodes there are: curves by factor have an interval over starts."""
+        if isinstance(given, dict) and given.get("episodes") is None:
+            default = 10 if given.get("by_factor") else 4 if given.get("grid") else 1
+            return {**given, "episodes": default}
+        return given
 
     @field_validator("eps_te")
     @classmethod
