@@ -16,6 +16,7 @@ from p2p.analysis.evaluation.kept import kept_evaluations
 from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main, report
 from p2p.core.errors import UsageError
+from p2p.envs import gl
 from p2p.plots.method_styles import METHODS
 from p2p.report import strip
 from p2p.report.charts import Curve, Row, interval_chart, line_chart
@@ -236,11 +237,11 @@ def test_what_cannot_be_reported_is_one_line(
 def test_without_a_graphics_library_the_page_says_so(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> list[bytes]:
-        raise UsageError("MuJoCo cannot render here (no GL)")
+    def fail() -> str:
+        raise UsageError("no OpenGL here")
 
-    monkeypatch.setattr(strip, "_render", fail)
-    assert "No pictures: MuJoCo cannot render here (no GL)." in check(run_page(run).html()).text
+    monkeypatch.setattr(gl, "back_end", fail)
+    assert "No pictures: no OpenGL here." in check(run_page(run).html()).text
 
 
 def test_the_strip_is_small_pictures_of_one_episode(run: Path) -> None:
@@ -254,6 +255,8 @@ def test_the_strip_is_small_pictures_of_one_episode(run: Path) -> None:
     assert sum(len(frame.jpeg) for frame in frames) < 100_000
     assert frames[0].label == "0.0 s, return 0"
     assert caption.startswith("Peer 1, the one with the highest final score.")
+    run_again = evaluate(run, save=False, domain="nominal").runs[0]
+    assert f"return {number(run_again.measured[0].episode_return[1, 0, 0])} in" in caption
 
 
 def test_lines_stand_out_from_both_grounds():
