@@ -14,6 +14,7 @@ import click
 
 from p2p.core.errors import NoRoom, P2PError, UsageError
 
+from .options import WholeRange
 from .text.formats import count, counted, duration
 from .text.terminal import can_redraw
 
@@ -37,7 +38,7 @@ def output_options(command: Command) -> Command:
 def work_options(command: Command) -> Command:
     """Add --workers and --no-save."""
     return click.option(
-        "--workers", type=click.IntRange(min=1), help="Processes [default: one a core]."
+        "--workers", type=WholeRange(min=1), help="Processes [default: one a core]."
     )(no_save_option(command))
 
 

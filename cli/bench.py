@@ -15,7 +15,7 @@ import click
 
 from p2p.core.errors import NoRoom, UsageError
 
-from .options import FILE, FOLDER
+from .options import FILE, FOLDER, WholeRange
 from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ BUSY = 0.5  # load average per core from which other programs affect the numbers
 @click.command(epilog=EXAMPLES)
 @click.option("--only", metavar="PART,...", help="Parts to measure [default: see below].")
 @click.option("--tasks", metavar="TASK,...", help="Tasks [default: all five].")
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds, alternating [default: 5].")
+@click.option("--rounds", type=WholeRange(min=1), help="Rounds, alternating [default: 5].")
 @click.option(
-    "--iterations", type=click.IntRange(min=1),
+    "--iterations", type=WholeRange(min=1),
     help="Timed iterations of training [default: 40].",
 )  # fmt: skip
 @click.option(

@@ -12,7 +12,7 @@ import click
 from p2p.core import registry
 from p2p.core.errors import UsageError
 
-from .options import term_option
+from .options import WholeRange, term_option
 from .tables import as_text, table
 from .text.formats import compact, counted
 from .text.terminal import columns
@@ -39,9 +39,9 @@ Examples:
 @click.option("--env", "--task", "task", metavar="TASK", default="hopper", show_default=True,
               help="The task whose robot it is about.")  # fmt: skip
 @click.option("--eps", type=float, default=1.0, show_default=True, help="Strength of the samples.")
-@click.option("--sample", type=click.IntRange(0, 1000), default=0, metavar="N",
+@click.option("--sample", type=WholeRange(0, 1000), default=0, metavar="N",
               help="Draw N domains at that strength.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+@click.option("--seed", type=WholeRange(0), default=0, show_default=True,
               help="Seed of the samples.")  # fmt: skip
 @click.option("--terms", is_flag=True, help="List the catalogue of terms.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")

@@ -10,6 +10,7 @@ import click
 from p2p.core import registry
 from p2p.core.errors import UsageError
 
+from .options import WholeRange
 from .tables import as_text, table
 from .text.formats import compact, count, counted
 
@@ -22,7 +23,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("task")
-@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True,
+@click.option("--steps", type=WholeRange(min=1), default=2000, show_default=True,
               help="Steps to measure the speed on.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def env(task: str, steps: int, as_json: bool) -> None:

@@ -175,7 +175,27 @@ def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:
 def _fail_usage(error: click.ClickException) -> int:
     ctx = getattr(error, "ctx", None)
     where = f" (see {ctx.command_path} --help)" if ctx else ""
-    return _fail(error.format_message().rstrip(".") + where, error.exit_code)
+    message = error.format_message().rstrip(".")
+    if ctx and isinstance(error, click.NoSuchOption):
+        message = _no_option(error, ctx) or message
+    return _fail(message + where, error.exit_code)
+
+
+def _no_option(error: click.NoSuchOption, ctx: click.Context) -> str:
+    """Return what an option of other trainers, or one with underscores, is called here."""
+    from p2p.core.foreign import translated
+    from p2p.core.names import plain
+
+    options = {
+        param.name: max(param.opts, key=len)
+        for param in ctx.command.params
+        if param.name and not str(param.metavar).startswith("PATH:")  # which load code
+    }
+    typed = error.option_name
+    if plain(typed) in options and typed.startswith("--"):
+        return f"no option {typed}: write {options[plain(typed)]}"
+    said = translated(typed, options, lambda name: options[name])
+    return f"no option {typed}{said.replace(';', ':', 1)}" if said else ""
 
 
 def _cannot_flush(stream: TextIO) -> bool:

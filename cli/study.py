@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from p2p.core.errors import Interrupted, P2PError, UsageError
 
 from .analysis import Files
-from .options import FOLDER, source_options
+from .options import FOLDER, WholeRange, source_options
 from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[Co
 @click.option("--budget", metavar="NAME", help="One of the study's budgets [default: small].")
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     help="Runs at a time, sharing all cores [default: as many as leave each peer a core].",
 )
 @click.option("--results-only", is_flag=True, help="Train nothing; tabulate the complete runs.")

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
 from p2p.core import env_names
 from p2p.core.errors import Interrupted, P2PError, UsageError
+from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE
 from p2p.core.signals import request_stop
 
 from .main import sigint
@@ -58,7 +59,10 @@ Examples:
 
 @click.command(cls=SettingsCommand, params=setting_options(), epilog=EXAMPLES)
 @click.option("--config", "file", type=FILE, metavar="FILE.toml", help="Settings; flags win.")
-@click.option("--out", type=FOLDER, metavar="DIR", help="Run folder [default: a new one in runs/].")
+@click.option(
+    "--name", metavar="NAME", help="Name of the run's folder in runs/ [task, method, time]."
+)
+@click.option("--out", type=FOLDER, metavar="DIR", help="The run's folder, if not in runs/.")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
 @term_option
 @click.option(
@@ -75,6 +79,7 @@ def train(
     ctx: click.Context,
     /,
     file: Path | None,
+    name: str | None,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
@@ -87,9 +92,10 @@ def train(
     given = given_on_command_line(ctx)
     if resume is not None:
         _check_resumable(ctx)
-        for name in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
-            configure({name: given[name]})
+        for setting in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
+            configure({setting: given[setting]})
         _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
+    folder = _named(name, out)
     config = configure({} if resume else given, file)
     say_if_compiling(config.engine)
     launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
@@ -99,11 +105,22 @@ def train(
 
         sigint.check()
         if resume is None:
-            return cohort.train(config, out=out)
-        return cohort.resume(resume, **{name: given[name] for name in GOAL if name in given})
+            return cohort.train(config, out=folder)
+        return cohort.resume(resume, **{goal: given[goal] for goal in GOAL if goal in given})
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
+
+
+def _named(name: str | None, out: Path | None) -> Path | None:
+    """Return the run's folder; None for a new one in runs/ by its default name."""
+    if name is None:
+        return out
+    if out is not None:
+        raise UsageError("--name and --out both name the run's folder; give one of them")
+    if not FOLDER_NAME.fullmatch(name):
+        raise UsageError(f"--name {name} {FOLDER_NAME_RULE}; --out takes any path")
+    return Path("runs") / name
 
 
 def _check_same_run(run: Path, given: Mapping[str, object]) -> None:

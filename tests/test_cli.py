@@ -137,7 +137,8 @@ def test_a_flag_wins_over_the_file_that_counts_the_other_way(
     ("text", "message"),
     [
         ("eps_tra = 0.3", "unknown setting 'eps_tra'; did you mean 'eps_tr'?"),
-        ("env = 'ant'", "unknown setting 'env'; did you mean 'task'?"),
+        ("env = 'ant'\ntask = 'ant'", "env and task are the same setting; give one of them"),
+        ("gamma = 0.9", "unknown setting 'gamma'; it is called 'discount' here"),
         ("eps-tr = 0.3", "unknown setting 'eps-tr'; did you mean 'eps_tr'?"),
         ("clip = 'wide'", "clip='wide': input should be a valid number"),
         ("num_peers = 3", "num_peers=3 does not suit method 'ppo', which takes 1"),
@@ -535,3 +536,24 @@ def test_every_command_of_the_list_exists_and_has_help() -> None:
     for name in main.COMMANDS:
         assert p2p(name, "--help").stdout.startswith(f"Usage: p2p {name} ")
         assert name in p2p("--help").stdout
+
+
+def test_name_names_the_folder_below_runs(calls: list[dict[str, Any]]) -> None:
+    assert p2p("train", "--name", "first-try").exit_code == 0
+    assert calls[0]["out"] == Path("runs/first-try")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--name a/b", "--name a/b must be the name of a folder: use letters"),
+        ("--name .. ", "--name .. must be the name of a folder: use letters"),
+        ("--name a --out b", "--name and --out both name the run's folder; give one of them"),
+        ("--resume r --name a", "--resume continues a run with its own settings and folder"),
+    ],
+)
+def test_a_name_that_cannot_be_one_is_refused(
+    calls: list[dict[str, Any]], args: str, message: str
+) -> None:
+    result = p2p("train", *args.split())
+    assert (result.exit_code, error_of(result)[: len(message)], calls) == (2, message, [])

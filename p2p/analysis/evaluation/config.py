@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from p2p.core.consistency import domain_tables
 from p2p.core.errors import UsageError
 from p2p.core.names import called
-from p2p.core.validation import Count, validated
+from p2p.core.validation import Count, Whole, validated
 
 
 class EvalConfig(BaseModel):
@@ -24,7 +24,7 @@ class EvalConfig(BaseModel):
         "range 0:1:0.1, and as often as you like.",
     )
     domains: Count = Field(24, description="Test domains at each strength, the same for all runs.")
-    domain_seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+    domain_seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(
         0, description="Seed of the test domains and of the start noise; no run's own."
     )
     episodes: Count = Field(1, description="Episodes in each domain.")
@@ -41,7 +41,7 @@ class EvalConfig(BaseModel):
     randomise: dict[str, Any] | None = Field(
         None, description="What varies in the test: a domains file (TOML) [as in training]."
     )
-    points: Annotated[int, Field(ge=2)] = Field(
+    points: Annotated[Whole, Field(ge=2)] = Field(
         9, description="Values a factor with --by-factor and --grid; odd has the nominal one."
     )
 
