@@ -14,7 +14,9 @@ import click
 
 from p2p.core.errors import NoRoom, P2PError, UsageError
 
+from .notices import note
 from .options import WholeRange
+from .tables import print_lines
 from .text.formats import count, counted, duration
 from .text.terminal import can_redraw
 
@@ -52,24 +54,28 @@ def no_save_option(command: Command) -> Command:
 def leave_out_folders(
     ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]
 ) -> tuple[Path, ...]:
-    """Return the RUNs without folders that hold no run, which a glob pattern matches too.
+    """Return the RUNs without what a glob pattern matches too: folders and files of other kinds.
 
-    If none would remain, all do: the command then says what is wrong with the first.
+    A folder that has parts of a run, but no config.json, is named. If nothing would remain, all
+    do: the command then says what is wrong with the first.
     """
-    others = [path for path in paths if _has_no_run(path)]
-    if not others or len(others) == len(paths):
+    left = tuple(path for path in paths if _may_be_run(path))
+    if not left or left == paths:
         return paths
     if not ctx.resilient_parsing:  # shell completion
-        listed = ", ".join(map(str, others))
-        click.echo(f"note: left out, no run folder (no config.json): {listed}", err=True)
-    return tuple(path for path in paths if path not in others)
+        for path in paths:
+            if path not in left and (path / "journal.jsonl").exists():
+                note(f"left out, no complete run folder (no config.json): {path}")
+    return left
 
 
-def _has_no_run(path: Path) -> bool:
-    """Tell whether it is a folder without a run; one that cannot be read may have one."""
+def _may_be_run(path: Path) -> bool:
+    """Tell whether it may be a run or a policy; what cannot be read, or is not there, may."""
     with suppress(OSError):
-        return path.is_dir() and not (path / "config.json").exists()
-    return False
+        if path.is_dir():
+            return (path / "config.json").exists()
+        return path.suffix == ".safetensors" or not path.exists()
+    return True
 
 
 @contextmanager
@@ -147,18 +153,6 @@ def show(
             print(f"{kind.removesuffix('s')}: {path}")
 
 
-def print_lines(lines: list[Text], *, styled: bool) -> None:
-    """Print `lines`, without their styles unless `styled`."""
-    if not styled:
-        print("\n".join(line.plain.rstrip() for line in lines))
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    for line in lines:
-        console.print(line, soft_wrap=True)
-
-
 class Files:
     """The files that a command writes; if one fails, the results are shown all the same."""
 
@@ -184,7 +178,7 @@ class Files:
                 self._failed = self._failed or error
             elif str(error) not in self._noted:
                 self._noted.add(str(error))
-                print(f"note: {error}", file=sys.stderr, flush=True)
+                note(str(error))
 
     def write(
         self, path: Path, encode: Callable[[], bytes], kind: str, advice: str, *, asked: bool

@@ -22,7 +22,15 @@ from .analysis import (
     work_options,
 )
 from .options import FILE, flags_in_messages, setting_option, source_options
-from .tables import VIRIDIS, as_text, assembled, cost_line, ground_style, interval_text, table
+from .tables import (
+    VIRIDIS,
+    as_text,
+    assembled,
+    cost_line,
+    ground_style,
+    interval_text,
+    table,
+)  # fmt: skip
 from .text.formats import NOTHING, compact, count, counted
 from .text.terminal import columns
 
@@ -165,7 +173,7 @@ def render(found: Evaluation, width: int) -> list[Text]:
     for run in found.runs:
         lines += [*_head(found, run), as_text(), *_run(run, width), as_text()]
     if len(found.runs) > 1:
-        lines += [*_methods(found.methods), as_text()]
+        lines += [*_methods(found.methods, width), as_text()]
     return [*lines, *_notes(found), cost_line(found)]
 
 
@@ -200,11 +208,11 @@ def _run(run: EvaluatedRun, width: int) -> list[Text]:
     if len(axes) == 2:
         return heat_map(run.measured[0], run, width)
     if len(axes) == 1:
-        return _factors(run)
-    return _peers(run) if len(run.measured) == 1 else _strengths(run, width)
+        return _factors(run, width)
+    return _peers(run, width) if len(run.measured) == 1 else _strengths(run, width)
 
 
-def _peers(run: EvaluatedRun) -> list[Text]:
+def _peers(run: EvaluatedRun, width: int) -> list[Text]:
     """Return a row a peer, and their mean, which is the method's score."""
     (measured,) = run.measured
     ranks = zip(run.peers, measured.peers, strict=True)
@@ -212,7 +220,8 @@ def _peers(run: EvaluatedRun) -> list[Text]:
     if len(rows) > 1:
         rows.append(["mean", *_score(measured.score, measured)])
     title = "" if measured.set.eps is None else measured.set.name
-    return table([title, *SCORE], rows, bold=len(rows) - 1 if len(rows) > 1 else None)
+    mean = len(rows) - 1 if len(rows) > 1 else None
+    return table([title, *SCORE], rows, bold=mean, width=width)
 
 
 def _strengths(run: EvaluatedRun, width: int) -> list[Text]:
@@ -230,7 +239,7 @@ def _strengths(run: EvaluatedRun, width: int) -> list[Text]:
         full = table([*head, *(f"peer {rank}" for rank in run.peers)], wider)
         if len(full[0]) <= width:
             return full
-    return table(head, rows)
+    return table(head, rows, width=width)
 
 
 def _score(score: Performance, measured: Measured) -> list[str]:
@@ -244,15 +253,15 @@ def _score(score: Performance, measured: Measured) -> list[str]:
     ]
 
 
-def _factors(run: EvaluatedRun) -> list[Text]:
+def _factors(run: EvaluatedRun, width: int) -> list[Text]:
     """Return two columns a factor: its values, and the return at each."""
     head: list[str] = []
-    columns: list[list[str]] = []
+    cells: list[list[str]] = []
     for measured in run.measured:
         (axis,) = measured.set.axes
         head += [_named(axis), "return"]
-        columns += [[compact(v) for v in axis.values], [compact(r) for r in measured.by_domain]]
-    return table(head, list(zip(*columns, strict=True)))
+        cells += [[compact(v) for v in axis.values], [compact(r) for r in measured.by_domain]]
+    return table(head, list(zip(*cells, strict=True)), left=0, width=width, group=2)
 
 
 def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
@@ -282,7 +291,7 @@ def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
     return [*lines, as_text(), scale.append(f"  {compact(low)} to {compact(high)}")]
 
 
-def _methods(scores: Sequence[MethodScore]) -> list[Text]:
+def _methods(scores: Sequence[MethodScore], width: int) -> list[Text]:
     """Return a row a method and set of domains; seeds are the unit."""
     rows = [
         [
@@ -293,7 +302,7 @@ def _methods(scores: Sequence[MethodScore]) -> list[Text]:
         for score in scores
     ]  # fmt: skip
     head = ["task", "method", "eps_te", "seeds", "return", "95% CI", "worst 10%", "length", "falls"]
-    return table(head, rows, left=2)
+    return table(head, rows, left=2, width=width)
 
 
 def _notes(found: Evaluation) -> list[Text]:

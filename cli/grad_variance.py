@@ -120,7 +120,7 @@ def render(found: GradVariance, width: int, *, braille: bool) -> list[Text]:
         (run,) = found.runs
         lines = [*_head(run), *lines, *_checkpoints(run, width), as_text()]
     else:
-        lines += [*_methods(curves), as_text()]
+        lines += [*_methods(curves, width), as_text()]
     for task in dict.fromkeys(curve.task for curve in curves):
         drawn = chart(
             _series([curve for curve in curves if curve.task == task]), min(width, WIDEST),
@@ -160,10 +160,10 @@ def _checkpoints(run: MeasuredRun, width: int) -> list[Text]:
         full = table([*head, *(f"peer {k}" for k in range(own.shape[1]))], wider, left=0)
         if max(map(len, full)) <= width:
             return full
-    return table(head, rows, left=0)
+    return table(head, rows, left=0, width=width, keep=1)
 
 
-def _methods(curves: Sequence[Curve]) -> list[Text]:
+def _methods(curves: Sequence[Curve], width: int) -> list[Text]:
     """Return a row a group and checkpoint; seeds are the unit."""
     penalised = any(curve.penalised for curve in curves)
     several = len({curve.task for curve in curves}) > 1
@@ -183,7 +183,7 @@ def _methods(curves: Sequence[Curve]) -> list[Text]:
             )  # fmt: skip
     head = ["method", "steps", "seeds", "ln Var", "95% CI"]
     head = [*(["task"] if several else []), *head, *(["PPO part"] if penalised else [])]
-    return table([*head, "trace", "SNR"], rows, left=2 if several else 1)
+    return table([*head, "trace", "SNR"], rows, left=2 if several else 1, width=width)
 
 
 def _log(value: float) -> str:

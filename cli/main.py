@@ -24,7 +24,8 @@ import click
 from p2p.core.errors import Interrupted, P2PError
 from p2p.core.names import nearest
 
-from .text.terminal import unwritable
+from .text.layout import message_lines
+from .text.terminal import columns, unwritable
 
 COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`) has the command
     "train": "Train a cohort of peers, or resume a run.",
@@ -164,11 +165,13 @@ def _run(program: Program, args: list[str]) -> int:
 
 
 def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:
-    """Print one line on stderr, in colour on a terminal, and return the exit code."""
+    """Print one line on stderr, in colour and wrapped on a terminal; return the exit code."""
     label, colour = ("interrupted", "yellow") if interrupted else ("error", "red")
     line = f"{label}: {'; '.join(message.splitlines())}"
+    colours = False if "NO_COLOR" in os.environ else None
     with contextlib.suppress(OSError):  # stderr is closed too: the exit code must do
-        click.secho(line, fg=colour, err=True, color=False if "NO_COLOR" in os.environ else None)
+        for part in message_lines(line, columns(stream=sys.stderr)):
+            click.secho(part, fg=colour, err=True, color=colours)
     return exit_code
 
 

@@ -106,7 +106,7 @@ def render(found: Surface, width: int) -> list[Text]:
         as_text(),
         *_scale(low, high),
         as_text(),
-        *_marks(found),
+        *_marks(found, width),
         as_text(),
         *_notes(found),
         cost_line(found.cost),
@@ -186,7 +186,7 @@ def _scale(low: float, high: float) -> list[Text]:
     return [scale, as_text(axes, "dim")]
 
 
-def _marks(found: Surface) -> list[Text]:
+def _marks(found: Surface, width: int) -> list[Text]:
     """Return a row a policy, and the best point of each map."""
     head = ["policy", "steps", "x", "y", "train", "test", "train, own", "test, own"]
     rows = [
@@ -198,7 +198,7 @@ def _marks(found: Surface) -> list[Text]:
         for mark in found.marks
     ]  # fmt: skip
     best = [as_text(f"best {one.scenario:<5} {_best(found.best(one))}") for one in found.landscapes]
-    return [*table(head, rows), as_text(), *best]
+    return [*table(head, rows, width=width), as_text(), *best]
 
 
 def _best(best: Best) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from ..text.formats import compact, count, counted, duration, fixed
+from ..text.layout import shortened
 from .history import PHASES, RECENT_EPISODES, History, PeerRow
 from .summary import describe_run
 
@@ -114,7 +115,8 @@ def render(history: History | None, run: str, status: str, width: int, height: i
 def _header(history: History, width: int) -> Text:
     """Return task and settings, with the iteration at the right edge."""
     task, *others = describe_run(history.config)
-    left = Text.assemble((task, "bold"), *(f" · {part}" for part in others))
+    rest = "".join(f" · {part}" for part in others)
+    left = Text.assemble((shortened(task, max(8, width - len(rest))), "bold"), rest)
     right = f"iteration {count(history.iterations)} of {count(history.config.num_iterations)}"
     if history.rows and len(left) + len(right) + 2 <= width:
         left.append(right.rjust(width - len(left)))

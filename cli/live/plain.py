@@ -10,6 +10,8 @@ from typing import Any, Self, TextIO
 from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
 
 from ..text.formats import compact, count, duration
+from ..text.layout import message_lines
+from ..text.terminal import columns
 from .history import History
 from .summary import describe_run, short_path, summary
 
@@ -46,12 +48,12 @@ class PlainLines:
         """Write task, settings and run folder."""
         past = event.run.records() if event.resumed_from else []
         self._history = History(event.config, past)
-        self._print(", ".join(describe_run(event.config)))
+        self._say(", ".join(describe_run(event.config)))
         self._print(f"run: {short_path(event.run.path)}")
         if event.resumed_from:
             self._print(f"resumed after iteration {event.resumed_from}")
         for note in event.notes:
-            self._print(f"note: {note}")
+            self._say(f"note: {note}")
         self._print(_line(COLUMNS))
         self._last_line = self._clock() - LONGEST  # the first iteration gets a line
 
@@ -70,7 +72,12 @@ class PlainLines:
 
     def finished(self, event: Finished) -> None:
         """Write the summary."""
-        self._print("\n".join(["", *summary(event, self._history)]))
+        width = columns(stream=self._stream)
+        self._print("\n".join(["", *summary(event, self._history, width)]))
+
+    def _say(self, sentence: str) -> None:
+        for line in message_lines(sentence, columns(stream=self._stream)):
+            self._print(line)
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
@@ -139,4 +146,9 @@ def _row(history: History) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "  ".join(text.rjust(width) for text, width in zip(cells, COLUMNS.values(), strict=True))
+    """Align cells at the right edges of their columns; a longer one takes the gap beside it."""
+    line, edge = "", -2
+    for text, width in zip(cells, COLUMNS.values(), strict=True):
+        edge += 2 + width
+        line += f" {text}".rjust(edge - len(line)) if line else text.rjust(width)
+    return line
