@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from .text.formats import NOTHING, compact, count, counted
@@ -72,6 +73,29 @@ def table(
         first, *others = (GAP.join(row).rstrip() for row in zip(*cells, strict=True))
         styled = [as_text(line, "bold" if n == bold else "") for n, line in enumerate(others)]
         lines += [*([as_text()] if lines else []), as_text(first, "bold"), *styled]
+    return lines
+
+
+def prose_table(head: Row, rows: Sequence[Row], width: int) -> list[Text]:
+    """Align columns of words at their left; where a line has no room, cells are wrapped.
+
+    Args:
+        width: cells in a line. No word is broken as long as one of each column fits.
+    """
+    every = [list(column) for column in zip(head, *rows, strict=True)]
+    sizes = [max(map(len, column)) for column in every]
+    least = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in every]
+    while sum(sizes) + len(GAP) * (len(sizes) - 1) > width:
+        n = max(range(len(sizes)), key=lambda n: sizes[n] - least[n])
+        if sizes[n] <= least[n]:
+            break
+        sizes[n] -= 1
+    lines = []
+    for number, row in enumerate((head, *rows)):
+        cells = [wrap(cell, size) for cell, size in zip(row, sizes, strict=True)]
+        for parts in zip_longest(*cells, fillvalue=""):
+            padded = (part.ljust(size) for part, size in zip(parts, sizes, strict=True))
+            lines.append(as_text(GAP.join(padded).rstrip(), "" if number else "bold"))
     return lines
 
 
