@@ -157,29 +157,34 @@ def _tabulate(
     from p2p.study import collect_results
 
     results: Results = collect_results(plan)
-    table = None
+    written: list[Path] = []
     if results.runs:
         advice = "fix that, then use --results-only" if trained else "it is shown, not kept"
         with files.writing(advice, asked=trained):
             results.write(plan)
-            table = plan.table
+            written.append(plan.table)
     if save and results.runs:
         with files.writing("name another with --save", asked=True):
-            _save(plan, results, save)
+            written += _save(plan, results, save)
     for view in views:
-        view.finished(results, table)
+        view.finished(results, written)
 
 
-def _save(plan: Plan, results: Results, folder: Path) -> None:
-    """Write the tables of results and curves into `folder`."""
+def _save(plan: Plan, results: Results, folder: Path) -> list[Path]:
+    """Write the tables of results and curves into `folder`; return the files."""
     from p2p.runs import write_atomically
     from p2p.runs.files import disk_errors
     from p2p.study import curves_csv
 
     with disk_errors("results", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{results.study}.csv", results.csv().encode(), "results")
-    write_atomically(folder / f"{results.study}-curves.csv", curves_csv(plan).encode(), "curves")
+    tables = {
+        f"{results.study}.csv": results.csv(),
+        f"{results.study}-curves.csv": curves_csv(plan),
+    }
+    for (name, text), kind in zip(tables.items(), ("results", "curves"), strict=True):
+        write_atomically(folder / name, text.encode(), kind)
+    return [folder / name for name in tables]
 
 
 def _views(

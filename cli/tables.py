@@ -164,7 +164,7 @@ def print_lines(lines: Iterable[Text], *, styled: bool | None = None) -> None:
     width = columns()
     lines = [part for line in lines for part in folded(line, width)]
     if not (can_redraw(sys.stdout) if styled is None else styled):
-        print("\n".join(line.plain.rstrip() for line in lines))
+        print("\n".join(line.plain.rstrip() for line in lines), flush=True)
         return
     from rich.console import Console
 

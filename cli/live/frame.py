@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from ..text.formats import compact, count, counted, duration, fixed
-from ..text.layout import shortened
+from ..text.layout import shortened, shortened_end
 from .history import PHASES, RECENT_EPISODES, History, PeerRow
 from .summary import describe_run
 
@@ -205,13 +205,9 @@ def _terms(history: History, width: int) -> list[Text]:
         rest = f"  ... {len(words) - n} more"
         room = width - (len(rest) if n < len(words) - 1 else 0)
         if len(line) + 1 + len(word) > room:
-            return [Text(_cut(line + rest, width), "dim")]
+            return [Text(shortened_end(line + rest, width), "dim")]
         line += f" {word} "
     return [Text(line.rstrip())]
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -60,9 +60,9 @@ def summary(event: Finished, history: History, width: int) -> list[str]:
     return [*lines, "", f"run    {run}", *next_lines(commands, width)]
 
 
-def next_lines(commands: Sequence[str], width: int) -> list[str]:
-    """Return the commands to type next, each on lines of its own."""
-    labels = ["next   ", *["       "] * (len(commands) - 1)]
+def next_lines(commands: Sequence[str], width: int, size: int = 7) -> list[str]:
+    """Return the commands to type next, behind a label of `size` cells."""
+    labels = ["next".ljust(size), *[" " * size] * (len(commands) - 1)]
     pairs = zip(commands, labels, strict=True)
     return [line for command, label in pairs for line in command_lines(command, width, label)]
 

@@ -7,11 +7,11 @@ sentence is one line, and a table's row too.
 from __future__ import annotations
 
 import re
-import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 
 COMMAND = re.compile(r": (?=p2p )")  # what follows, to the end of a message, is a command to copy
+WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\]|['"\\])+""")  # of a shell's command
 ELLIPSIS = "…"
 MORE = " \\"  # a shell goes on reading in the next line
 
@@ -49,11 +49,8 @@ def command_lines(command: str, width: int, label: str = "") -> list[str]:
 
 
 def _words(command: str) -> list[str]:
-    """Return the words of a command as a shell reads them, quoted where they must be."""
-    try:
-        return [shlex.quote(word) for word in shlex.split(command)]
-    except ValueError:  # a quotation without an end
-        return command.split(" ")
+    """Return the words of a command as a shell reads them, with their quotation marks."""
+    return WORD.findall(command)
 
 
 def message_lines(message: str, width: int) -> list[str]:
@@ -73,6 +70,11 @@ def shortened(text: str, width: int) -> str:
     head = max(0, (width - 1) // 2)
     tail = max(0, width - 1 - head)
     return text[:head] + ELLIPSIS + text[len(text) - tail :]
+
+
+def shortened_end(text: str, width: int) -> str:
+    """Return a text, or if it does not fit its beginning."""
+    return text if len(text) <= width else text[: width - 1] + ELLIPSIS
 
 
 def blocks(sizes: Sequence[int], width: int, keep: int, group: int = 1) -> Iterator[list[int]]:
