@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from p2p.analysis.session import Progress
+    from p2p.runs import RunFolder
 
 BETWEEN_LINES = 30.0  # s, where there is no progress bar
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -76,6 +77,18 @@ def _may_be_run(path: Path) -> bool:
             return (path / "config.json").exists()
         return path.suffix == ".safetensors" or not path.exists()
     return True
+
+
+def latest_run() -> RunFolder:
+    """Return the run that is meant where none is named, and say which it is."""
+    from p2p.runs import RunFolder
+    from p2p.runs.listing import State, latest_run
+
+    found = latest_run()
+    finished = found.state is State.FINISHED
+    which = "the latest finished run" if finished else f"the latest run, which is {found.state}"
+    note(f"no RUN is named: {found.path}, {which}")
+    return RunFolder.open(found.path)
 
 
 @contextmanager

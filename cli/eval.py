@@ -15,6 +15,7 @@ from p2p.core.errors import UsageError
 from .analysis import (
     Files,
     how_far,
+    latest_run,
     leave_out_folders,
     output_options,
     progress,
@@ -50,7 +51,7 @@ AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN", "random
 SCORE = ("return", "spread", "worst 10%", "length", "falls")
 EXAMPLES = """\b
 Examples:
-  p2p eval                                  the latest run, at strength 0.5
+  p2p eval                                  the latest finished run, at strength 0.5
   p2p eval runs/* --eps-te 0:1:0.1 --json
   p2p eval runs/a --by-factor
   p2p eval runs/a --grid wind,mass --eps-te 1
@@ -103,7 +104,7 @@ def eval(
     """Test the policies of each RUN, a run folder or a policy file, in randomised domains.
 
     All runs meet the same test domains. Episodes are kept in eval.h5 beside the run, and what
-    is there is not run again. No RUN: the latest under runs/.
+    is there is not run again. No RUN: the latest finished one under runs/.
     """
     strengths = [eps for text in eps_te for eps in parse_strengths(text)]
     factors = grid.split(",") if grid else None
@@ -112,9 +113,8 @@ def eval(
 
     launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
     from p2p.analysis.evaluation.session import evaluate
-    from p2p.runs import RunFolder
 
-    chosen = runs or (RunFolder.latest().path,)
+    chosen = runs or (latest_run().path,)
     with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:
         found = evaluate(
             chosen, strengths, save=not no_save, workers=workers, report=report,

@@ -11,7 +11,15 @@ import click
 
 from p2p.analysis.gradient_variance.config import GradVarianceConfig
 
-from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
+from .analysis import (
+    Files,
+    latest_run,
+    leave_out_folders,
+    output_options,
+    progress,
+    show,
+    work_options,
+)
 from .notices import say_if_compiling
 from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, table
@@ -30,7 +38,7 @@ UNSEEN = 80  # columns of a file or pipe
 WIDEST = 120  # of a chart
 EXAMPLES = """\b
 Examples:
-  p2p grad-variance                                     the latest run
+  p2p grad-variance                                     the latest finished run
   p2p grad-variance runs/ppo-* runs/p2pdrl-* --figure fig8.png
   p2p grad-variance runs/a --json
 """
@@ -68,12 +76,12 @@ def grad_variance(
     Every peer collects fresh steps as the run did; the gradient is that of the loss that the
     run minimises, and beside it that of its PPO part alone. Numbers are kept in
     grad-variance.h5 beside the run, and what is there is not measured again. Runs that differ
-    in their seed alone are one group. No RUN: the latest under runs/.
+    in their seed alone are one group. No RUN: the latest finished one under runs/.
     """
     from p2p.analysis.gradient_variance.session import grad_variance as measure
     from p2p.runs import RunFolder
 
-    folders = [RunFolder.open(path) for path in runs] or [RunFolder.latest()]
+    folders = [RunFolder.open(path) for path in runs] or [latest_run()]
     for engine in sorted({folder.config.engine for folder in folders}):
         say_if_compiling(engine)
     with flags_in_messages(), progress("measuring", _at, plain=plain) as report:

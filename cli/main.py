@@ -29,6 +29,7 @@ from .text.terminal import columns, unwritable
 
 COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`) has the command
     "train": "Train a cohort of peers, or resume a run.",
+    "runs": "List the runs on disk, find the latest, remove some.",
     "eval": "Test trained policies in randomised domains.",
     "surface": "Map the return on a plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",

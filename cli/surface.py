@@ -11,7 +11,7 @@ import click
 
 from p2p.analysis.surface.config import SurfaceConfig
 
-from .analysis import Files, how_far, output_options, progress, show, work_options
+from .analysis import Files, how_far, latest_run, output_options, progress, show, work_options
 from .options import flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, cost_line, ground_style, table
 from .text.formats import compact, count, counted
@@ -56,7 +56,7 @@ def surface(
     Each point is an affine combination of the three; at each the training return (eps_tr of
     the run) and the test return (--eps-te) are measured. Episodes are kept in eval.h5 beside
     the run, and what is there is not run again; the surface goes to surface-peer-K.h5, and as a
-    picture to .png and .svg of that name. No RUN: the latest under runs/.
+    picture to .png and .svg of that name. No RUN: the latest finished one under runs/.
     """
     from p2p.cohort import launch
 
@@ -64,7 +64,7 @@ def surface(
     from p2p.analysis.surface.measure import find_surface
     from p2p.runs import RunFolder
 
-    folder = RunFolder.open(run) if run else RunFolder.latest()
+    folder = RunFolder.open(run) if run else latest_run()
     with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:
         found = find_surface(folder, save=not no_save, workers=workers, report=report, **settings)
     pictures = [] if no_save else _keep(found)

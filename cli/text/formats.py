@@ -45,3 +45,11 @@ def count(number: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """Return `1 peer`, `4 peers`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def ago(seconds: float) -> str:
+    """Return an age in its largest unit: `40 s`, `12 min`, `5 h`, `3 d`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
