@@ -57,6 +57,17 @@ Examples:
 """
 
 
+def _explain(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print the glossary and end."""
+    if asked and not ctx.resilient_parsing:
+        from .glossary import lines
+        from .tables import print_lines
+        from .text.terminal import columns
+
+        print_lines(lines(columns()))
+        ctx.exit()
+
+
 @click.command(cls=SettingsCommand, params=setting_options(), epilog=EXAMPLES)
 @click.option("--config", "file", type=FILE, metavar="FILE.toml", help="Settings; flags win.")
 @click.option(
@@ -74,6 +85,8 @@ Examples:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
+@click.option("--explain", is_flag=True, is_eager=True, expose_value=False, callback=_explain,
+              help="Say what each word on the screen means, and exit.")  # fmt: skip
 @click.pass_context
 def train(
     ctx: click.Context,
