@@ -51,7 +51,7 @@ AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN", "random
 SCORE = ("return", "spread", "worst 10%", "length", "falls")
 EXAMPLES = """\b
 Examples:
-  p2p eval                                  the latest finished run, at strength 0.5
+  p2p eval                                the latest finished run, at 0.5
   p2p eval runs/* --eps-te 0:1:0.1 --json
   p2p eval runs/a --by-factor
   p2p eval runs/a --grid wind,mass --eps-te 1
@@ -271,13 +271,21 @@ def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
     heads = [compact(v) for v in columns.values]
     cells = [[compact(v) for v in row] for row in values]
     label = _named(rows)
-    left = max(len(label), *(len(compact(v)) for v in rows.values))
+    values_size = max(len(compact(v)) for v in rows.values)
     size = max(len(text) for row in [heads, *cells] for text in row)
+    above = max(len(label), values_size) + 1 + (size + 1) * len(heads) > width
+    left = values_size if above else max(len(label), values_size)
     size += 2 if left + 2 + (size + 2) * len(heads) <= width else 1
     low, high = float(values.min()), float(values.max())
     lines = [
         as_text(" " * (left + 1) + _named(columns).center(size * len(heads)), "bold"),
-        as_text(label.rjust(left) + " " + "".join(h.rjust(size - 1) + " " for h in heads), "bold"),
+        *([as_text(label, "bold")] if above else []),
+        as_text(
+            ("" if above else label).rjust(left)
+            + " "
+            + "".join(h.rjust(size - 1) + " " for h in heads),
+            "bold",
+        ),
     ]
     for value, texts, row in reversed(list(zip(rows.values, cells, values, strict=True))):
         line = as_text(compact(value).rjust(left) + " ")

@@ -38,7 +38,7 @@ UNSEEN = 80  # columns of a file or pipe
 WIDEST = 120  # of a chart
 EXAMPLES = """\b
 Examples:
-  p2p grad-variance                                     the latest finished run
+  p2p grad-variance                                   the latest finished run
   p2p grad-variance runs/ppo-* runs/p2pdrl-* --figure fig8.png
   p2p grad-variance runs/a --json
 """

@@ -42,7 +42,7 @@ A study file is a grid of runs:
   task = ["hopper", "ant"]
   method = "p2pdrl"
   seed = [0, 1, 2]
-  [evaluate]                  # tests of each run after training, as by p2p eval
+  [evaluate]                  # tests after training, as by p2p eval
   eps_te = "0:1:0.1"
   [budget.paper]              # replaces these values with --budget paper
   total_steps = 16_000_000

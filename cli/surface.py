@@ -31,7 +31,7 @@ EXAMPLES = """\b
 Examples:
   p2p surface runs/a
   p2p surface runs/a --peer 1 --grid 25 --domains 16
-  p2p surface runs/a --grid 7 --domains 2 --no-save     a first look, in half a minute
+  p2p surface runs/a --grid 7 --domains 2 --no-save   a look in half a minute
 """
 
 

@@ -51,9 +51,9 @@ class View(Protocol):
 EXAMPLES = """\b
 Examples:
   p2p train --env humanoid --peers 4
-  p2p train --env hopper --method ppo --total-steps 3_000_000 --seed 1
+  p2p train --env hopper --method ppo --total-steps 3M --seed 1
   p2p train --env Pusher-v5 --randomise domains.toml
-  p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2_000_000
+  p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2M
 """
 
 

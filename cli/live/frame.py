@@ -126,10 +126,11 @@ def _header(history: History, width: int) -> Text:
 def _progress(history: History, width: int) -> Text:
     """Return the progress bar, steps, steps/s and time left; the bar fills the line."""
     share = min(1.0, history.steps / history.total_steps)
-    words = (
-        f"{share:4.0%}  {count(history.steps)} / {count(history.total_steps)} steps  "
-        f"{count(history.rate)} steps/s  {duration(history.seconds_left)} left"
-    )
+    left = f"{count(history.rate)} steps/s  {duration(history.seconds_left)} left"
+    goal = f"{count(history.steps)} / {count(history.total_steps)} steps  "
+    words = f"{share:4.0%}  {goal}{left}"
+    if len(words) > width:
+        words = f"{share:4.0%}  {left}"
     room = width - len(words) - 1
     if room < MIN_BAR:
         return Text(words.strip())

@@ -53,7 +53,7 @@ def summary(event: Finished, history: History, width: int) -> list[str]:
     if history.unstable:
         lines.append(f"physics diverged in {counted(history.unstable, 'episode')}")
     if event.scores:
-        lines += ["", *_scores(event.scores)]
+        lines += ["", *_scores(event.scores, width)]
     twice = 2 * history.config.total_steps
     following = NEXT[:1] if history.config.why_its_end_counts else NEXT
     commands = [text.format(run=shlex.quote(run), twice=twice) for text in following]
@@ -67,7 +67,7 @@ def next_lines(commands: Sequence[str], width: int, size: int = 7) -> list[str]:
     return [line for command, label in pairs for line in command_lines(command, width, label)]
 
 
-def _scores(scores: list[dict[str, float]]) -> list[str]:
+def _scores(scores: list[dict[str, float]], width: int) -> list[str]:
     """Return a row per peer, and their mean, which is the method's score."""
     rows = [
         (f"peer {s['peer']}", s["mean"], f"+- {compact(s['std']):>6}", s["length"]) for s in scores
@@ -77,8 +77,9 @@ def _scores(scores: list[dict[str, float]]) -> list[str]:
         rows.append(("mean", mean, "", length))
     names = max(len(row[0]) for row in rows)
     episodes = counted(int(scores[0]["episodes"]), "episode")
+    title = f"score of the final policies: mean action, nominal domain, {episodes} each"
     return [
-        f"score of the final policies: mean action, nominal domain, {episodes} each",
+        *wrap(title, width),
         f"{'':{names}} {'return':>8} +- {'std':>6} {'length':>8}",
         *(
             f"{name:<{names}} {compact(mean):>8} {spread:9} {length:>8.0f}"
