@@ -179,7 +179,7 @@ def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:
 def _fail_usage(error: click.ClickException) -> int:
     ctx = getattr(error, "ctx", None)
     where = f" (see {ctx.command_path} --help)" if ctx else ""
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices in lines
     if ctx and isinstance(error, click.NoSuchOption):
         message = _no_option(error, ctx) or message
     return _fail(message + where, error.exit_code)

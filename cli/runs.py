@@ -106,7 +106,9 @@ def remove(runs: tuple[Path, ...], yes: bool) -> None:
             (run,) = list_runs(path)
             trained = f"{count(run.steps)} steps, {run.state}, {ago(time.time() - run.written)} old"
             click.echo(f"{short_path(path)}: {run.task}, {run.method}, {trained}")
-        click.confirm(f"Remove {counted(len(runs), 'run')} for good?", abort=True)
+        if not click.confirm(f"Remove {counted(len(runs), 'run')} for good?"):
+            click.echo("nothing was removed")
+            return
     for path in runs:
         remove_run(path)
         click.echo(f"removed {short_path(path)}")

@@ -186,6 +186,7 @@ def test_methods_lists_the_defaults_that_a_run_has() -> None:
         ("train --num-epoch 3", "No such option '--num-epoch'"),
         ("train --peers two", "Invalid value for '--peers' / '--num-peers': 'two' is not"),
         ("train --engine x", "Invalid value for '--engine': 'x' is not"),
+        ("completion", "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish (see"),
         ("train --peers 3", "--steps-per-iteration=4096 does not split over --peers=3"),
         ("train --total-steps 0", "--total-steps=0: input should be greater"),
         ("train --config nonesuch.toml", "cannot read --config nonesuch.toml: No such file"),

@@ -173,7 +173,8 @@ def test_rm_asks_on_a_terminal_and_refuses_where_nobody_can_answer(
     assert "give --yes" in refused.stderr
     monkeypatch.setattr("p2p.cli.runs._can_ask", lambda: True)
     said = p2p("runs", "rm", path, input="n\n")
-    assert (said.exit_code, path.exists()) == (130, True)
+    assert (said.exit_code, path.exists()) == (0, True)
+    assert said.stdout.endswith("nothing was removed\n")
     assert "hopper, ppo, 16,384 steps, finished" in said.stdout
     assert p2p("runs", "rm", path, input="y\n").exit_code == 0
     assert not path.exists()
@@ -250,6 +251,14 @@ def test_a_removal_that_is_cut_short_leaves_no_half_of_a_run(
     with pytest.raises(BadArtefact, match="no run under"):
         latest_run(tmp_path)
     assert finished(tmp_path / "a").exists()  # the name is free
+
+
+def test_a_folder_of_runs_in_place_of_a_run_says_what_to_name(tmp_path: Path) -> None:
+    """`p2p eval runs` for `p2p eval runs/*`."""
+    finished(tmp_path / "a")
+    result = p2p("eval", tmp_path)
+    assert result.exit_code == 5
+    assert f"holds runs: name one, such as {tmp_path / 'a'}, or all: {tmp_path}/*" in result.stderr
 
 
 def test_no_run_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -418,6 +418,12 @@ def test_a_message_has_its_command_on_a_line_of_its_own() -> None:
     said = "interrupted: stopped after iteration 12 of 245; continue with"
     command = "p2p train --resume runs/hopper-p2pdrl-260101-120000"
     assert message_lines(f"{said}: {command}", 80) == [f"{said}:", f"  {command}"]
+    for name in set(COMMANDS) - {"completion"}:
+        assert message_lines(f"{'x' * 50}: p2p {name} {'y' * 30}", 60)[1].startswith(
+            f"  p2p {name}"
+        )
+    sentence = "no option --lr: p2p has another one"
+    assert message_lines(sentence, 30) == ["no option --lr: p2p has", "another one"]
     assert message_lines(f"{said}: {command}", UNLIMITED) == [f"{said}: {command}"]
 
 

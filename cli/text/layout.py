@@ -10,7 +10,11 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
-COMMAND = re.compile(r": (?=p2p )")  # what follows, to the end of a message, is a command to copy
+COMMANDS = (
+    "bench|compare|doctor|domains|env|eval|export|figures|grad-variance|methods|play|plot|report|"
+    "runs|study|surface|train|video"
+)
+COMMAND = re.compile(rf": (?=p2p (?:{COMMANDS})\b)")  # to the end of a message: one to copy
 WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\]|['"\\])+""")  # of a shell's command
 ELLIPSIS = "…"
 MORE = " \\"  # a shell goes on reading in the next line

@@ -115,6 +115,11 @@ class RunFolder:
             BadArtefact: not a run folder, or this version cannot read it.
         """
         path = Path(path)
+        if not (path / "config.json").exists() and (one := next(path.glob("*/config.json"), None)):
+            raise BadArtefact(
+                f"{path} is no run folder, but holds runs: name one, such as {one.parent}, or "
+                f"all: {path}/*"
+            )
         settings = read_json(path / "config.json")
         made_by = _read_versions(path)
         version = f"it was made by p2p {made_by.get('p2p', '(unknown)')}"

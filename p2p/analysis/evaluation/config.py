@@ -20,8 +20,8 @@ class EvalConfig(BaseModel):
 
     eps_te: tuple[float, ...] = Field(
         (0.5,),
-        description="Randomisation strength of the test domains, 0..1: a number or a "
-        "range 0:1:0.1, and as often as you like.",
+        description="Randomisation strength of the test domains, 0..1: a number, several as in "
+        "0,0.5,1, or a range 0:1:0.1; and as often as you like.",
     )
     domains: Count = Field(24, description="Test domains at each strength, the same for all runs.")
     domain_seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(
@@ -87,12 +87,16 @@ def build_eval_config(**settings: Any) -> EvalConfig:
 
 
 def parse_strengths(text: str) -> list[float]:
-    """Read a strength, or a range `first:last:step` with both ends.
+    """Read strengths parted by commas: each a number, or a range `first:last:step` with both ends.
 
     Raises:
-        UsageError: it is neither, or has more than 1001 strengths.
+        UsageError: one is neither, or has more than 1001 strengths.
     """
-    parts = text.split(":")
+    return [eps for part in text.split(",") for eps in _strengths(part, text)]
+
+
+def _strengths(part: str, text: str) -> list[float]:
+    parts = part.split(":")
     try:
         numbers = [float(part) for part in parts]
     except ValueError:
