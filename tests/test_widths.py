@@ -268,9 +268,9 @@ def hard_config(peers: int = 16) -> TrainConfig:
     })  # fmt: skip
 
 
-def hard_record(config: TrainConfig, iteration: int) -> dict[str, Any]:
+def hard_record(config: TrainConfig, iteration: int, seconds: float = 12.3) -> dict[str, Any]:
     """Return a record whose numbers are long and below 0."""
-    one = record(config, iteration, seconds=12.3)
+    one = record(config, iteration, seconds)
     for peer in one["peers"]:
         peer["factors"] = dict.fromkeys(FACTORS, -123.456)
         peer["episodes"] = [[-345678.9, 1000]]
@@ -324,8 +324,8 @@ def test_plain_lines_with_long_numbers_fit(monkeypatch: pytest.MonkeyPatch) -> N
         played: Any = PlayedRun(config)
         view.started(Started(played, config, 0, []))
         for n in range(3):
-            view._history.add(hard_record(config, n))
-        view._history.iterations = 15070
+            view._history.add(hard_record(config, n, seconds=1234.5))
+        view._history.iterations = 12345
         view._print(_line(_cells(view._history), 80))
 
     check(on_terminal(80, run, monkeypatch), 80)

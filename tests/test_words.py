@@ -202,6 +202,13 @@ def test_a_study_takes_the_command_lines_short_names_and_means_the_same_runs(
     assert found[0][0] == (TrainConfig(task="ant", num_peers=2),)
 
 
+def test_a_file_of_settings_takes_the_short_names_too(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('env = "ant"\npeers = 4\n')
+    assert configure({}, file) == TrainConfig(task="ant", num_peers=4)
+    assert configure({"num_peers": 2}, file) == TrainConfig(task="ant", num_peers=2)
+
+
 def test_one_setting_by_two_names_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_text("[[grid]]\npeers = 2\nnum_peers = 4\n")
