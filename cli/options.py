@@ -73,7 +73,7 @@ class SettingsCommand(click.Command):
                 (settings if param.name in fields() else others).append(row)
         for title, rows in (
             ("Options", others),
-            ("Settings (in a file: the long name with underscores)", settings),
+            ("Settings (in files with underscores; numbers also as 1e6, 1M, 1_000_000)", settings),
         ):
             with formatter.section(title):
                 formatter.write_dl(rows)

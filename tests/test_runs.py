@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -185,6 +186,20 @@ def test_rm_never_removes_a_run_that_is_running(tmp_path: Path) -> None:
         result = p2p("runs", "rm", "--yes", tmp_path / "a")
     assert (result.exit_code, (tmp_path / "a" / "journal.jsonl").exists()) == (2, True)
     assert result.stderr == f"error: {tmp_path / 'a'} is running; stop it first\n"
+
+
+def test_without_locks_a_run_that_names_its_process_counts_as_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster's file system that process may live on another machine."""
+
+    def no_locks(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    path = killed(tmp_path / "a")
+    monkeypatch.setattr("p2p.runs.lock.fcntl.flock", no_locks)
+    assert "is running" in p2p("runs", "rm", "--yes", path).stderr
+    assert path.exists()
 
 
 def a_folder(top: Path) -> Path:

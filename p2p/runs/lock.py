@@ -83,10 +83,8 @@ def is_locked(folder: Path) -> bool:
         if not os.pread(fd, 32, 0).strip():
             return False
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:  # held; or a file system without locks, where the id is all there is to know
         return True
-    except OSError:  # a file system without locks
-        return False
     finally:
         os.close(fd)
     return False
