@@ -43,6 +43,12 @@ COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`
     "completion": "Print a shell's completion script.",
 }
 
+OTHER_WORDS = {  # that other programs have for a command
+    "resume": "train --resume RUN", "run": "train", "learn": "train", "fit": "train",
+    "test": "eval", "evaluate": "eval", "benchmark": "bench", "sweep": "study", "tune": "study",
+    "ls": "runs", "list": "runs", "rm": "runs rm", "tasks": "env", "envs": "env",
+}  # fmt: skip
+
 LAYOUT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + signal, as a shell counts
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # full, over quota, a closed terminal
@@ -60,7 +66,7 @@ class Program(click.Group):
         if name in COMMANDS:
             return _import(name)
         if not ctx.resilient_parsing:  # shell completion must not fail
-            near = nearest(name, COMMANDS)
+            near = OTHER_WORDS.get(name) or nearest(name, COMMANDS)
             hint = f"did you mean {near!r}? " if near else ""
             ctx.fail(f"no command {name!r}; {hint}known: {', '.join(COMMANDS)}")
         return None

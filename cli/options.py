@@ -64,6 +64,16 @@ SCALARS: dict[Any, click.ParamType[Any]] = {int: Whole(), float: click.FLOAT, st
 class SettingsCommand(click.Command):
     """A command whose help lists the settings of a run apart from its other options."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options; an argument without one is told how a setting is given."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            needed = "; a setting needs its name, as in --env hopper"
+            raise click.UsageError(error.message + needed, ctx) from None
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in two sections."""
         settings: list[tuple[str, str]] = []

@@ -181,6 +181,9 @@ def test_methods_lists_the_defaults_that_a_run_has() -> None:
     ("args", "message"),
     [
         ("trian", "no command 'trian'; did you mean 'train'? known: train, "),
+        ("resume runs/a", "no command 'resume'; did you mean 'train --resume RUN'? known: train, "),
+        ("evaluate runs/a", "no command 'evaluate'; did you mean 'eval'? known: train, "),
+        ("train hopper", "Got unexpected extra argument (hopper); a setting needs its name, as in"),
         ("train --env hoper", "unknown task 'hoper'; did you mean 'hopper'?"),
         ("train --method p2pdlr", "unknown method 'p2pdlr'; did you mean 'p2pdrl'?"),
         ("train --num-epoch 3", "No such option '--num-epoch'"),
