@@ -117,7 +117,7 @@ class RunFolder:
         path = Path(path)
         if not (path / "config.json").exists() and (one := next(path.glob("*/config.json"), None)):
             raise BadArtefact(
-                f"{path} is no run folder, but holds runs: name one, such as {one.parent}, or "
+                f"{path} is not a run folder, but holds runs: name one, such as {one.parent}, or "
                 f"all: {path}/*"
             )
         settings = read_json(path / "config.json")
