@@ -15,6 +15,7 @@ from p2p.core.errors import UsageError
 from .analysis import (
     Files,
     how_far,
+    latest_run,
     leave_out_folders,
     output_options,
     progress,
@@ -22,7 +23,15 @@ from .analysis import (
     work_options,
 )
 from .options import FILE, flags_in_messages, setting_option, source_options
-from .tables import VIRIDIS, as_text, assembled, cost_line, ground_style, interval_text, table
+from .tables import (
+    VIRIDIS,
+    as_text,
+    assembled,
+    cost_line,
+    ground_style,
+    interval_text,
+    table,
+)  # fmt: skip
 from .text.formats import NOTHING, compact, count, counted
 from .text.terminal import columns
 
@@ -42,7 +51,7 @@ AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN", "random
 SCORE = ("return", "spread", "worst 10%", "length", "falls")
 EXAMPLES = """\b
 Examples:
-  p2p eval                                  the latest run, at strength 0.5
+  p2p eval                                the latest finished run, at 0.5
   p2p eval runs/* --eps-te 0:1:0.1 --json
   p2p eval runs/a --by-factor
   p2p eval runs/a --grid wind,mass --eps-te 1
@@ -97,7 +106,7 @@ def eval(
     """Test the policies of each RUN (run folder, policy file or bundle) in randomised domains.
 
     All runs meet the same test domains. Episodes are kept in eval.h5 beside the run, and what
-    is there is not run again. No RUN: the latest under runs/.
+    is there is not run again. No RUN: the latest finished one under runs/.
     """
     strengths = [eps for text in eps_te for eps in parse_strengths(text)]
     factors = grid.split(",") if grid else None
@@ -106,9 +115,8 @@ def eval(
 
     launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
     from p2p.analysis.evaluation.session import evaluate
-    from p2p.runs import RunFolder
 
-    chosen = runs or (RunFolder.latest().path,)
+    chosen = runs or (latest_run().path,)
     with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:
         found = evaluate(
             chosen, strengths, save=not no_save, workers=workers, report=report,
@@ -169,7 +177,7 @@ def render(found: Evaluation, width: int) -> list[Text]:
     for run in found.runs:
         lines += [*_head(found, run), as_text(), *_run(run, width), as_text()]
     if len(found.runs) > 1:
-        lines += [*_methods(found.methods), as_text()]
+        lines += [*_methods(found.methods, width), as_text()]
     return [*lines, *_notes(found), cost_line(found)]
 
 
@@ -207,11 +215,11 @@ def _run(run: EvaluatedRun, width: int) -> list[Text]:
     if len(axes) == 2:
         return heat_map(run.measured[0], run, width)
     if len(axes) == 1:
-        return _factors(run)
-    return _peers(run) if len(run.measured) == 1 else _strengths(run, width)
+        return _factors(run, width)
+    return _peers(run, width) if len(run.measured) == 1 else _strengths(run, width)
 
 
-def _peers(run: EvaluatedRun) -> list[Text]:
+def _peers(run: EvaluatedRun, width: int) -> list[Text]:
     """Return a row a peer, and their mean, which is the method's score."""
     (measured,) = run.measured
     ranks = zip(run.peers, measured.peers, strict=True)
@@ -223,7 +231,8 @@ def _peers(run: EvaluatedRun) -> list[Text]:
     if len(rows) > 1:
         rows.append(["mean", *_score(measured.score, measured)])
     title = "" if measured.set.eps is None else measured.set.name
-    return table([title, *SCORE], rows, bold=len(rows) - 1 if len(rows) > 1 else None)
+    mean = len(rows) - 1 if len(rows) > 1 else None
+    return table([title, *SCORE], rows, bold=mean, width=width)
 
 
 def _strengths(run: EvaluatedRun, width: int) -> list[Text]:
@@ -241,7 +250,7 @@ def _strengths(run: EvaluatedRun, width: int) -> list[Text]:
         full = table([*head, *(f"peer {rank}" for rank in run.peers)], wider)
         if len(full[0]) <= width:
             return full
-    return table(head, rows)
+    return table(head, rows, width=width)
 
 
 def _score(score: Performance, measured: Measured) -> list[str]:
@@ -255,15 +264,15 @@ def _score(score: Performance, measured: Measured) -> list[str]:
     ]
 
 
-def _factors(run: EvaluatedRun) -> list[Text]:
+def _factors(run: EvaluatedRun, width: int) -> list[Text]:
     """Return two columns a factor: its values, and the return at each."""
     head: list[str] = []
-    columns: list[list[str]] = []
+    cells: list[list[str]] = []
     for measured in run.measured:
         (axis,) = measured.set.axes
         head += [_named(axis), "return"]
-        columns += [[compact(v) for v in axis.values], [compact(r) for r in measured.by_domain]]
-    return table(head, list(zip(*columns, strict=True)))
+        cells += [[compact(v) for v in axis.values], [compact(r) for r in measured.by_domain]]
+    return table(head, list(zip(*cells, strict=True)), left=0, width=width, group=2)
 
 
 def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
@@ -273,13 +282,21 @@ def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
     heads = [compact(v) for v in columns.values]
     cells = [[compact(v) for v in row] for row in values]
     label = _named(rows)
-    left = max(len(label), *(len(compact(v)) for v in rows.values))
+    values_size = max(len(compact(v)) for v in rows.values)
     size = max(len(text) for row in [heads, *cells] for text in row)
+    above = max(len(label), values_size) + 1 + (size + 1) * len(heads) > width
+    left = values_size if above else max(len(label), values_size)
     size += 2 if left + 2 + (size + 2) * len(heads) <= width else 1
     low, high = float(values.min()), float(values.max())
     lines = [
         as_text(" " * (left + 1) + _named(columns).center(size * len(heads)), "bold"),
-        as_text(label.rjust(left) + " " + "".join(h.rjust(size - 1) + " " for h in heads), "bold"),
+        *([as_text(label, "bold")] if above else []),
+        as_text(
+            ("" if above else label).rjust(left)
+            + " "
+            + "".join(h.rjust(size - 1) + " " for h in heads),
+            "bold",
+        ),
     ]
     for value, texts, row in reversed(list(zip(rows.values, cells, values, strict=True))):
         line = as_text(compact(value).rjust(left) + " ")
@@ -293,7 +310,7 @@ def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
     return [*lines, as_text(), scale.append(f"  {compact(low)} to {compact(high)}")]
 
 
-def _methods(scores: Sequence[MethodScore]) -> list[Text]:
+def _methods(scores: Sequence[MethodScore], width: int) -> list[Text]:
     """Return a row a method and set of domains; seeds are the unit."""
     rows = [
         [
@@ -304,7 +321,7 @@ def _methods(scores: Sequence[MethodScore]) -> list[Text]:
         for score in scores
     ]  # fmt: skip
     head = ["task", "method", "eps_te", "seeds", "return", "95% CI", "worst 10%", "length", "falls"]
-    return table(head, rows, left=2)
+    return table(head, rows, left=2, width=width)
 
 
 def _notes(found: Evaluation) -> list[Text]:

@@ -24,10 +24,12 @@ import click
 from p2p.core.errors import Interrupted, P2PError
 from p2p.core.names import nearest
 
-from .text.terminal import unwritable
+from .text.layout import message_lines
+from .text.terminal import columns, unwritable
 
 COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`) has the command
     "train": "Train a cohort of peers, or resume a run.",
+    "runs": "List the runs on disk, find the latest, remove some.",
     "eval": "Test trained policies in randomised domains.",
     "export": "Take a policy out as ONNX and plain C, checked.",
     "video": "Film a trained policy in domains, side by side.",
@@ -46,6 +48,12 @@ COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`
     "completion": "Print a shell's completion script.",
 }
 
+OTHER_WORDS = {  # that other programs have for a command
+    "resume": "train --resume RUN", "run": "train", "learn": "train", "fit": "train",
+    "test": "eval", "evaluate": "eval", "benchmark": "bench", "sweep": "study", "tune": "study",
+    "ls": "runs", "list": "runs", "rm": "runs rm", "tasks": "env", "envs": "env",
+}  # fmt: skip
+
 LAYOUT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + signal, as a shell counts
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # full, over quota, a closed terminal
@@ -63,7 +71,7 @@ class Program(click.Group):
         if name in COMMANDS:
             return _import(name)
         if not ctx.resilient_parsing:  # shell completion must not fail
-            near = nearest(name, COMMANDS)
+            near = OTHER_WORDS.get(name) or nearest(name, COMMANDS)
             hint = f"did you mean {near!r}? " if near else ""
             ctx.fail(f"no command {name!r}; {hint}known: {', '.join(COMMANDS)}")
         return None
@@ -169,18 +177,40 @@ def _run(program: Program, args: list[str]) -> int:
 
 
 def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:
-    """Print one line on stderr, in colour on a terminal, and return the exit code."""
+    """Print one line on stderr, in colour and wrapped on a terminal; return the exit code."""
     label, colour = ("interrupted", "yellow") if interrupted else ("error", "red")
     line = f"{label}: {'; '.join(message.splitlines())}"
+    colours = False if "NO_COLOR" in os.environ else None
     with contextlib.suppress(OSError):  # stderr is closed too: the exit code must do
-        click.secho(line, fg=colour, err=True, color=False if "NO_COLOR" in os.environ else None)
+        for part in message_lines(line, columns(stream=sys.stderr)):
+            click.secho(part, fg=colour, err=True, color=colours)
     return exit_code
 
 
 def _fail_usage(error: click.ClickException) -> int:
     ctx = getattr(error, "ctx", None)
     where = f" (see {ctx.command_path} --help)" if ctx else ""
-    return _fail(error.format_message().rstrip(".") + where, error.exit_code)
+    message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices in lines
+    if ctx and isinstance(error, click.NoSuchOption):
+        message = _no_option(error, ctx) or message
+    return _fail(message + where, error.exit_code)
+
+
+def _no_option(error: click.NoSuchOption, ctx: click.Context) -> str:
+    """Return what an option of other trainers, or one with underscores, is called here."""
+    from p2p.core.foreign import translated
+    from p2p.core.names import plain
+
+    options = {
+        param.name: max(param.opts, key=len)
+        for param in ctx.command.params
+        if param.name and not str(param.metavar).startswith("PATH:")  # which load code
+    }
+    typed = error.option_name
+    if plain(typed) in options and typed.startswith("--"):
+        return f"no option {typed}: write {options[plain(typed)]}"
+    said = translated(typed, options, lambda name: options[name])
+    return f"no option {typed}{said.replace(';', ':', 1)}" if said else ""
 
 
 def _cannot_flush(stream: TextIO) -> bool:

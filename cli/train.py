@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
 from p2p.core import env_names
 from p2p.core.errors import Interrupted, P2PError, UsageError
+from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE
 from p2p.core.signals import request_stop
 
 from .main import sigint
@@ -50,15 +51,29 @@ class View(Protocol):
 EXAMPLES = """\b
 Examples:
   p2p train --env humanoid --peers 4
-  p2p train --env hopper --method ppo --total-steps 3_000_000 --seed 1
+  p2p train --env hopper --method ppo --total-steps 3M --seed 1
   p2p train --env Pusher-v5 --randomise domains.toml
-  p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2_000_000
+  p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2M
 """
+
+
+def _explain(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print the glossary and end."""
+    if asked and not ctx.resilient_parsing:
+        from .glossary import lines
+        from .tables import print_lines
+        from .text.terminal import columns
+
+        print_lines(lines(columns()))
+        ctx.exit()
 
 
 @click.command(cls=SettingsCommand, params=setting_options(), epilog=EXAMPLES)
 @click.option("--config", "file", type=FILE, metavar="FILE.toml", help="Settings; flags win.")
-@click.option("--out", type=FOLDER, metavar="DIR", help="Run folder [default: a new one in runs/].")
+@click.option(
+    "--name", metavar="NAME", help="Name of the run's folder in runs/ [task, method, time]."
+)
+@click.option("--out", type=FOLDER, metavar="DIR", help="The run's folder, if not in runs/.")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
 @term_option
 @click.option(
@@ -70,11 +85,14 @@ Examples:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
+@click.option("--explain", is_flag=True, is_eager=True, expose_value=False, callback=_explain,
+              help="Say what each word on the screen means, and exit.")  # fmt: skip
 @click.pass_context
 def train(
     ctx: click.Context,
     /,
     file: Path | None,
+    name: str | None,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
@@ -87,9 +105,10 @@ def train(
     given = given_on_command_line(ctx)
     if resume is not None:
         _check_resumable(ctx)
-        for name in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
-            configure({name: given[name]})
+        for setting in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
+            configure({setting: given[setting]})
         _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
+    folder = _named(name, out)
     config = configure({} if resume else given, file)
     say_if_compiling(config.engine)
     launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
@@ -99,11 +118,22 @@ def train(
 
         sigint.check()
         if resume is None:
-            return cohort.train(config, out=out)
-        return cohort.resume(resume, **{name: given[name] for name in GOAL if name in given})
+            return cohort.train(config, out=folder)
+        return cohort.resume(resume, **{goal: given[goal] for goal in GOAL if goal in given})
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
+
+
+def _named(name: str | None, out: Path | None) -> Path | None:
+    """Return the run's folder; None for a new one in runs/ by its default name."""
+    if name is None:
+        return out
+    if out is not None:
+        raise UsageError("--name and --out both name the run's folder; give one of them")
+    if not FOLDER_NAME.fullmatch(name):
+        raise UsageError(f"--name {name} {FOLDER_NAME_RULE}; --out takes any path")
+    return Path("runs") / name
 
 
 def _check_same_run(run: Path, given: Mapping[str, object]) -> None:

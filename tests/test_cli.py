@@ -137,7 +137,8 @@ def test_a_flag_wins_over_the_file_that_counts_the_other_way(
     ("text", "message"),
     [
         ("eps_tra = 0.3", "unknown setting 'eps_tra'; did you mean 'eps_tr'?"),
-        ("env = 'ant'", "unknown setting 'env'; did you mean 'task'?"),
+        ("env = 'ant'\ntask = 'ant'", "env and task are the same setting; give one of them"),
+        ("gamma = 0.9", "unknown setting 'gamma'; it is called 'discount' here"),
         ("eps-tr = 0.3", "unknown setting 'eps-tr'; did you mean 'eps_tr'?"),
         ("clip = 'wide'", "clip='wide': input should be a valid number"),
         ("num_peers = 3", "num_peers=3 does not suit method 'ppo', which takes 1"),
@@ -180,11 +181,15 @@ def test_methods_lists_the_defaults_that_a_run_has() -> None:
     ("args", "message"),
     [
         ("trian", "no command 'trian'; did you mean 'train'? known: train, "),
+        ("resume runs/a", "no command 'resume'; did you mean 'train --resume RUN'? known: train, "),
+        ("evaluate runs/a", "no command 'evaluate'; did you mean 'eval'? known: train, "),
+        ("train hopper", "Got unexpected extra argument (hopper); a setting needs its name, as in"),
         ("train --env hoper", "unknown task 'hoper'; did you mean 'hopper'?"),
         ("train --method p2pdlr", "unknown method 'p2pdlr'; did you mean 'p2pdrl'?"),
         ("train --num-epoch 3", "No such option '--num-epoch'"),
         ("train --peers two", "Invalid value for '--peers' / '--num-peers': 'two' is not"),
         ("train --engine x", "Invalid value for '--engine': 'x' is not"),
+        ("completion", "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish (see"),
         ("train --peers 3", "--steps-per-iteration=4096 does not split over --peers=3"),
         ("train --total-steps 0", "--total-steps=0: input should be greater"),
         ("train --config nonesuch.toml", "cannot read --config nonesuch.toml: No such file"),
@@ -535,3 +540,24 @@ def test_every_command_of_the_list_exists_and_has_help() -> None:
     for name in main.COMMANDS:
         assert p2p(name, "--help").stdout.startswith(f"Usage: p2p {name} ")
         assert name in p2p("--help").stdout
+
+
+def test_name_names_the_folder_below_runs(calls: list[dict[str, Any]]) -> None:
+    assert p2p("train", "--name", "first-try").exit_code == 0
+    assert calls[0]["out"] == Path("runs/first-try")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--name a/b", "--name a/b must be the name of a folder: use letters"),
+        ("--name .. ", "--name .. must be the name of a folder: use letters"),
+        ("--name a --out b", "--name and --out both name the run's folder; give one of them"),
+        ("--resume r --name a", "--resume continues a run with its own settings and folder"),
+    ],
+)
+def test_a_name_that_cannot_be_one_is_refused(
+    calls: list[dict[str, Any]], args: str, message: str
+) -> None:
+    result = p2p("train", *args.split())
+    assert (result.exit_code, error_of(result)[: len(message)], calls) == (2, message, [])

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
 
+from ..text.layout import message_lines
 from .frame import render
 from .history import History
 from .summary import short_path, summary
@@ -63,7 +64,8 @@ class LiveView:
         """Show task and run folder; print notes above the frame."""
         past = event.run.records() if event.resumed_from else []
         for note in event.notes:
-            self._console.print(Text(f"note: {note}"))
+            for line in message_lines(f"note: {note}", self._console.width):
+                self._console.print(Text(line), soft_wrap=True)
         with self._lock:
             self._history = History(event.config, past)
             self._run = short_path(event.run.path)
@@ -87,10 +89,10 @@ class LiveView:
         """End the frame and print the summary below it."""
         self.__exit__()
         assert self._history is not None
-        first, *others = summary(event, self._history)
+        first, *others = summary(event, self._history, self._console.width)
         self._console.print()
         self._console.print(Text(first, "bold green"), soft_wrap=True)
-        for line in others:  # never wrapped, so that a command can be copied
+        for line in others:  # rich would break paths
             self._console.print(Text(line), soft_wrap=True)
 
     def _frame(self) -> Group:

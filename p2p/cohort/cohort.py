@@ -7,6 +7,7 @@ The parent process takes no part in learning.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,7 +155,7 @@ def _run(
         if recorder.stopped:
             raise Interrupted(
                 f"stopped after iteration {recorder.completed} of {config.num_iterations}; "
-                f"continue with: p2p train --resume {run.path}",
+                f"continue with: p2p train --resume {shlex.quote(str(run.path))}",
                 signals.received or signal.SIGINT,
             )
 

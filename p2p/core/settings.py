@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from p2p.core import registry
-from p2p.core.validation import Count, Finite, Positive, Unit
+from p2p.core.validation import Count, Finite, Positive, Unit, Whole
 
 GRADIENT_STEPS = 4096  # fresh steps a peer to measure its gradient's variance on (section 4.4)
 GRADIENT_MINIBATCHES = 64
@@ -68,7 +68,7 @@ class Settings(BaseModel):
         exclude=True,
         description="The same counted for each peer: gives total_steps = K times this.",
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of every stream.")
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(0, description="Seed of every stream.")
 
     # The domain distribution (Table 1)
     eps_tr: Unit = Field(0.2, description="Randomisation strength in training, 0..1 (Table 1).")
@@ -147,19 +147,19 @@ class Settings(BaseModel):
     checkpoint_every: Count = Field(
         25, json_schema_extra=RECORD, description="Iterations between checkpoints."
     )
-    milestones: Annotated[int, Field(ge=0)] = Field(
+    milestones: Annotated[Whole, Field(ge=0)] = Field(
         10,
         json_schema_extra=RECORD,
         description="Checkpoints kept for good, evenly spaced, and the start; 0 keeps none.",
     )
-    grad_variance_every: Annotated[int, Field(ge=0)] = Field(
+    grad_variance_every: Annotated[Whole, Field(ge=0)] = Field(
         0,
         json_schema_extra=RECORD,
         description="Iterations between measurements of the gradient's variance (section 4.4), "
         f"each on {GRADIENT_STEPS} fresh steps a peer, which takes "
         "about two iterations' time; 0 measures none.",
     )
-    final_episodes: Annotated[int, Field(ge=0)] = Field(
+    final_episodes: Annotated[Whole, Field(ge=0)] = Field(
         20,
         json_schema_extra=RECORD,
         description="Episodes of the final score: mean action, nominal domain.",

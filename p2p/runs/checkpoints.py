@@ -51,6 +51,11 @@ class Checkpoints:
             path.parent.mkdir(exist_ok=True)  # earlier versions created none
             ckpt.write(path, iteration, tensors, {}, config)
 
+    def newest(self) -> int | None:
+        """Return the iterations of the newest file of a checkpoint, valid or not."""
+        files = self._files()
+        return int(files[0].stem.partition("-")[2]) if files else None
+
     def milestones(self) -> list[Path]:
         """Return the files of all milestones, oldest first."""
         return sorted((self.path / "milestones").glob(ckpt.PATTERN), key=_age)

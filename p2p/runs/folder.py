@@ -116,6 +116,11 @@ class RunFolder:
             BadArtefact: not a run folder, or this version cannot read it.
         """
         path = Path(path)
+        if not (path / "config.json").exists() and (one := next(path.glob("*/config.json"), None)):
+            raise BadArtefact(
+                f"{path} is not a run folder, but holds runs: name one, such as {one.parent}, or "
+                f"all: {path}/*"
+            )
         settings = read_json(path / "config.json")
         made_by = _read_versions(path)
         version = f"it was made by p2p {made_by.get('p2p', '(unknown)')}"
@@ -131,15 +136,14 @@ class RunFolder:
 
     @classmethod
     def latest(cls, root: Path = Path("runs")) -> Self:
-        """Open the run under `root` that was written to last.
+        """Open the run under `root` that was written to last: of finished ones, if there are.
 
         Raises:
             BadArtefact: there is no run.
         """
-        runs = [file.parent for file in Path(root).glob("*/config.json")]
-        if not runs:
-            raise BadArtefact(f"no run under {root}; start one with `p2p train`, or name a folder")
-        return cls.open(max(runs, key=lambda run: (_last_written(run), run.name)))
+        from p2p.runs.listing import latest_run  # which reads run folders
+
+        return cls.open(latest_run(Path(root)).path)
 
     def lock(self) -> None:
         """Take the lock, and remove the temporary files of writers that were killed.
@@ -315,7 +319,7 @@ def _is_result(value: Mapping[str, Any]) -> bool:
     )
 
 
-def _last_written(run: Path) -> float:
+def last_written(run: Path) -> float:
     """Return when a run's journal (else its config) was last written, s since the epoch."""
     journal = run / "journal.jsonl"
     return (journal if journal.exists() else run / "config.json").stat().st_mtime
