@@ -9,7 +9,7 @@ from typing import Any, Self, TextIO
 
 from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
 
-from ..text.formats import compact, count, duration
+from ..text.formats import compact, count, counted, duration
 from .history import History
 from .summary import describe_run, short_path, summary
 
@@ -35,6 +35,7 @@ class PlainLines:
         self._clock = clock
         self._last_line = -LONGEST
         self._last_steps = 0
+        self._last_test = 0
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +65,19 @@ class PlainLines:
         if history.complete or waited >= LONGEST or (far and waited >= SHORTEST):
             self._last_line, self._last_steps = self._clock(), history.steps
             self._print(_row(history))
+            self._print_test(history)
+
+    def _print_test(self, history: History) -> None:
+        """Write the newest test's returns, unless they were written."""
+        if not history.tests or history.tests[-1][0] == self._last_test:
+            return
+        self._last_test, returns = history.tests[-1]
+        mean, best = sum(returns) / len(returns), history.best_mean
+        domains = counted(history.config.test_domains, "held-out domain")
+        self._print(
+            f"tested at {count(self._last_test)} steps: return {compact(mean)}, best "
+            f"{compact(best)} ({domains})"
+        )
 
     def checkpointed(self, event: Checkpointed) -> None:
         """Do nothing."""

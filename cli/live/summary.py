@@ -28,6 +28,11 @@ def describe_run(config: TrainConfig) -> list[str]:
     ]
 
 
+def describe_tests(config: TrainConfig) -> str:
+    """Return where `test_every` tests."""
+    return f"{counted(config.test_domains, 'held-out domain')}, strength {config.test_eps:g}"
+
+
 def short_path(path: Path) -> str:
     """Return the path, relative to the working directory if it lies below it."""
     cwd = Path.cwd()
@@ -47,12 +52,30 @@ def summary(event: Finished, history: History) -> list[str]:
         lines.append(f"physics diverged in {counted(history.unstable, 'episode')}")
     if event.scores:
         lines += ["", *_scores(event.scores)]
+    if history.tests:
+        lines += ["", *_best(history)]
     twice = 2 * history.config.total_steps
     following = NEXT[:1] if history.config.why_its_end_counts else NEXT
+    if history.tests:
+        following = (following[0] + " --policies best", *following)
     commands = [text.format(run=shlex.quote(run), twice=twice) for text in following]
     labels = ["next", *[""] * (len(commands) - 1)]
     lines += ["", f"run    {run}"]
     return [*lines, *(f"{label:<6} {line}" for label, line in zip(labels, commands, strict=True))]
+
+
+def _best(history: History) -> list[str]:
+    """Return a row per peer: its best test, and when that was."""
+    tests = counted(len(history.tests), "test")
+    rows = [(f"peer {k}", compact(best), count(at)) for k, (at, best) in enumerate(history.best)]
+    if len(rows) > 1:
+        rows.append(("mean", compact(history.best_mean), ""))
+    names = max(len(row[0]) for row in rows)
+    return [
+        f"best of {tests}: mean action, {describe_tests(history.config)}",
+        f"{'':{names}} {'return':>8} {'at steps':>12}",
+        *(f"{name:<{names}} {best:>8} {at:>12}".rstrip() for name, best, at in rows),
+    ]
 
 
 def _scores(scores: list[dict[str, float]]) -> list[str]:
