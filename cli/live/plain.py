@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Self, TextIO
 
-from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Finished, Iterated, Noted, Started
 
 from ..text.formats import compact, count, counted, duration
 from .history import History
-from .summary import describe_run, short_path, summary
+from .summary import describe_run, note_line, short_path, summary
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two lines
 STRIDE = 0.01  # share of the run between two lines, so that a log has about a hundred
@@ -82,6 +82,10 @@ class PlainLines:
     def checkpointed(self, event: Checkpointed) -> None:
         """Do nothing."""
 
+    def noted(self, event: Noted) -> None:
+        """Write the note."""
+        self._print(note_line(event))
+
     def finished(self, event: Finished) -> None:
         """Write the summary."""
         self._print("\n".join(["", *summary(event, self._history)]))
@@ -119,6 +123,10 @@ class JsonLines:
     def checkpointed(self, event: Checkpointed) -> None:
         """Write the checkpoint's path and iteration."""
         self._print("checkpoint", path=str(event.path), iteration=event.iteration)
+
+    def noted(self, event: Noted) -> None:
+        """Write the note."""
+        self._print("note", text=event.text, is_warning=event.is_warning)
 
     def finished(self, event: Finished) -> None:
         """Write the scores and the duration."""
