@@ -114,14 +114,15 @@ class _Process:
 
     def __init__(self, job: Job) -> None:
         self.name, self.heard, self.logged = job.tracker, 0.0, 0
-        self._rest = b""
+        self._rest, self._lost = b"", False
+        self._log = job.folder / f"{job.tracker}.log"
         job.folder.mkdir(exist_ok=True)
         self._messages, theirs = os.pipe()
         os.set_blocking(self._messages, False)
         path = os.pathsep.join(entry for entry in sys.path if entry)  # as for the peers
         environment = {**os.environ, **launch.CHILD_ENVIRONMENT, "PYTHONPATH": path}
         try:
-            with (job.folder / f"{job.tracker}.log").open("ab") as log:
+            with self._log.open("ab") as log:
                 self._child = subprocess.Popen(
                     [*COMMAND, str(theirs)], env=environment,
                     stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[theirs],
@@ -159,6 +160,10 @@ class _Process:
                 yield Noted(message["note"])
             if "warning" in message:
                 yield Noted(message["warning"], is_warning=True)
+        if self._child.poll() not in (None, 0) and not self._lost:
+            self._lost = True
+            text = f"{self.name}: its process died ({self._log} says why); trained on without it"
+            yield Noted(text, is_warning=True)
 
     def left_behind(self) -> Noted:
         """Return what to say of a tracker that did not end by itself."""
@@ -169,6 +174,7 @@ class _Process:
 
     def kill(self) -> None:
         """End it, and what it has started in its group, by force."""
+        self._lost = True
         with suppress(OSError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
