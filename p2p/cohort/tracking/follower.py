@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from p2p.cohort.tracking.quantities import Quantities
-from p2p.cohort.tracking.tracker import Job, Point, Status, Tracker, find_tracker
+from p2p.cohort.tracking.tracker import Job, Point, Status, Tracker, find_tracker, shown
 from p2p.core.errors import BadArtefact
 from p2p.runs.files import read_json, write_json
 from p2p.runs.journal import Journal, Record
@@ -67,8 +67,9 @@ class Follower:
         if not self._warned:
             self._warned = True
             reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-            log = self._file.with_suffix(".log")
-            self.tell({"warning": f"{self.job.tracker}: {reason}; trained on without it ({log})"})
+            log = shown(self._file.with_suffix(".log"))
+            text = f"{self.job.tracker}: {reason.rstrip('.')}; trained on without it (see {log})"
+            self.tell({"warning": text})
 
     def _pass_on(self) -> None:
         tracker = self.tracker or self._open()

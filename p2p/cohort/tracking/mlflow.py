@@ -26,6 +26,7 @@ ENDS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 LAST = "speed/steps_per_second"  # logged after all others of its iteration
 METRICS, PARAMS, LENGTH = 1000, 100, 6000  # the most in a request; the longest value
 OTHERS = re.compile(r"[^\w\-./ :]")  # that names of metrics may not have
+PASSWORD = re.compile(r"//[^/@]*@")  # in a URI: no file or screen should have it
 
 
 class Run(Tracker):
@@ -37,8 +38,9 @@ class Run(Tracker):
         self._run = identity.get("run_id") or self._create(job)
         client.update_run(self._run, status="RUNNING")
         experiment = client.get_experiment(client.get_run(self._run).info.experiment_id)
-        self.identity = {"run_id": self._run, "tracking_uri": client.tracking_uri}
-        self.where = f"experiment {experiment.name} at {client.tracking_uri}"
+        uri = PASSWORD.sub("//", client.tracking_uri)
+        self.identity = {"run_id": self._run, "tracking_uri": uri}
+        self.where = f"experiment {experiment.name} at {uri}"
         self._logged = self._iterations(job) if identity else 0
         self._steps = 0
 

@@ -16,12 +16,12 @@ from typing import Any
 from p2p.cohort import launch
 from p2p.cohort.events import Noted
 from p2p.cohort.tracking.quantities import flat
-from p2p.cohort.tracking.tracker import Job, Status
+from p2p.cohort.tracking.tracker import Job, Status, shown
 from p2p.core.config import TrainConfig
 from p2p.runs import RunFolder
 
 COMMAND = [sys.executable, "-P", "-m", "p2p.cohort.tracking.process"]
-PATIENCE = 60.0  # s, without progress, for a tracker to end after the run has
+PATIENCE = 30.0  # s, without progress, for a tracker to end after the run has
 STOPPED_PATIENCE = 5.0  # s, the same if the run was stopped or failed
 SAY_AFTER = 2.0  # s, of waiting for a tracker
 POLL = 0.05  # s, while waiting
@@ -162,7 +162,7 @@ class _Process:
                 yield Noted(message["warning"], is_warning=True)
         if self._child.poll() not in (None, 0) and not self._lost:
             self._lost = True
-            text = f"{self.name}: its process died ({self._log} says why); trained on without it"
+            text = f"{self.name}: its process died (see {shown(self._log)}); trained on without it"
             yield Noted(text, is_warning=True)
 
     def left_behind(self) -> Noted:
