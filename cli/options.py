@@ -243,7 +243,9 @@ def setting_option(name: str, field: FieldInfo) -> click.Option:
         return click.Option([long, name], type=FILE, metavar="FILE.toml", **attributes)
     if name == "track":
         choice = click.Choice([*_tracker_names(field), "none"])
-        return click.Option([long, name], type=choice, multiple=True, help=field.description)
+        return click.Option(
+            [long, name], type=choice, multiple=True, default=(), help=field.description
+        )
     kind, count = _click_type(field.annotation)
     if count > 1:
         attributes["metavar"] = " ".join([kind.name.upper()] * count)

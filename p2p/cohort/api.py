@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from p2p.cohort import launch
-from p2p.cohort.events import Started
+from p2p.cohort.events import Noted, Started
 from p2p.cohort.tracking import check_installed
 from p2p.core.config import TrainConfig, build_config
 from p2p.runs import RunFolder
@@ -34,4 +35,6 @@ def train(
     for event in cohort.train(config, out=Path(out) if out is not None else None):
         if isinstance(event, Started):
             run = event.run
+        elif isinstance(event, Noted) and event.is_warning:
+            warnings.warn(event.text, stacklevel=2)
     return run

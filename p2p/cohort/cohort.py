@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from p2p.cohort.events import Event, Finished, Started
 from p2p.cohort.peer_process import Failed
@@ -79,21 +79,8 @@ def resume(
         UsageError: the run has already reached its goal, or the package of a tracker is missing.
     """
     run = RunFolder.open(path)
-    config = run.config
-    find_task(config.task)  # raises where code of the user's was not named
-    find_method(config.method)
-    given = {
-        "total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer, "track": track
-    }  # fmt: skip
-    given = {name: value for name, value in given.items() if value is not None}
-    config = build_config(**override(config.settings, given))
-    check_installed(config.track)
-    if run.config.why_its_end_counts and config.total_steps != run.config.total_steps:
-        raise UsageError(
-            f"{path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
-        )
-    check_peers(config)
-    check_model(config.task, config.source_sha256)
+    goal = {"total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer}
+    config = _continued(run, {**goal, "track": track})
     with run:
         checkpoint = run.load_checkpoint()
         done = checkpoint.iteration if checkpoint else 0
@@ -112,6 +99,22 @@ def resume(
         else:
             states = _initial_states(config)
         yield from _run(run, config, states, done, notes)
+
+
+def _continued(run: RunFolder, given: Mapping[str, Any]) -> TrainConfig:
+    """Return the run's settings with those that are given, if it can go on with them here."""
+    find_task(run.config.task)  # raises where code of the user's was not named
+    find_method(run.config.method)
+    later = {name: value for name, value in given.items() if value is not None}
+    config = build_config(**override(run.config.settings, later))
+    check_installed(config.track)
+    if run.config.why_its_end_counts and config.total_steps != run.config.total_steps:
+        raise UsageError(
+            f"{run.path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
+        )
+    check_peers(config)
+    check_model(config.task, config.source_sha256)
+    return config
 
 
 def _with_hashes(config: TrainConfig) -> TrainConfig:
