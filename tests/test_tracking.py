@@ -22,11 +22,13 @@ from played import record
 import p2p
 from p2p.cohort import cohort, tracking
 from p2p.cohort.events import Noted
-from p2p.cohort.tracking import parent
+from p2p.cohort.tracking import follower, parent
 from p2p.cohort.tracking.quantities import Quantities, flat
+from p2p.cohort.tracking.tracker import Job, Tracker
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
+from p2p.runs.journal import Journal
 from p2p.study.plan import config_hash
 
 SMALL = {
@@ -347,3 +349,72 @@ def test_a_stop_request_ends_the_trackers_too(tmp_path):
     logged = _logged(tmp_path / "run" / "tracking" / "tensorboard.json")
     assert logged == len(RunFolder.open(tmp_path / "run").records())
     assert not processes_of(tmp_path)
+
+
+def test_the_option_may_be_given_several_times_and_answers_before_anything_starts(monkeypatch):
+    from click.testing import CliRunner
+
+    from p2p.cli.options import configure, given_on_command_line
+    from p2p.cli.train import train
+
+    with train.make_context("train", ["--track", "wandb", "--track", "mlflow"]) as context:
+        assert configure(given_on_command_line(context)).track == ("wandb", "mlflow")
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    monkeypatch.setattr("p2p.cohort.launch.prepare", lambda engine: pytest.fail("started"))
+    refused = CliRunner().invoke(train, ["--track", "mlflow"]).exception
+    assert isinstance(refused, UsageError)
+    assert "pip install 'p2pdrl[mlflow]'" in str(refused)
+
+
+def test_a_tracker_that_fails_for_a_while_gets_what_it_missed(tmp_path, monkeypatch):
+    """It is opened again, and told everything from where it was; one warning for both failures."""
+    (tmp_path / "tracking").mkdir()
+    journal, had, failures, said = Journal(tmp_path / "journal.jsonl"), [], [0, 3], []
+
+    class Moody(Tracker):
+        identity, where = {"id": 1}, "here"
+
+        def __init__(self, job: Job, identity: Any, logged: int) -> None:
+            assert identity in ({}, {"id": 1})
+
+        def log(self, points: Any) -> None:
+            for point in points:
+                if point.iteration in failures:
+                    failures.remove(point.iteration)
+                    raise OSError("no network\nmore words")
+                had.append((point.iteration, point.steps))
+
+        def finish(self, status: Any, summary: Any) -> None:
+            had.append((status, summary["final/return"]))
+
+    monkeypatch.setattr(follower, "find_tracker", lambda name: Moody)
+    monkeypatch.setattr(follower, "RETRY", 0.0)
+    monkeypatch.setattr(follower, "BATCH", 1)
+    config = small()
+    job = Job("moody", str(tmp_path), flat(config.settings), 0, 0.0, 2, False, 1000)
+    follows = follower.Follower(job, said.append)
+    for n in range(5):
+        journal.append(record(config, n))
+        follows.follow()
+    follows.finish("finished", [{"peer": 0, "mean": 7.0, "length": 1.0}])
+    assert had == [*((n, 512 * (n + 1)) for n in range(5)), ("finished", 7.0)]
+    (warning,) = [one["warning"] for one in said if "warning" in one]
+    assert warning.startswith("moody: no network; trained on without it")
+    assert json.loads((tmp_path / "tracking" / "moody.json").read_text()) == {
+        "identity": {"id": 1}, "iterations": 5
+    }  # fmt: skip
+
+
+def test_a_tail_gives_whole_lines_once(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    assert journal.tail(0) == ([], 0)
+    journal.append({"iteration": 0})
+    with journal.path.open("a") as file:
+        file.write('{"iteration": 1')  # a line that is being written
+    found, offset = journal.tail(0)
+    assert [one["iteration"] for one in found] == [0]
+    with journal.path.open("a") as file:
+        file.write("}\n")
+    found, offset = journal.tail(offset)
+    assert [one["iteration"] for one in found] == [1]
+    assert journal.tail(offset) == ([], offset)

@@ -186,8 +186,8 @@ class Settings(BaseModel):
     track: tuple[Tracker, ...] = Field(
         (),
         json_schema_extra=RECORD,
-        description="Log the run to tensorboard, wandb, mlflow or trackio; several if given again; "
-        "none logs to none of those that a resumed run remembers.",
+        description="Log the run to tensorboard, wandb, mlflow or trackio, or to several. A "
+        "resumed run remembers them, unless others or none are given.",
     )
 
     # What belongs to the method or task chosen
