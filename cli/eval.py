@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -85,6 +85,10 @@ def _options() -> list[click.Parameter]:
 )  # fmt: skip
 @work_options
 @click.option(
+    "--policies", type=click.Choice(["last", "best"]), default="last", show_default=True,
+    help="Of each run the last policies, or those that did best in p2p train --test-every.",
+)  # fmt: skip
+@click.option(
     "--figure",
     type=FILE,
     metavar="FILE.png",
@@ -94,6 +98,7 @@ def _options() -> list[click.Parameter]:
 @source_options
 def eval(
     runs: tuple[Path, ...],
+    policies: Literal["last", "best"],
     workers: int | None,
     no_save: bool,
     figure: Path | None,
@@ -119,7 +124,7 @@ def eval(
     chosen = runs or (latest_run().path,)
     with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:
         found = evaluate(
-            chosen, strengths, save=not no_save, workers=workers, report=report,
+            chosen, strengths, policies=policies, save=not no_save, workers=workers, report=report,
             grid=factors, **settings,
         )  # fmt: skip
     files = Files()
@@ -190,6 +195,8 @@ def _head(found: Evaluation, run: EvaluatedRun) -> list[Text]:
     if "eps_tr" in run.settings:
         parts.append(f"eps_tr {run.settings['eps_tr']:g}")
     parts.append(f"seed {run.seed}")
+    if run.settings.get("policies") == "best":
+        parts.append("best policies")
     what = ", ".join([counted(config.episodes, "episode") + " each", _action(found)])
     first = run.measured[0].set
     if config.domain is not None:

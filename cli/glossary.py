@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .live.history import RECENT_EPISODES, RECENT_ITERATIONS
+from p2p.core.returns import RECENT_EPISODES, RECENT_ITERATIONS
 
 if TYPE_CHECKING:
     from rich.text import Text

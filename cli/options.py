@@ -275,6 +275,11 @@ def setting_option(name: str, field: FieldInfo) -> click.Option:
         return click.Option([f"{long}/--no-{long[2:]}", name], **attributes)
     if name == "randomise":
         return click.Option([long, name], type=FILE, metavar="FILE.toml", **attributes)
+    if name == "track":
+        choice = click.Choice([*_tracker_names(field), "none"])
+        return click.Option(
+            [long, name], type=choice, multiple=True, default=(), help=field.description
+        )
     kind, count = _click_type(field.annotation)
     if count > 1:
         attributes["metavar"] = " ".join([kind.name.upper()] * count)
@@ -300,6 +305,11 @@ def _click_type(annotation: Any) -> tuple[click.ParamType[Any], int]:
         (inner,) = (arg for arg in args if arg is not type(None))
         return _click_type(inner)
     return SCALARS[annotation], 1
+
+
+def _tracker_names(field: FieldInfo) -> tuple[str, ...]:
+    (literal, _) = get_args(field.annotation)
+    return get_args(literal)
 
 
 def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -12,7 +12,8 @@ from typing import Protocol, Self, cast
 import click
 from click.core import ParameterSource
 
-from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Noted, Started
+from p2p.cohort.tracking import check_installed
 from p2p.core import env_names
 from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE
@@ -34,7 +35,7 @@ from .text.formats import counted
 from .text.terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
-ON_RESUME = {"resume", *GOAL, "as_json", "plain", *KINDS, "term"}
+ON_RESUME = {"resume", *GOAL, "track", "as_json", "plain", *KINDS, "term"}
 
 
 class View(Protocol):
@@ -45,6 +46,7 @@ class View(Protocol):
     def started(self, event: Started) -> None: ...  # noqa: D102
     def iterated(self, event: Iterated) -> None: ...  # noqa: D102
     def checkpointed(self, event: Checkpointed) -> None: ...  # noqa: D102
+    def noted(self, event: Noted) -> None: ...  # noqa: D102
     def finished(self, event: Finished) -> None: ...  # noqa: D102
 
 
@@ -110,6 +112,7 @@ def train(
         _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     folder = _named(name, out)
     config = configure({} if resume else given, file)
+    check_installed(config.track)
     say_if_compiling(config.engine)
     launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
 
@@ -119,7 +122,7 @@ def train(
         sigint.check()
         if resume is None:
             return cohort.train(config, out=folder)
-        return cohort.resume(resume, **{goal: given[goal] for goal in GOAL if goal in given})
+        return cohort.resume(resume, **{n: given[n] for n in (*GOAL, "track") if n in given})
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
@@ -160,8 +163,8 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --json and --plain (and --task or "
-            "--method, to name code of yours), "
+            "--total-steps (or --total-steps-per-peer), --track, --json and --plain (and --task "
+            "or --method, to name code of yours), "
             f"not {', '.join(typed)}"
         )
 
@@ -226,5 +229,7 @@ def _dispatch(event: Event, view: View) -> None:
             view.iterated(event)
         case Checkpointed():
             view.checkpointed(event)
+        case Noted():
+            view.noted(event)
         case Finished():
             view.finished(event)

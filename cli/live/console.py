@@ -12,12 +12,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Finished, Iterated, Noted, Started
 
 from ..text.layout import message_lines
 from .frame import render
 from .history import History
-from .summary import short_path, summary
+from .summary import note_line, short_path, summary
 
 REFRESH = 2  # frames/s; each takes about 2 ms from the peers' cores
 WIDEST = 120  # columns; in a wider frame rows are hard to follow
@@ -84,6 +84,10 @@ class LiveView:
         """Show the iteration of the last checkpoint."""
         with self._lock:
             self._saved = event.iteration
+
+    def noted(self, event: Noted) -> None:
+        """Print the note, above the frame while there is one."""
+        self._console.print(Text(note_line(event)), soft_wrap=True)
 
     def finished(self, event: Finished) -> None:
         """End the frame and print the summary below it."""

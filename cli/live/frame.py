@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
+from p2p.core.returns import RECENT_EPISODES
+
 from ..text.formats import compact, count, counted, duration, fixed
 from ..text.layout import shortened, shortened_end
-from .history import PHASES, RECENT_EPISODES, History, PeerRow
-from .summary import describe_run
+from .history import PHASES, History, PeerRow
+from .summary import describe_run, describe_tests
 
 if TYPE_CHECKING:
     from p2p.envs.randomisation import Randomisation
@@ -102,7 +104,8 @@ def render(history: History | None, run: str, status: str, width: int, height: i
     head = [_header(history, width), Text(_tail(run, width), "dim")]
     if not history.rows:
         return [*head, *last]
-    below = [_returns(history, width), *_terms(history, width), _shares(history, width)]
+    returns = [_returns(history, width), *_tests(history, width)]
+    below = [*returns, *_terms(history, width), _shares(history, width)]
     sections = [head, [_progress(history, width)], [], below, last]
     blank = [Text()] if height >= SPACIOUS else []
     fixed = sum(map(len, sections)) + len(blank) * 4
@@ -194,6 +197,18 @@ def _returns(history: History, width: int) -> Text:
         words += " (estimated)" if cut else f" (mean of the last {RECENT_EPISODES} episodes)"
     room = width - len("return  ") - len(words)
     return Text.assemble("return  ", (sparkline(values, room), "cyan"), words)
+
+
+def _tests(history: History, width: int) -> list[Text]:
+    """Return the returns in held-out domains over the tests as a sparkline, if there are any."""
+    values = [sum(returns) / len(returns) for _, returns in history.tests]
+    if not values:
+        return []
+    words = f"  {compact(min(values))} to {compact(max(values))}"
+    if width >= 76:
+        words += f" ({describe_tests(history.config)})"
+    room = width - len("test    ") - len(words)
+    return [Text.assemble("test    ", (sparkline(values, room), "cyan"), words)]
 
 
 def _terms(history: History, width: int) -> list[Text]:

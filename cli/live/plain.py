@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TextIO
 
-from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Finished, Iterated, Noted, Started
 
-from ..text.formats import compact, count, duration
+from ..text.formats import compact, count, counted, duration
 from ..text.layout import message_lines
 from ..text.terminal import columns
 from .history import History
-from .summary import describe_run, short_path, summary
+from .summary import describe_run, note_line, short_path, summary
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two lines
 STRIDE = 0.01  # share of the run between two lines, so that a log has about a hundred
@@ -40,6 +40,7 @@ class PlainLines:
         self._clock = clock
         self._last_line = -LONGEST
         self._last_steps = 0
+        self._last_test = 0
 
     def __enter__(self) -> Self:
         return self
@@ -69,9 +70,26 @@ class PlainLines:
         if history.complete or waited >= LONGEST or (far and waited >= SHORTEST):
             self._last_line, self._last_steps = self._clock(), history.steps
             self._print(_line(_cells(history), self._width))
+            self._print_test(history)
+
+    def _print_test(self, history: History) -> None:
+        """Write the newest test's returns, unless they were written."""
+        if not history.tests or history.tests[-1][0] == self._last_test:
+            return
+        self._last_test, returns = history.tests[-1]
+        mean, best = sum(returns) / len(returns), history.best_mean
+        domains = counted(history.config.test_domains, "held-out domain")
+        self._say(
+            f"tested at {count(self._last_test)} steps: return {compact(mean)}, best "
+            f"{compact(best)} ({domains})"
+        )
 
     def checkpointed(self, event: Checkpointed) -> None:
         """Do nothing."""
+
+    def noted(self, event: Noted) -> None:
+        """Write the note."""
+        self._print(note_line(event))
 
     def finished(self, event: Finished) -> None:
         """Write the summary."""
@@ -118,6 +136,10 @@ class JsonLines:
     def checkpointed(self, event: Checkpointed) -> None:
         """Write the checkpoint's path and iteration."""
         self._print("checkpoint", path=str(event.path), iteration=event.iteration)
+
+    def noted(self, event: Noted) -> None:
+        """Write the note."""
+        self._print("note", text=event.text, is_warning=event.is_warning)
 
     def finished(self, event: Finished) -> None:
         """Write the scores and the duration."""

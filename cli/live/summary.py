@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p.cohort.events import Finished
+from p2p.cohort.events import Finished, Noted
 from p2p.core.config import TrainConfig
 
 from ..text.formats import compact, count, counted, duration
@@ -28,6 +28,16 @@ def describe_run(config: TrainConfig) -> list[str]:
         f"eps_tr {config.eps_tr:g}",
         f"seed {config.seed}",
     ]
+
+
+def note_line(event: Noted) -> str:
+    """Return the line of a note or a warning."""
+    return f"{'warning' if event.is_warning else 'note'}: {event.text}"
+
+
+def describe_tests(config: TrainConfig) -> str:
+    """Return where `test_every` tests."""
+    return f"{counted(config.test_domains, 'held-out domain')}, strength {config.test_eps:g}"
 
 
 def short_path(path: Path) -> str:
@@ -54,8 +64,12 @@ def summary(event: Finished, history: History, width: int) -> list[str]:
         lines.append(f"physics diverged in {counted(history.unstable, 'episode')}")
     if event.scores:
         lines += ["", *_scores(event.scores, width)]
+    if history.tests:
+        lines += ["", *_best(history)]
     twice = 2 * history.config.total_steps
     following = NEXT[:1] if history.config.why_its_end_counts else NEXT
+    if history.tests:
+        following = (following[0] + " --policies best", *following)
     commands = [text.format(run=shlex.quote(run), twice=twice) for text in following]
     return [*lines, "", f"run    {run}", *next_lines(commands, width)]
 
@@ -65,6 +79,20 @@ def next_lines(commands: Sequence[str], width: int, size: int = 7) -> list[str]:
     labels = ["next".ljust(size), *[" " * size] * (len(commands) - 1)]
     pairs = zip(commands, labels, strict=True)
     return [line for command, label in pairs for line in command_lines(command, width, label)]
+
+
+def _best(history: History) -> list[str]:
+    """Return a row per peer: its best test, and when that was."""
+    tests = counted(len(history.tests), "test")
+    rows = [(f"peer {k}", compact(best), count(at)) for k, (at, best) in enumerate(history.best)]
+    if len(rows) > 1:
+        rows.append(("mean", compact(history.best_mean), ""))
+    names = max(len(row[0]) for row in rows)
+    return [
+        f"best of {tests}: mean action, {describe_tests(history.config)}",
+        f"{'':{names}} {'return':>8} {'at steps':>12}",
+        *(f"{name:<{names}} {best:>8} {at:>12}".rstrip() for name, best, at in rows),
+    ]
 
 
 def _scores(scores: list[dict[str, float]], width: int) -> list[str]:

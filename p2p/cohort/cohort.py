@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from p2p.cohort.events import Event, Started
+from p2p.cohort.events import Event, Finished, Started
 from p2p.cohort.peer_process import Failed
 from p2p.cohort.recorder import Recorder
 from p2p.cohort.supervisor import Supervisor
+from p2p.cohort.tracking import check_installed
+from p2p.cohort.tracking.parent import Trackers
+from p2p.cohort.tracking.tracker import Status
 from p2p.core import registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.consistency import override
@@ -39,16 +42,18 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         out: the run folder to make; default a new one under `runs/`.
 
     Yields:
-        Started; per iteration Iterated, and Checkpointed after some; at last Finished.
+        Started; per iteration Iterated, and Checkpointed after some; at last Finished. Noted in
+        between and after.
 
     Raises:
-        UsageError: a setting or the folder cannot be used.
+        UsageError: a setting or the folder cannot be used, or the package of a tracker is missing.
         PeerLost: a peer died or hangs.
         Diverged: a peer's gradients became non-finite twice.
         Interrupted: SIGINT, SIGTERM or SIGHUP, after a checkpoint.
         NoRoom: disk or shared memory full.
     """
     check_peers(config)
+    check_installed(config.track)
     config = _with_hashes(config)
     states = _initial_states(config)
     run = RunFolder.create(config, out)
@@ -56,32 +61,27 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
 
 
 def resume(
-    path: Path, *, total_steps: int | None = None, total_steps_per_peer: int | None = None
+    path: Path,
+    *,
+    total_steps: int | None = None,
+    total_steps_per_peer: int | None = None,
+    track: Sequence[str] | None = None,
 ) -> Iterator[Event]:
     """Continue the run at `path` from its newest valid checkpoint.
 
     Args:
         total_steps: a new goal; default the run's own.
         total_steps_per_peer: the same, counted for each peer.
+        track: other trackers than those that the run remembers; () for none.
 
     Raises:
         BadArtefact: `path` is not a run folder, holds no valid checkpoint, or was made with a
             user's code that this process has not been told of.
-        UsageError: the run has already reached its goal.
+        UsageError: the run has already reached its goal, or the package of a tracker is missing.
     """
     run = RunFolder.open(path)
-    config = run.config
-    find_task(config.task)  # raises where code of the user's was not named
-    find_method(config.method)
     goal = {"total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer}
-    goal = {name: steps for name, steps in goal.items() if steps is not None}
-    config = build_config(**override(config.settings, goal))
-    if run.config.why_its_end_counts and config != run.config:
-        raise UsageError(
-            f"{path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
-        )
-    check_peers(config)
-    check_model(config.task, config.source_sha256)
+    config = _continued(run, {**goal, "track": track})
     with run:
         checkpoint = run.load_checkpoint()
         done = checkpoint.iteration if checkpoint else 0
@@ -100,6 +100,22 @@ def resume(
         else:
             states = _initial_states(config)
         yield from _run(run, config, states, done, notes)
+
+
+def _continued(run: RunFolder, given: Mapping[str, Any]) -> TrainConfig:
+    """Return the run's settings with those that are given, if it can go on with them here."""
+    find_task(run.config.task)  # raises where code of the user's was not named
+    find_method(run.config.method)
+    later = {name: value for name, value in given.items() if value is not None}
+    config = build_config(**override(run.config.settings, later))
+    check_installed(config.track)
+    if run.config.why_its_end_counts and config.total_steps != run.config.total_steps:
+        raise UsageError(
+            f"{run.path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
+        )
+    check_peers(config)
+    check_model(config.task, config.source_sha256)
+    return config
 
 
 def _with_hashes(config: TrainConfig) -> TrainConfig:
@@ -141,10 +157,14 @@ def _run(
     run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
-    with run, StopSignals() as signals, Supervisor(config, states) as supervisor:
+    with (
+        run, StopSignals() as signals, Supervisor(config, states) as supervisor,
+        Trackers(run, config, done) as trackers,
+    ):  # fmt: skip
         notes = [*notes, *_notes_on_returns(config), *_notes_on_task(config)]
         yield Started(run, config, done, notes)
         recorder = Recorder(run, config, done)
+        scores: list[dict[str, float]] = []
         for rank, message in supervisor.messages():
             if signals.received is not None:
                 supervisor.arena.request_stop()
@@ -152,6 +172,10 @@ def _run(
                 raise_failure(rank, message, run)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
+                scores = event.scores if isinstance(event, Finished) else scores
+            yield from trackers.notes()
+        status: Status = "stopped" if recorder.stopped else "finished"
+        yield from trackers.finish(status, scores, lambda: signals.received is not None)
         if recorder.stopped:
             raise Interrupted(
                 f"stopped after iteration {recorder.completed} of {config.num_iterations}; "

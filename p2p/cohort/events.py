@@ -1,4 +1,7 @@
-"""The events of a run, for whatever displays it, in the order in which they happen."""
+"""The events of a run, for whatever displays it, in the order in which they happen.
+
+`Noted` comes at any time between Started and the end, also after Finished.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,14 @@ class Checkpointed:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Something to say beside the run: where a tracker logs, or that it fails."""
+
+    text: str
+    is_warning: bool = False
+
+
+@dataclass(frozen=True)
 class Finished:
     """Training reached its last iteration."""
 
@@ -46,4 +57,4 @@ class Finished:
     steps: int
 
 
-Event = Started | Iterated | Checkpointed | Finished
+Event = Started | Iterated | Checkpointed | Noted | Finished

@@ -87,8 +87,8 @@ class Checkpoints:
 
     def _check_none_were_deleted(self) -> None:
         """Raise BadArtefact if there were checkpoints: starting anew would delete the journal."""
-        # A policy is written after the checkpoint that it belongs to, never before.
-        if any((self.path / "policies").glob("*.safetensors")):
+        # A peer's policy is written after the checkpoint that it belongs to, never before.
+        if any((self.path / "policies").glob("peer-*.safetensors")):
             raise BadArtefact(
                 f"the checkpoints of {self.path} were deleted, but its policies exist; "
                 "put a checkpoint back, or start a new run with another --out"

@@ -6,7 +6,7 @@
     run.h5            the journal as columns, rebuilt at checkpoints and at the end
     checkpoints/      the last two, `iteration-<n>.safetensors`
     milestones/       checkpoints that are never deleted, the first before training; named likewise
-    policies/         `peer-<rank>.safetensors`
+    policies/         `peer-<rank>.safetensors`; `best-<rank>.safetensors` if they were tested
     result.json       the final scores, written when training has reached its end
     evaluation.json   test scores of a study's run (`p2p.study.testing`)
     .lock             held by the process that writes
@@ -177,6 +177,10 @@ class RunFolder:
     def policy_path(self, rank: int) -> Path:
         """Return the policy file of peer `rank`."""
         return self.path / "policies" / f"peer-{rank}.safetensors"
+
+    def best_policy_path(self, rank: int) -> Path:
+        """Return the file of the policy with which peer `rank` did best in its tests."""
+        return self.path / "policies" / f"best-{rank}.safetensors"
 
     def versions(self) -> dict[str, Any]:
         """Return the versions that the run was started with; empty if the file is gone."""

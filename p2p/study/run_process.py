@@ -25,7 +25,7 @@ from typing import Any
 
 from p2p.analysis.evaluation.config import EvalConfig
 from p2p.cohort import launch
-from p2p.cohort.events import Iterated, Started
+from p2p.cohort.events import Iterated, Noted, Started
 from p2p.core import registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import P2PError, UsageError
@@ -94,6 +94,8 @@ def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
             yield {"steps": event.resumed_from * config.steps_per_iteration, "seconds": None}
         elif isinstance(event, Iterated):
             yield {key: event.record[key] for key in ("steps", "seconds")}
+        elif isinstance(event, Noted) and event.is_warning:
+            print(f"warning: {event.text}", file=sys.stderr)
 
 
 def wait_until_free(folder: Path) -> None:
