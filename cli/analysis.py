@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -62,6 +62,15 @@ def leave_out_folders(
         listed = ", ".join(map(str, others))
         click.echo(f"note: left out, no run folder (no config.json): {listed}", err=True)
     return tuple(path for path in paths if path not in others)
+
+
+def check_runs(paths: Iterable[Path]) -> None:
+    """Raise BadArtefact, before MuJoCo is imported, for a path at which there is no run or file."""
+    from p2p.runs import RunFolder
+
+    for path in paths:
+        if not path.is_file():
+            RunFolder.open(path)
 
 
 def _has_no_run(path: Path) -> bool:

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from p2p.core.errors import Interrupted, P2PError, UsageError
 
 from .analysis import Files
+from .interrupt import interrupts
 from .options import FOLDER, source_options
 from .text.terminal import can_redraw
 
@@ -95,7 +96,8 @@ def study(
     """
     if as_json and markdown:
         raise UsageError("--json and --markdown both write to stdout; choose one")
-    from p2p.study import find_study, plan_study, read_study
+    with interrupts.loading():
+        from p2p.study import find_study, plan_study, read_study
 
     described = read_study(find_study(study), budget)
     plan = plan_study(described, out or STUDIES / described.folder, save)

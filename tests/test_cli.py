@@ -22,6 +22,7 @@ from made import METHODS
 from played import play
 
 from p2p.cli import main
+from p2p.cli.interrupt import interrupts
 from p2p.cli.live.plain import PlainLines
 from p2p.cli.options import fields
 from p2p.cli.train import _show, train
@@ -305,15 +306,15 @@ def test_ctrl_c_before_the_run_takes_over_ends_with_130(
 
     monkeypatch.setattr(launch, "prepare", interrupted)
     result = p2p("train")
-    assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
 def test_ctrl_c_that_an_import_swallows_starts_no_run(
     calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main.sigint, "received", True)
+    monkeypatch.setattr(interrupts, "received", True)
     result = p2p("train")
-    assert (result.exit_code, result.stderr, calls) == (130, "error: interrupted\n", [])
+    assert (result.exit_code, result.stderr, calls) == (130, "interrupted\n", [])
 
 
 class Unwritable(PlainLines):
@@ -468,7 +469,10 @@ def test_ctrl_c_that_an_import_turns_into_another_error_is_still_one_line() -> N
     )
     command = [sys.executable, "-P", "-c", code, "methods"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+    assert (done.returncode, done.stderr) == (
+        130,
+        "interrupted while loading: nothing was started\n",
+    )
 
 
 def test_a_temporary_folder_too_deep_for_a_socket_is_named(tmp_path: Path) -> None:

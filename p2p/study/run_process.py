@@ -12,7 +12,6 @@ scheduler's process id. It writes messages to the file descriptor FD, one JSON o
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -29,11 +28,11 @@ from p2p.cohort.events import Iterated, Started
 from p2p.core import registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import P2PError, UsageError
+from p2p.core.platform import signal_at_parents_death
 from p2p.runs import RunFolder
 from p2p.runs.lock import FolderLock
 from p2p.study.testing import run_tests
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = 600.0  # s, in which a process of a killed scheduler must finish its iteration
 
 
@@ -69,8 +68,7 @@ def main() -> int:
 
 def stop_with_parent(parent: int) -> None:
     """Have the kernel send SIGTERM, which saves a checkpoint, when the scheduler ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal_at_parents_death(signal.SIGTERM)
     if os.getppid() != parent:  # the scheduler ended before the call above
         sys.exit(128 + signal.SIGTERM)
 

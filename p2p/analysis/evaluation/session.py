@@ -66,9 +66,9 @@ def evaluate(
         settings["domain"] = str(settings["domain"])
     config = build_eval_config(eps_te=np.atleast_1d(eps_te).tolist(), **settings)
     workers = check_workers(workers)
+    subjects = load_subjects([runs] if isinstance(runs, Given) else runs)
     launch.start_server("p2p.analysis.evaluation.worker")  # while we read
-    given = [runs] if isinstance(runs, Given) else runs
-    targets = [EvaluationTarget(subject, config, save) for subject in load_subjects(given)]
+    targets = [EvaluationTarget(subject, config, save) for subject in subjects]
     session = EvaluationSession(config, targets, workers, report)
     session.run()
     evaluated = tuple(target.result(session.rows) for target in targets)
