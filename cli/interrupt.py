@@ -31,10 +31,11 @@ class Interrupts:
 
     Attributes:
         received: whether there was a SIGINT.
+        said: whether a line has told so.
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.received = self.said = False
         self._loading = 0
 
     def install(self) -> None:
@@ -58,7 +59,7 @@ class Interrupts:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """End the process, or raise KeyboardInterrupt."""
         if number == signal.SIGINT and not self._loading and not self.received:
-            self.received = True
+            self.received = self.said = True
             say("interrupted")
             raise KeyboardInterrupt
         if self._loading:

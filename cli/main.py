@@ -150,7 +150,7 @@ def _run(program: Program, args: list[str]) -> int:
 
 def _interrupted() -> int:
     """Say so, unless the signal's handler has, and return the exit code."""
-    if not interrupts.received:
+    if not interrupts.said:
         click.echo("interrupted", err=True)
     return SIGINT_EXIT
 

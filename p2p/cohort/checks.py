@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from p2p.cohort import launch
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.consistency import override
 from p2p.core.errors import UsageError
@@ -30,6 +31,7 @@ def check_new(config: TrainConfig, out: Path | None) -> None:
     Raises:
         UsageError, BadArtefact, NoRoom: it cannot.
     """
+    launch.check_working_directory()
     check_peers(config)
     check_claimable(config, out)
     if config.init_from is not None:

@@ -46,10 +46,7 @@ def start_server(*modules: str) -> ForkServerContext:
     Raises:
         UsageError: the working directory is gone, or TMPDIR is too long a path for a socket.
     """
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        raise UsageError("the working directory is gone; change to one that exists") from None
+    check_working_directory()
     context = get_context("forkserver")
     context.set_forkserver_preload(["p2p.cohort.server", *modules])
     try:
@@ -63,6 +60,14 @@ def start_server(*modules: str) -> ForkServerContext:
             f"{folder} is too long a path for a socket; set TMPDIR to another"
         ) from None
     return context
+
+
+def check_working_directory() -> None:
+    """Raise UsageError if the working directory was removed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory is gone; change to one that exists") from None
 
 
 @contextlib.contextmanager

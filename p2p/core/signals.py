@@ -57,13 +57,17 @@ class StopSignals:
         finally:
             self._raises = ""
 
+    def request(self, number: int) -> None:
+        """Take note of the first stop request."""
+        self.received, self._when = number, time.monotonic()
+
     def _raise_if_received(self) -> None:
         if self._raises and self.received is not None:
             raise Interrupted(self._raises, self.received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
-            self.received, self._when = number, time.monotonic()
+            self.request(number)
             if StopSignals.acknowledge is not None and not self._raises:
                 StopSignals.acknowledge()
             self._raise_if_received()
@@ -82,4 +86,4 @@ def request_stop() -> None:
     if active is None:
         signal.raise_signal(signal.SIGTERM)
     elif active.received is None:
-        active._receive(signal.SIGTERM, None)
+        active.request(signal.SIGTERM)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from multiprocessing import heap
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, TypeVar
 
@@ -57,6 +58,8 @@ class Arena:
         self.slot_bytes = -(-slot_bytes // CACHE_LINE) * CACHE_LINE
         need = 2 * num_peers * self.slot_bytes + (2 * num_peers + 1) * CACHE_LINE
         check_shm(need)
+        if free_shared_memory() is None:  # Linux without /dev/shm: Python would look there
+            heap.Arena._dir_candidates = []  # type: ignore[attr-defined]
         try:
             self._memory = RawArray("B", need + CACHE_LINE)  # zeros; room to start at a cache line
         except (OSError, MemoryError) as error:
