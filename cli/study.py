@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from p2p.core.errors import Interrupted, P2PError, UsageError
+from p2p.core.names import did_you_mean
 
 from .analysis import Files
 from .interrupt import interrupts
@@ -31,6 +32,7 @@ Examples:
   p2p study learning
   p2p study my-study.toml --jobs 4 --out runs/studies/mine
   p2p study fig4 --budget paper
+  p2p study fig4 --only task=hopper --only seed=0,1
   p2p study learning --results-only --markdown
 
 A study file is a grid of runs:
@@ -57,10 +59,35 @@ def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[Co
     return [*shipped, CompletionItem(begun, type="file")]
 
 
+def _parse_only(
+    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Return the values that are asked for by setting, as text."""
+    from p2p.core.config import setting_names
+
+    wanted: dict[str, list[str]] = {}
+    for one in given:
+        name, _, values = one.partition("=")
+        if name not in (known := setting_names()):
+            raise UsageError(f"--only {one}: unknown setting {name!r}{did_you_mean(name, known)}")
+        if not values:
+            raise UsageError(f"--only {one}: give its values, as in seed=0,1")
+        wanted.setdefault(name, []).extend(values.split(","))
+    return wanted
+
+
 @click.command(epilog=EXAMPLES)
 @click.argument("study", metavar="STUDY", shell_complete=_complete)
 @click.option("--out", type=FOLDER, metavar="DIR", help="Folder [default: runs/studies/<name>].")
 @click.option("--budget", metavar="NAME", help="One of the study's budgets [default: small].")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_parse_only,
+    help="Train only the runs with this setting, as in task=hopper or seed=0,1; give it as often "
+    "as you like.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -82,6 +109,7 @@ def study(
     study: str,
     out: Path | None,
     budget: str | None,
+    only: dict[str, list[str]],
     jobs: int | None,
     results_only: bool,
     markdown: bool,
@@ -101,6 +129,7 @@ def study(
 
     described = read_study(find_study(study), budget)
     plan = plan_study(described, out or STUDIES / described.folder, save)
+    plan.choose(only)
     views = _views(plan, jobs, as_json=as_json, plain=plain, markdown=markdown)
     files = Files()
     failed: list[PlannedRun] = []

@@ -13,7 +13,7 @@ STYLES = {
 }  # fmt: skip
 BY_PRIORITY = (  # if not all runs fit on the screen
     State.RUNNING, State.TESTING, State.STOPPING, State.FAILED,
-    State.STOPPED, State.WAITING, State.COMPLETE,
+    State.STOPPED, State.WAITING, State.COMPLETE, State.SKIPPED,
 )  # fmt: skip
 BAR = 10  # cells
 HEAD = ("run", "state", "progress", "steps/s", "left", "score")

@@ -203,11 +203,11 @@ def result_lines(plan: Plan, results: Results, table: Path | None) -> list[str]:
 
 def progress_line(plan: Plan, jobs: int | None) -> str:
     """Return the progress of the whole study."""
-    done = sum(run.steps for run in plan.runs)
-    total = sum(run.total_steps for run in plan.runs)
-    running = [run for run in plan.runs if run.state in (State.RUNNING, State.TESTING)]
+    done = sum(run.steps for run in plan.chosen)
+    total = sum(run.total_steps for run in plan.chosen)
+    running = [run for run in plan.chosen if run.state in (State.RUNNING, State.TESTING)]
     rate = sum(run.rate or 0.0 for run in running) or None
-    text = f"{plan.count(State.COMPLETE)} of {len(plan.runs)} runs complete"
+    text = f"{plan.count(State.COMPLETE)} of {len(plan.chosen)} runs complete"
     if failed := plan.count(State.FAILED):
         text += f", {failed} failed"
     text += f"; {done / total:.0%} of {count(total)} steps"

@@ -16,7 +16,8 @@ from p2p.analysis.conditions import simulated_by
 def main() -> int:
     """Play one run."""
     fd, folder = int(sys.argv[1]), Path(sys.argv[3])
-    config = json.load(sys.stdin)["settings"]
+    given = json.load(sys.stdin)
+    config = given["settings"]
     seed, size = config["seed"], config["steps_per_iteration"]
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 
@@ -49,8 +50,8 @@ def main() -> int:
     scores = [{"peer": rank, "mean": 100.0 * seed + 10 * rank} for rank in peers]
     result = {"steps": steps, "seconds": 1.0, "scores": scores}
     (folder / "result.json").write_text(json.dumps(result))
-    if len(sys.argv) > 5:
-        play_tests(folder, steps, peers, json.loads(sys.argv[5]))
+    if tests := given["tests"]:
+        play_tests(folder, steps, peers, tests[""])
     note("end")
     return 0
 

@@ -50,8 +50,9 @@ def test_no_placeholder_is_left():
 
 
 def test_the_readme_stays_short():
-    """A thousand words, counted as `wc -w` does; more goes into docs/."""
-    assert len(README.split()) <= 1000
+    """A thousand words that are shown, counted as `wc -w` does; more goes into docs/."""
+    shown = re.sub(r"<!-- .*? -->", "", README)
+    assert len(shown.split()) <= 1000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

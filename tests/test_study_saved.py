@@ -71,6 +71,35 @@ def test_rows_are_saved_as_each_run_ends(tmp_path, study, monkeypatch):
     assert len(saved) == 5  # one a run, and at the end
 
 
+def test_only_a_part_of_the_grid_is_trained_and_the_tables_keep_the_rest(tmp_path, study):
+    """So a stranger repeats one row, and a long study goes task by task."""
+    saved = tmp_path / "saved"
+    shutil.rmtree(saved)
+    assert p2p(*study, "--only", "seed=0").exit_code == 0
+    first = rows(saved)
+    assert [row["run"] for row in first] == ["hopper-ppo-seed=0", "ant-ppo-seed=0"]
+    shutil.rmtree(tmp_path / "out")
+    assert p2p(*study, "--only", "task=hopper", "--only", "seed=0,1").exit_code == 0
+    assert {row["run"] for row in rows(saved)} - {row["run"] for row in first} == {
+        "hopper-ppo-seed=1"
+    }
+    assert [row for row in rows(saved) if row["seed"] == "0"] == first
+    assert len(list((tmp_path / "out").glob("*/config.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        ("sed=0", "--only sed=0: unknown setting 'sed'; did you mean 'seed'?"),
+        ("seed", "--only seed: give its values, as in seed=0,1"),
+        ("seed=77", "study tiny has no run with seed=77"),
+    ],
+)
+def test_a_part_that_is_not_there_is_one_line(study, only, message):
+    done = p2p(*study, "--only", only)
+    assert (done.exit_code, message in done.output) == (2, True)
+
+
 def test_a_saved_row_without_the_tests_asked_for_does_not_count(tmp_path, study):
     study_file(tmp_path, GRID, head=TINY)
     file = tmp_path / "tiny.toml"

@@ -12,7 +12,7 @@ from p2p.runs.folder import RunFolder
 Tests = Sequence[Mapping[str, Any]]  # one per strength, as in `EvaluatedRun.to_dict`
 
 
-def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
+def measures(run: RunFolder, tests: Mapping[str, Tests] | None = None) -> dict[str, list[float]]:
     """Return the measures of a trained run: by name, one number per peer.
 
     score       final score: nominal domain, mean action
@@ -21,6 +21,7 @@ def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
     entropy     of the policy, mean over the last tenth of training, nats
     eps_te=0.5  return in the test domains at that strength
     worst=0.5   the same in the worst decile of them
+    NAME:eps_te=0.5, NAME:worst=0.5   the same of a study's test of that name
     """
     result = run.result()
     scores = result["scores"] if result else []
@@ -36,7 +37,10 @@ def measures(run: RunFolder, tests: Tests = ()) -> dict[str, list[float]]:
         found["train"] = returns
     if by_peer:
         found["entropy"] = [fmean(record["entropy"] for record in peer) for peer in by_peer]
-    for test in tests:
-        for name, field in (("eps_te", "mean"), ("worst", "worst")):
-            found[f"{name}={test['eps_te']:g}"] = [peer[field] for peer in test["peers"]]
+    for name, sets in (tests or {}).items():
+        prefix = f"{name}:" if name else ""
+        for test in sets:
+            for measure, field in (("eps_te", "mean"), ("worst", "worst")):
+                values = [peer[field] for peer in test["peers"]]
+                found[f"{prefix}{measure}={test['eps_te']:g}"] = values
     return found

@@ -11,6 +11,9 @@ seed = [0, 1, 2]
 total_steps = 100_000       # (for one grid only: [grid.budget.small] below it)
 [evaluate]                  # optional: fields of EvalConfig, applied to each run after training
 eps_te = "0:1:0.1"
+[evaluate.calm]             # optional: one more test of each run; its measures are `calm:eps_te=1`
+eps_te = 1
+randomise = "calm.toml"     # what varies in it: a domains file, or its tables
 
 The top level may also name a `folder`: studies with the same folder share their equal runs.
 """
@@ -21,7 +24,7 @@ import itertools
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -35,9 +38,11 @@ from p2p.core.names import did_you_mean, nearest
 from p2p.runs.files import reachable
 
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
-TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled")  # of [evaluate]
+TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled", "randomise")  # of [evaluate]
+MAIN = ""  # the name of the test in [evaluate] itself
 DEFAULT_BUDGET = "small"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+TEST_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # part of the names of columns
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Study:
         name: also that of its results.
         configs: one per run, in the order of the file; no two are equal.
         file: the file that it was read from.
-        evaluate: how each run is tested after training; None: not tested.
+        tests: how each run is tested after training, by the test's name; that of [evaluate] itself
+            is `MAIN`. Empty: not tested.
         budget: name of the budget that was chosen; None if the file has no budgets.
         folder: name of the folder of its runs [its own name].
     """
@@ -56,9 +62,14 @@ class Study:
     name: str
     configs: tuple[TrainConfig, ...]
     file: Path
-    evaluate: EvalConfig | None = None
+    tests: Mapping[str, EvalConfig] = field(default_factory=dict)
     budget: str | None = None
     folder: str = ""
+
+    @property
+    def evaluate(self) -> EvalConfig | None:
+        """The test in [evaluate] itself, which figures and tables show."""
+        return self.tests.get(MAIN)
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
@@ -136,7 +147,7 @@ def _study(content: Mapping[str, Any], file: Path, budget: str | None) -> Study:
     if chosen != default:
         name, folder = f"{name}-{chosen}", f"{folder}-{chosen}"
     configs = tuple(_configs(content, chosen, budgets.get(chosen or "", {})))
-    return Study(name, configs, file, _evaluate(content), chosen, folder)
+    return Study(name, configs, file, _tests(content), chosen, folder)
 
 
 def _name(name: Any, key: str) -> str:
@@ -170,25 +181,39 @@ def _choose_budget(budgets: Mapping[str, Any], wanted: str | None) -> tuple[str 
     )
 
 
-def _evaluate(content: Mapping[str, Any]) -> EvalConfig | None:
+def _tests(content: Mapping[str, Any]) -> dict[str, EvalConfig]:
+    """Return the test of [evaluate], and those of the tables [evaluate.NAME] in it."""
     if "evaluate" not in content:
-        return None
-    settings = content["evaluate"]
-    if not isinstance(settings, dict):
+        return {}
+    table = content["evaluate"]
+    if not isinstance(table, dict):
         raise UsageError("evaluate must be a table: [evaluate]")
+    named = {k: v for k, v in table.items() if isinstance(v, dict) and k not in TESTED}
+    main = {k: v for k, v in table.items() if k not in named}
+    return {
+        MAIN: _evaluate(main, "[evaluate]"),
+        **{name: _evaluate(v, f"[evaluate.{_test_name(name)}]") for name, v in named.items()},
+    }
+
+
+def _test_name(name: str) -> str:
+    if not TEST_NAME.fullmatch(name):
+        raise UsageError(f"[evaluate]: test {name!r}: use letters, digits, '_', '-' in its name")
+    return name
+
+
+def _evaluate(settings: Mapping[str, Any], where: str) -> EvalConfig:
     for name in settings:
         if name not in TESTED:
             hint = did_you_mean(name, TESTED)
-            raise UsageError(
-                f"[evaluate]: unknown setting {name!r}{hint}; known: {', '.join(TESTED)}"
-            )
+            raise UsageError(f"{where}: unknown setting {name!r}{hint}; known: {', '.join(TESTED)}")
     eps_te = settings.get("eps_te", EvalConfig().eps_te)
     items = eps_te if isinstance(eps_te, list | tuple) else [eps_te]
     try:
         strengths = [eps for item in items for eps in parse_strengths(str(item))]
         return build_eval_config(**{**settings, "eps_te": strengths})
     except UsageError as error:
-        raise UsageError(f"[evaluate]: {error}") from None
+        raise UsageError(f"{where}: {error}") from None
 
 
 def _configs(

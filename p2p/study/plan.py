@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,7 +20,7 @@ from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.version import p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
-from p2p.study.grid import Study
+from p2p.study.grid import MAIN, Study
 from p2p.study.saved import Cells, Saved, measures_of
 from p2p.study.testing import read_tests
 
@@ -41,6 +41,7 @@ class State(StrEnum):
     COMPLETE = "complete"
     FAILED = "failed"
     STOPPED = "stopped"
+    SKIPPED = "skipped"  # not among those asked for
 
 
 @dataclass
@@ -50,7 +51,7 @@ class PlannedRun:
     Attributes:
         name: of its folder, unique in the study.
         path: its run folder, which may not exist yet.
-        evaluate: how it is tested after training; None: not tested.
+        tests: how it is tested after training, by name (`Study.tests`).
         steps: completed so far.
         trained: whether training is complete, and the folder is there.
         saved: its row in a saved table, if that counts as done and there is no folder.
@@ -65,7 +66,7 @@ class PlannedRun:
     name: str
     config: TrainConfig
     path: Path
-    evaluate: EvalConfig | None = None
+    tests: Mapping[str, EvalConfig] = field(default_factory=dict)
     state: State = State.WAITING
     steps: int = 0
     trained: bool = False
@@ -85,16 +86,8 @@ class PlannedRun:
     @property
     def test_steps(self) -> int:
         """Steps of its tests, if no episode ends early."""
-        one = self.evaluate
-        if one is None:
-            return 0
-        return (
-            len(one.eps_te)
-            * one.domains
-            * one.episodes
-            * self.config.num_peers
-            * self.config.max_episode_steps
-        )
+        episodes = sum(len(t.eps_te) * t.domains * t.episodes for t in self.tests.values())
+        return episodes * self.config.num_peers * self.config.max_episode_steps
 
     @property
     def steps_left(self) -> float:
@@ -138,7 +131,10 @@ class PlannedRun:
             self.steps = done
             return
         self.trained, self.steps = True, self.total_steps
-        if self.evaluate is None or read_tests(self.path, self.evaluate, self.steps) is not None:
+        if all(
+            read_tests(self.path, name, test, self.steps) is not None
+            for name, test in self.tests.items()
+        ):
             self.state, self.tested = State.COMPLETE, 1.0
         scores = [peer["mean"] for peer in result["scores"]]
         self.score = sum(scores) / len(scores) if scores else None
@@ -159,6 +155,32 @@ class Plan:
         name = self.study.name
         shared = self.study.folder not in ("", name) or _study_of(self.out) not in (None, name)
         return self.out / (f"results-{name}.csv" if shared else "results.csv")
+
+    @property
+    def chosen(self) -> list[PlannedRun]:
+        """The runs that are asked for: all, or those that `choose` has left."""
+        return [run for run in self.runs if run.state is not State.SKIPPED]
+
+    def choose(self, wanted: Mapping[str, Collection[str]]) -> None:
+        """Skip the runs that are not complete and not among those asked for.
+
+        Args:
+            wanted: by setting, the values that a run may have, as text.
+
+        Raises:
+            UsageError: no run has these settings.
+        """
+        others = [
+            run
+            for run in self.runs
+            if any(_text(run.config.get(name)) not in values for name, values in wanted.items())
+        ]
+        if len(others) == len(self.runs):
+            asked = " and ".join(f"{name}={','.join(values)}" for name, values in wanted.items())
+            raise UsageError(f"study {self.study.name} has no run with {asked}")
+        for run in others:
+            if run.state is State.WAITING:
+                run.state = State.SKIPPED
 
     def count(self, state: State) -> int:
         """Return the number of runs in a state."""
@@ -188,7 +210,7 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
         if path is None:
             path = out / _free_name(run_name(config, study.varying), taken)
             taken.add(path.name)
-        run = PlannedRun(path.name, config, path, study.evaluate)
+        run = PlannedRun(path.name, config, path, study.tests)
         run.refresh()
         runs.append(run)
     saved = Saved(save, study.name) if save is not None else None
@@ -217,10 +239,11 @@ def config_hash(config: TrainConfig) -> str:
 
 def measured_hash(run: PlannedRun) -> str:
     """Return 12 hex digits that identify what is measured of a run, and by which MuJoCo."""
-    tests = run.evaluate.model_dump(mode="json") if run.evaluate else None
+    tests = {name: test.model_dump(mode="json") for name, test in run.tests.items()}
     kinds = {name: run.config.get(name) for name in MEASURED}
-    measured = json.dumps([tests, kinds, metadata.version("mujoco")], sort_keys=True)
-    return hashlib.sha256(measured.encode()).hexdigest()[:12]
+    measured: list[Any] = [tests.pop(MAIN, None), kinds, metadata.version("mujoco")]
+    text = json.dumps([*measured, tests] if tests else measured, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _study_of(out: Path) -> str | None:

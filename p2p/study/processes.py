@@ -81,8 +81,6 @@ class RunProcess:
         self._rest, self._iterations = b"", 0
         self.pipe, theirs = os.pipe()
         args = [str(theirs), str(os.getpid()), str(run.path), str(cores)]
-        if run.evaluate is not None:
-            args.append(run.evaluate.model_dump_json())
         try:
             with disk_errors("log", log):
                 file = log.open("wb")
@@ -96,7 +94,10 @@ class RunProcess:
             os.close(theirs)
         assert self.child.stdin is not None
         with suppress(BrokenPipeError), self.child.stdin as stdin:
-            given = {"settings": run.config.settings, "sources": registry.sources()}
+            tests = {name: test.model_dump(mode="json") for name, test in run.tests.items()}
+            given = {
+                "settings": run.config.settings, "sources": registry.sources(), "tests": tests,
+            }  # fmt: skip
             stdin.write(json.dumps(given).encode())
 
     def read(self) -> bool:

@@ -148,13 +148,15 @@ def summarise(runs: Sequence[RunResult]) -> list[Group]:
 
 def _result(planned: PlannedRun, study: Study) -> RunResult:
     run = RunFolder.open(planned.path)
-    one = study.evaluate
-    tests = read_tests(run.path, one, planned.steps, any_version=True) if one else None
+    tests = {
+        name: read_tests(run.path, name, test, planned.steps, any_version=True) or ()
+        for name, test in study.tests.items()
+    }
     return RunResult(
         run=planned.name,
         settings=_shown(run.config, study),
         seed=run.config.seed,
-        measures=measures(run, tests or ()),
+        measures=measures(run, tests),
         steps=planned.steps,
         seconds=round(sum(record["seconds"] for record in run.records()), 1),
         config=config_hash(run.config),

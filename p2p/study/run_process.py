@@ -1,10 +1,10 @@
 """The process of one run of a study.
 
-    python -m p2p.study.run_process FD PARENT FOLDER CORES [TESTS]
+    python -m p2p.study.run_process FD PARENT FOLDER CORES
 
-It reads from stdin, as JSON, the run's settings and the sources of the user's classes. TESTS are
-the settings of its evaluation, as JSON; without them the run is not tested. PARENT is the
-scheduler's process id. It writes messages to the file descriptor FD, one JSON object per line:
+It reads from stdin, as JSON, the run's settings, the sources of the user's classes, and the
+settings of its tests by their name. PARENT is the scheduler's process id. It writes messages to the
+file descriptor FD, one JSON object per line:
 {"steps": int, "seconds": float | null} at the start and after each iteration,
 {"tested": float, "steps_per_second": float | null} during its tests,
 {"error": str, "exit_code": int} if it fails. Stdout and stderr are its log.
@@ -41,7 +41,6 @@ def main() -> int:
     """Train and test the run, send messages, and return the exit code."""
     fd, parent, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     cores = int(sys.argv[4])
-    tests = EvalConfig.model_validate_json(sys.argv[5]) if len(sys.argv) > 5 else None
     for number in STOP_SIGNALS:  # until the run handles them, there is nothing to save
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, end_now)
@@ -59,12 +58,12 @@ def main() -> int:
         config = build_config(**given["settings"])
         for message in train(config, folder):
             send(**message)
-        if tests is not None:
-            steps = config.whole_steps
+        tests = {name: EvalConfig.model_validate(test) for name, test in given["tests"].items()}
+        if tests:
             send(tested=0.0, steps_per_second=None)
             run_tests(
-                folder, tests, steps, cores,
-                lambda now: send(tested=now.share, steps_per_second=now.steps / now.seconds),
+                folder, tests, config.whole_steps, cores,
+                lambda share, rate: send(tested=share, steps_per_second=rate),
             )  # fmt: skip
     except P2PError as error:
         send(error=str(error), exit_code=error.exit_code)

@@ -71,9 +71,9 @@ def run_study(plan: Plan, jobs: int | None = None) -> Iterator[PlannedRun]:
             yield from _schedule(plan, processes, find_capacity(jobs), signals)
     finally:
         lock.release()
-    if signals.received is not None and plan.count(State.COMPLETE) < len(plan.runs):
+    if signals.received is not None and plan.count(State.COMPLETE) < len(plan.chosen):
         raise Interrupted(
-            f"{plan.count(State.COMPLETE)} of {len(plan.runs)} runs are complete, "
+            f"{plan.count(State.COMPLETE)} of {len(plan.chosen)} runs are complete, "
             f"the others continue from their checkpoints in {plan.out}",
             signals.received,
         )

@@ -1,12 +1,13 @@
 """Tests a study's trained runs in test domains, and keeps the scores in the run folder.
 
 `eval.h5` holds the episodes, as `p2p eval` saves them. `evaluation.json` holds the scores under the
-study's own settings; if it exists, the tests are complete.
+study's own settings, `evaluation-NAME.json` those of its test NAME; where they exist, the tests are
+complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,22 +19,21 @@ from p2p.runs.measures import Tests
 if TYPE_CHECKING:
     from p2p.analysis.session import Progress
 
-NAME = "evaluation.json"
-
 
 def run_tests(
     path: Path,
-    config: EvalConfig,
+    tests: Mapping[str, EvalConfig],
     steps: int,
     workers: int,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[float, float], None],
 ) -> None:
     """Test the policies of a trained run; episodes that were saved earlier are not run again.
 
     Args:
+        tests: by name, as in `Study.tests`.
         steps: of the run's training.
         workers: number of processes.
-        on_progress: called now and then.
+        on_progress: called now and then with the share that is done, 0..1, and steps/s.
 
     Raises:
         Interrupted: SIGINT, SIGTERM or SIGHUP; the episodes so far are saved.
@@ -41,27 +41,36 @@ def run_tests(
     """
     from p2p.analysis.evaluation.session import evaluate
 
-    settings = config.model_dump()
-    found = evaluate(path, settings.pop("eps_te"), workers=workers, report=on_progress, **settings)
-    (run,) = found.runs
-    sets = run.to_dict()["sets"]
-    tests = [{key: one[key] for key in ("eps_te", "hash", "score", "peers")} for one in sets]
-    asked = {"steps": steps, "config": config.model_dump(mode="json")}
-    write_json(path / NAME, {**asked, "versions": simulated_by(), "tests": tests})
+    sizes = {name: len(t.eps_te) * t.domains * t.episodes for name, t in tests.items()}
+    total, before = sum(sizes.values()), 0
+    for name, config in tests.items():
+
+        def report(now: Progress, done: int = before, size: int = sizes[name]) -> None:
+            on_progress((done + now.share * size) / total, now.steps / now.seconds)
+
+        settings = config.model_dump()
+        found = evaluate(path, settings.pop("eps_te"), workers=workers, report=report, **settings)
+        (run,) = found.runs
+        sets = run.to_dict()["sets"]
+        scores = [{key: one[key] for key in ("eps_te", "hash", "score", "peers")} for one in sets]
+        asked = {"steps": steps, "config": config.model_dump(mode="json")}
+        write_json(_file(path, name), {**asked, "versions": simulated_by(), "tests": scores})
+        before += sizes[name]
 
 
 def read_tests(
-    path: Path, config: EvalConfig, steps: int, *, any_version: bool = False
+    path: Path, name: str, config: EvalConfig, steps: int, *, any_version: bool = False
 ) -> Tests | None:
     """Return the scores at each strength; None unless the last tests had these settings.
 
     Args:
+        name: of the test, as in `Study.tests`.
         any_version: return the scores of other versions of p2p or MuJoCo, too.
 
     Raises:
         BadArtefact: the file is damaged.
     """
-    file = path / NAME
+    file = _file(path, name)
     if not file.exists():
         return None
     kept = read_json(file)
@@ -71,3 +80,7 @@ def read_tests(
         return None
     tests: Tests = kept["tests"]
     return tests
+
+
+def _file(path: Path, name: str) -> Path:
+    return path / (f"evaluation-{name}.json" if name else "evaluation.json")
