@@ -36,7 +36,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received = self.said = False
-        self._loading = 0
+        self._loading = 1  # until a command works
+        self._over = False
 
     def install(self) -> None:
         """Handle the signals that would have their default effect: not those that are ignored."""
@@ -56,13 +57,23 @@ class Interrupts:
         finally:
             self._loading -= 1
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Say that the block may have something to save, and handles KeyboardInterrupt."""
+        self._loading -= 1
+        try:
+            yield
+        finally:
+            self._loading += 1
+            self._over = True
+
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """End the process, or raise KeyboardInterrupt."""
         if number == signal.SIGINT and not self._loading and not self.received:
             self.received = self.said = True
             say("interrupted")
             raise KeyboardInterrupt
-        if self._loading:
+        if self._loading and not self._over:
             say("interrupted while loading: nothing was started")
         self.end_now(128 + number)
 

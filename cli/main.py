@@ -123,7 +123,7 @@ def _run(program: Program, args: list[str]) -> int:
             from click.shell_completion import shell_complete
 
             return shell_complete(program, {}, "p2p", "_P2P_COMPLETE", instruction)
-        with program.make_context("p2p", args) as ctx:
+        with interrupts.working(), program.make_context("p2p", args) as ctx:
             program.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as done:

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
     interrupts.install()
-    with interrupts.loading():
-        from .main import main
+    from .main import main
+
     main()
