@@ -86,8 +86,10 @@ class Interrupts:
     def end_now(exit_code: int) -> NoReturn:
         """End the process and those that it started, without a word and without waiting."""
         with contextlib.suppress(OSError):
-            if "rich.live" in sys.modules and os.isatty(2):
-                os.write(2, SHOW_CURSOR)
+            for stream in (1, 2) if "rich.live" in sys.modules else ():
+                if os.isatty(stream):
+                    os.write(stream, SHOW_CURSOR)
+                    break
         end_server(at_once=True)
         os._exit(exit_code)
 
