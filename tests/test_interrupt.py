@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def run(tmp_path: Path) -> Path:
     return make_run(tmp_path / "run", num_peers=2)
 
 
-@pytest.mark.parametrize("after", [0.0, 0.05, 0.15, 0.3, 0.5, 0.8, 1.2, 2.0])
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.15, 0.4, 0.8, 1.6])
 def test_training_is_interrupted_at_any_moment(
     tmp_path: Path, command: Callable[..., Command], after: float
 ):
@@ -111,7 +112,8 @@ def test_training_is_interrupted_at_any_moment(
     time.sleep(after)
     started.interrupt()
     assert select.select([started.process.stderr], [], [], SOON)[0], "it said nothing"
-    time.sleep(1.1)  # a second one within a second is the echo of the first
+    with suppress(subprocess.TimeoutExpired):  # a second one within a second would be an echo
+        started.process.wait(1.1)
     if started.process.poll() is None:
         started.interrupt()
     code, said = started.ended()
@@ -151,7 +153,7 @@ def test_a_run_that_is_resumed_stays_as_it_was(tmp_path: Path, command: Callable
     assert {file: file.read_bytes() for file in path.rglob("*.safetensors")} == before
 
 
-@pytest.mark.parametrize("after", [0.1, 0.4, 0.8])
+@pytest.mark.parametrize("after", [0.1, 0.6])
 def test_an_evaluation_is_interrupted_at_any_moment(
     command: Callable[..., Command], run: Path, after: float
 ):
@@ -173,7 +175,7 @@ def study(tmp_path: Path) -> Iterator[Path]:
     return file
 
 
-@pytest.mark.parametrize("after", [0.1, 0.6, 1.5])
+@pytest.mark.parametrize("after", [0.3, 1.5])
 def test_a_study_is_interrupted_at_any_moment(
     command: Callable[..., Command], study: Path, after: float
 ):
@@ -185,7 +187,7 @@ def test_a_study_is_interrupted_at_any_moment(
     assert "interrupted" in said
 
 
-@pytest.mark.parametrize("after", [0.1, 0.6, 1.5])
+@pytest.mark.parametrize("after", [0.3, 1.5])
 def test_a_benchmark_is_interrupted_at_any_moment(command: Callable[..., Command], after: float):
     started = command("bench", "--only", "physics,train", "--tasks", "hopper")
     time.sleep(after)
