@@ -111,18 +111,20 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: torch takes seconds, `--help` must not."""
-    if name == "__version__":
-        from p2p.core.version import p2p_version
+if not TYPE_CHECKING:  # else a misspelt name would be any name
 
-        return p2p_version()
-    if name not in _HOME:
-        raise AttributeError(f"module 'p2p' has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used: torch takes seconds, `--help` must not."""
+        if name == "__version__":
+            from p2p.core.version import p2p_version
 
-    module, _, attribute = _HOME[name].partition(":")
-    return getattr(import_module(f"p2p.{module}"), attribute or name)
+            return p2p_version()
+        if name not in _HOME:
+            raise AttributeError(f"module 'p2p' has no attribute {name!r}")
+        from importlib import import_module
+
+        module, _, attribute = _HOME[name].partition(":")
+        return getattr(import_module(f"p2p.{module}"), attribute or name)
 
 
 def __dir__() -> list[str]:

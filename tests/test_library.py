@@ -45,7 +45,7 @@ def test_completion_offers_the_public_names_and_no_others():
 def test_editors_and_type_checkers_are_told_each_name():
     """They read the imports under TYPE_CHECKING; `__getattr__` says nothing to them."""
     tree = ast.parse((ROOT / "p2p" / "__init__.py").read_text())
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block, *_ = [node for node in tree.body if isinstance(node, ast.If)]
     found = [
         alias.asname or alias.name
         for node in block.body
