@@ -75,9 +75,10 @@ def check_runs(paths: Iterable[Path]) -> None:
 
 
 def _has_no_run(path: Path) -> bool:
-    """Tell whether it is a folder without a run; one that cannot be read may have one."""
+    """Tell whether it is a folder without a run or bundle; an unreadable one may have one."""
     with suppress(OSError):
-        return path.is_dir() and not (path / "config.json").exists()
+        holds = any((path / name).exists() for name in ("config.json", "policy.json"))
+        return path.is_dir() and not holds
     return False
 
 

@@ -94,7 +94,7 @@ def eval(
     grid: str | None,
     **settings: Any,
 ) -> None:
-    """Test the policies of each RUN, a run folder or a policy file, in randomised domains.
+    """Test the policies of each RUN (run folder, policy file or bundle) in randomised domains.
 
     All runs meet the same test domains. Episodes are kept in eval.h5 beside the run, and what
     is there is not run again. No RUN: the latest under runs/.
@@ -174,7 +174,10 @@ def render(found: Evaluation, width: int) -> list[Text]:
 
 def _head(found: Evaluation, run: EvaluatedRun) -> list[Text]:
     config = found.config
-    parts = [run.method, counted(len(run.peers), "peer")]
+    bundle = run.settings.get("bundle")
+    what = "the averaged action" if bundle == "mean" else f"peer {run.peers[0]}"
+    held = counted(len(run.peers), "peer") if bundle is None else f"bundle of {what}"
+    parts = [run.method, held]
     if "eps_tr" in run.settings:
         parts.append(f"eps_tr {run.settings['eps_tr']:g}")
     parts.append(f"seed {run.seed}")
@@ -211,7 +214,11 @@ def _peers(run: EvaluatedRun) -> list[Text]:
     """Return a row a peer, and their mean, which is the method's score."""
     (measured,) = run.measured
     ranks = zip(run.peers, measured.peers, strict=True)
-    rows = [[f"peer {rank}", *_score(score, measured)] for rank, score in ranks]
+    mean = run.settings.get("bundle") == "mean"
+    rows = [
+        ["mean action" if mean else f"peer {rank}", *_score(score, measured)]
+        for rank, score in ranks
+    ]
     if len(rows) > 1:
         rows.append(["mean", *_score(measured.score, measured)])
     title = "" if measured.set.eps is None else measured.set.name

@@ -29,8 +29,11 @@ from .text.terminal import unwritable
 COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`) has the command
     "train": "Train a cohort of peers, or resume a run.",
     "eval": "Test trained policies in randomised domains.",
+    "export": "Take a policy out as ONNX and plain C, checked.",
     "surface": "Map the return on a plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",
+    "plot": "Draw the learning curves of runs.",
+    "report": "Write a run or a study as one page of HTML.",
     "compare": "Compare groups of runs, and test their differences.",
     "study": "Train a grid of runs, and tabulate the results.",
     "figures": "Draw a figure of the paper from a study's results.",

@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from p2p.envs.task import Servo, Task
     from p2p.envs.task import find_task as task
     from p2p.envs.terms import term
+    from p2p.export.bundle import export_policy
     from p2p.methods import Method
     from p2p.methods.base import MethodSettings
     from p2p.policy.policy import Policy
     from p2p.runs import RunFolder
-    from p2p.runs.policies import load_policy
+    from p2p.runs.bundle import load_policy_or_bundle as load_policy
 
     __version__: str
 
@@ -69,6 +70,7 @@ __all__ = [
     "build_envs",
     "compare",
     "evaluate",
+    "export_policy",
     "grad_variance",
     "load_policy",
     "measure_surface",
@@ -100,8 +102,9 @@ _HOME = {
     "build_envs": "envs.build",
     "compare": "analysis.comparison.compare",
     "evaluate": "analysis.evaluation.session",
+    "export_policy": "export.bundle",
     "grad_variance": "analysis.gradient_variance.session",
-    "load_policy": "runs.policies",
+    "load_policy": "runs.bundle:load_policy_or_bundle",
     "measure_surface": "analysis.surface.measure",
     "resume": "cohort.api",
     "sample_domain": "envs.randomisation",

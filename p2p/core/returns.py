@@ -24,6 +24,21 @@ def expected_length(termination_rate: float, limit: int = MAX_EPISODE_STEPS) -> 
     return (1.0 - (1.0 - h) ** limit) / h if h > 0 else float(limit)
 
 
+def training_length(
+    records: Iterable[Mapping[str, Any]], limit: int = MAX_EPISODE_STEPS
+) -> float | None:
+    """Estimate the mean length of one peer's whole episodes, steps; None without a step.
+
+    Arguments, and what of versions that did not count terminations, as of `training_return`.
+    """
+    records = list(records)
+    rates = [r["terminations_per_step"] for r in records if r.get("reward_per_step") is not None]
+    if rates:
+        return expected_length(fmean(rates), limit)
+    lengths = [length for record in records for _, length in record["episodes"]]
+    return fmean(lengths) if lengths else None
+
+
 def training_return(
     records: Iterable[Mapping[str, Any]], limit: int = MAX_EPISODE_STEPS
 ) -> float | None:

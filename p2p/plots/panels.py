@@ -25,10 +25,16 @@ class Panel(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Rows of panels, and the part of the caption that is not about bands and seeds."""
+    """Rows of panels, the last of which may be shorter than the others.
+
+    Attributes:
+        caption: the part that is not about bands and seeds.
+        bands: what lines and bands are.
+    """
 
     rows: Sequence[Sequence[Panel]]
     caption: str
+    bands: str = BANDS
 
 
 class Drawn(NamedTuple):
@@ -54,7 +60,7 @@ def compose(layout: Layout) -> Drawn:
 
         with rc_context(RC):
             counts = _panels(figure, layout)
-            caption = f"{BANDS}; {lines.seeds_text(counts)}. {layout.caption}"
+            caption = f"{layout.bands}; {lines.seeds_text(counts)}. {layout.caption}"
             wrapped = textwrap.wrap(caption, int(width * 19))
             figure.set_figheight(figure.get_figheight() + CAPTION_LINE * len(wrapped))
             figure.supxlabel("\n".join(wrapped), x=0.01, ha="left", fontsize=7, color="0.35")
@@ -71,7 +77,9 @@ def _panels(figure: Figure, layout: Layout) -> dict[str, int]:
     counts: dict[str, int] = {}
     handles: dict[str, Any] = {}
     for row, panels in zip(all_axes, layout.rows, strict=True):
-        for axes, panel in zip(row, panels, strict=True):
+        for axes in row[len(panels) :]:
+            axes.set_visible(False)
+        for axes, panel in zip(row, panels, strict=False):
             for label, number in panel.draw(axes).items():
                 counts[label] = min(number, counts.get(label, number))
             axes.set(title=panel.title, xlabel=panel.xlabel)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from p2p.core.errors import UsageError
 from p2p.plots import lines
 from p2p.plots.data import Data, Row, command
-from p2p.plots.method_styles import METHODS, MethodStyle, group_colours
+from p2p.plots.method_styles import METHODS, MethodStyle, group_styles
 
 
 def need(data: Data, found: Iterable[object], what: str) -> None:
@@ -32,14 +32,15 @@ def task_groups(data: Data, task: str, *shown: str) -> list[tuple[MethodStyle, l
         for row in data.select(lambda r, m=method: r.method == m):  # type: ignore[misc]
             settings = "".join(f", {name}={_shown(row.cells.get(name))}" for name in parting)
             groups.setdefault((method, settings), []).append(row)
-    colours = group_colours([method + settings.replace(",", " ") for method, settings in groups])
-    looks = {look.colour: look for look in METHODS.values()}
+    looks = group_styles(
+        {
+            method + settings.replace(",", " "): METHODS[method].label + settings
+            for method, settings in groups
+        }
+    )
     return [
-        (
-            looks[colour]._replace(label=METHODS[method].label + settings),
-            [row for row in rows if row.task == task],
-        )
-        for ((method, settings), rows), colour in zip(groups.items(), colours, strict=True)
+        (look, [row for row in rows if row.task == task])
+        for look, rows in zip(looks, groups.values(), strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ class Policy:
         normaliser: of its observations.
         low, high: [A], bounds that actions are clipped to.
         meta: further facts about its training.
+        weights: the arrays of `actor` by name, as in `actor_layout`.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Policy:
         self.task, self.actor, self.hidden = task, actor, hidden
         self.normaliser, self.low, self.high = normaliser, low, high
         self.meta = dict(meta or {})
-        self._net = actor_layout(len(normaliser.mean), hidden, len(low)).views(actor)
+        self.weights = actor_layout(len(normaliser.mean), hidden, len(low)).views(actor)
 
     def __repr__(self) -> str:
         meta, shape = self.meta, "x".join(map(str, self.hidden))
@@ -100,7 +102,7 @@ class Policy:
                 f"[B, {self.obs_dim}], got {list(raw.shape)}"
             )
         # One product per row: BLAS orders the sums of a product by its size.
-        net, h = self._net, self.normaliser(raw)[..., None, :]
+        net, h = self.weights, self.normaliser(raw)[..., None, :]
         for i in (1, 2):
             h = np.tanh(h @ net[f"w{i}"].T + net[f"b{i}"])
         action = (h @ net["w3"].T + net["b3"])[..., 0, :]
@@ -154,6 +156,14 @@ class Policy:
         """Return a policy of the same shape and task with other parameters."""
         meta = {**self.meta, **meta}
         return Policy(self.task, actor, self.hidden, normaliser, self.low, self.high, meta)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all that determines its actions."""
+        normaliser = self.normaliser
+        hashed = hashlib.sha256(repr((self.task, self.hidden, normaliser.limit)).encode())
+        for part in (self.actor, normaliser.mean, normaliser.inv_std, self.low, self.high):
+            hashed.update(np.ascontiguousarray(part).tobytes())
+        return hashed.hexdigest()
 
     def to_bytes(self) -> bytes:
         """Return the artefact: a safetensors file with everything that `act` needs."""

@@ -17,6 +17,7 @@ The analysis commands add files of their own:
     eval-by-factor.png, eval-<factor>-<factor>.png   pictures of `p2p eval`
     surface-peer-<k>.h5, .png, .svg   a return surface (`p2p.analysis.surface.file`)
     grad-variance.h5, .png   gradient variance (`p2p.analysis.gradient_variance.file`)
+    bundle/           an exported policy (`p2p.export`)
 
 The journal only grows; every other file is replaced as a whole.
 """

@@ -32,7 +32,7 @@ from p2p.envs.domain_file import from_tables, to_tables
 from p2p.envs.randomisation import Randomisation, is_table_1
 from p2p.envs.task import find_task
 from p2p.envs.vector import Episode
-from p2p.policy.policy import Policy
+from p2p.policy.acting import ActingPolicy
 from p2p.runs.files import advising
 
 
@@ -48,7 +48,7 @@ def evaluate(
     """Test trained policies in randomised domains, on all cores.
 
     Args:
-        runs: run folders, policy files or policies, one or several.
+        runs: run folders, policy files, exported bundles or policies, one or several.
         eps_te: randomisation strength of the test domains, one or several.
         save: keep the episodes in `eval.h5` beside each run, and use what is there.
         workers: number of processes; default one a core.
@@ -84,7 +84,7 @@ class Job(NamedTuple):
     """An episode to run."""
 
     key: Key
-    policy: Policy
+    policy: ActingPolicy
     domain: Domain
 
 
