@@ -67,10 +67,11 @@ def leave_out_folders(
 def check_runs(paths: Iterable[Path]) -> None:
     """Raise BadArtefact, before MuJoCo is imported, for a path at which there is no run or file."""
     from p2p.runs import RunFolder
+    from p2p.runs.bundle import is_bundle
     from p2p.runs.files import reachable
 
     for path in paths:
-        if not reachable(path).is_file():
+        if not (reachable(path).is_file() or is_bundle(path)):
             RunFolder.open(path)
 
 

@@ -13,12 +13,12 @@ from made import TASKS
 from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.core.registration import ids
+from p2p.core.registration import IDS
 from p2p.envs.domain import Domain
 from p2p.envs.randomisation import sample_domain, table_1
 from p2p.envs.vector import Episode, RandomisedEnvs
 
-GYMNASIUM = {task: env_id.removeprefix("p2p/") for env_id, task in ids().items()}
+GYMNASIUM = {task: env_id.removeprefix("p2p/") for env_id, task in IDS.items()}
 every_task = pytest.mark.parametrize("task", TASKS)
 
 

@@ -18,14 +18,14 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from p2p.core.errors import UsageError
-from p2p.core.registration import ids, register_envs
+from p2p.core.registration import IDS, register_envs
 from p2p.envs.domain import Domain
 from p2p.envs.gym import RandomisedEnv
 from p2p.envs.randomisation import table_1
 from p2p.envs.vector import RandomisedEnvs
 
 register_envs()
-every_id = pytest.mark.parametrize("env_id", ids())
+every_id = pytest.mark.parametrize("env_id", IDS)
 
 
 def make(env_id: str = "p2p/Hopper-v5", **settings: Any) -> Any:

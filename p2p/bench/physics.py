@@ -11,13 +11,13 @@ import numpy as np
 from p2p.bench.bare_loop import BareLoop, Script, record_script
 from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.settings import Settings
-from p2p.core.registration import ids
+from p2p.core.registration import IDS
 from p2p.envs.model import stop_timers
 from p2p.envs.task import find_task
 from p2p.envs.vector import RandomisedEnvs
 from p2p.policy.policy import Policy
 
-GYMNASIUM_IDS = {task: name.removeprefix("p2p/") for name, task in ids().items()}
+GYMNASIUM_IDS = {task: name.removeprefix("p2p/") for name, task in IDS.items()}
 NUM_ENVS = (16, 2)  # many, and as many as a peer has by default
 SEED = 0
 

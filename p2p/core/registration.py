@@ -15,9 +15,17 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+    IDS: dict[str, str]  # Gymnasium's own names and versions, by task
 
-def ids() -> dict[str, str]:
-    """Return Gymnasium's own names and versions, by task."""
+
+def __getattr__(name: str) -> dict[str, str]:
+    """Make `IDS` when it is asked for: the registry takes longer to import than all the rest."""
+    if name != "IDS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _ids()
+
+
+def _ids() -> dict[str, str]:
     from p2p.core.registry import BUILT_IN
 
     return {f"p2p/{cls.rpartition(':')[2]}-v5": task for task, cls in BUILT_IN["task"].items()}
@@ -29,7 +37,7 @@ def register_envs() -> None:
 
     from p2p.core.returns import MAX_EPISODE_STEPS
 
-    for env_id, task in ids().items():
+    for env_id, task in _ids().items():
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 env_id,
