@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -68,6 +68,17 @@ def leave_out_folders(
             if path not in left and (path / "journal.jsonl").exists():
                 note(f"left out, no complete run folder (no config.json): {path}")
     return left
+
+
+def check_runs(paths: Iterable[Path]) -> None:
+    """Raise BadArtefact, before MuJoCo is imported, for a path at which there is no run or file."""
+    from p2p.runs import RunFolder
+    from p2p.runs.bundle import is_bundle
+    from p2p.runs.files import reachable
+
+    for path in paths:
+        if not (reachable(path).is_file() or is_bundle(path)):
+            RunFolder.open(path)
 
 
 def _may_be_run(path: Path) -> bool:

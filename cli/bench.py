@@ -15,6 +15,7 @@ import click
 
 from p2p.core.errors import NoRoom, UsageError
 
+from .interrupt import interrupts
 from .notices import say
 from .options import FILE, FOLDER, WholeRange
 from .tables import as_text, print_lines
@@ -116,9 +117,10 @@ def _settings(
     runs: tuple[Path, ...], quick: bool,
 ) -> Settings:  # fmt: skip
     """Turn options into settings."""
-    from p2p.bench import Settings
-    from p2p.core.config import build_config
-    from p2p.runs import RunFolder
+    with interrupts.loading():
+        from p2p.bench import Settings
+        from p2p.core.config import build_config
+        from p2p.runs import RunFolder
 
     parts = _names(only) or Settings.parts
     chosen = tuple(build_config(task=name).task for name in _names(tasks)) or Settings.tasks
@@ -137,7 +139,8 @@ def _names(text: str | None) -> tuple[str, ...]:
 def _measure(settings: Settings) -> Results:
     # A default SIGTERM would leave the temporary run folder behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    from p2p.bench import run_bench
+    with interrupts.loading():
+        from p2p.bench import run_bench
 
     with _progress() as tell:
         return run_bench(settings, tell)

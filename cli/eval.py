@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from p2p.analysis.evaluation.config import EvalConfig, parse_strengths
+from p2p.analysis.evaluation.config import EvalConfig, build_eval_config, parse_strengths
 from p2p.core.errors import UsageError
 
 from .analysis import (
     Files,
+    check_runs,
     how_far,
     latest_run,
     leave_out_folders,
@@ -22,6 +23,7 @@ from .analysis import (
     show,
     work_options,
 )
+from .interrupt import interrupts
 from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import (
     VIRIDIS,
@@ -116,10 +118,11 @@ def eval(
     strengths = [eps for text in eps_te for eps in parse_strengths(text)]
     factors = grid.split(",") if grid else None
     _check(runs, figure, factors, by_factor=settings["by_factor"])
-    from p2p.cohort import launch
-
-    launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
-    from p2p.analysis.evaluation.session import evaluate
+    with flags_in_messages():
+        build_eval_config(eps_te=strengths, grid=factors, **settings)
+    check_runs(runs)
+    with interrupts.loading():
+        from p2p.analysis.evaluation.session import evaluate
 
     chosen = runs or (latest_run().path,)
     with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:

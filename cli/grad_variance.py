@@ -20,6 +20,7 @@ from .analysis import (
     show,
     work_options,
 )
+from .interrupt import interrupts
 from .notices import say_if_compiling
 from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, table
@@ -78,8 +79,9 @@ def grad_variance(
     grad-variance.h5 beside the run, and what is there is not measured again. Runs that differ
     in their seed alone are one group. No RUN: the latest finished one under runs/.
     """
-    from p2p.analysis.gradient_variance.session import grad_variance as measure
-    from p2p.runs import RunFolder
+    with interrupts.loading():
+        from p2p.analysis.gradient_variance.session import grad_variance as measure
+        from p2p.runs import RunFolder
 
     folders = [RunFolder.open(path) for path in runs] or [latest_run()]
     for engine in sorted({folder.config.engine for folder in folders}):

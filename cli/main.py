@@ -10,20 +10,20 @@ import contextlib
 import errno
 import os
 import select
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import click
 
 from p2p.core.errors import Interrupted, P2PError
 from p2p.core.names import nearest
+from p2p.core.signals import StopSignals
 
+from .interrupt import SIGINT_EXIT, end_server, interrupts
 from .text.layout import message_lines
 from .text.terminal import columns, unwritable
 
@@ -46,6 +46,7 @@ COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`
     "domains": "Show what a domains file changes of a robot, and try it.",
     "methods": "List the methods, with what each minimises and exchanges.",
     "completion": "Print a shell's completion script.",
+    "doctor": "Check this machine and installation for what p2p needs.",
 }
 
 OTHER_WORDS = {  # that other programs have for a command
@@ -55,7 +56,7 @@ OTHER_WORDS = {  # that other programs have for a command
 }  # fmt: skip
 
 LAYOUT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + signal, as a shell counts
+SIGPIPE_EXIT = 141  # 128 + signal, as a shell counts
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # full, over quota, a closed terminal
 
 
@@ -98,7 +99,8 @@ class Program(click.Group):
 
 def _import(name: str) -> click.Command:
     name = name.replace("-", "_")
-    command: click.Command = getattr(import_module(f".{name}", __package__), name)
+    with interrupts.loading():
+        command: click.Command = getattr(import_module(f".{name}", __package__), name)
     return command
 
 
@@ -111,31 +113,14 @@ def p2p(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-class Sigint:
-    """Python's own handler, which also records the signal: an import may swallow the exception."""
-
-    def __init__(self) -> None:
-        self.received = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
-        """Raise KeyboardInterrupt."""
-        self.received = True
-        raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt again, if an import has swallowed it."""
-        if self.received:
-            raise KeyboardInterrupt
-
-
-sigint = Sigint()
-
-
 def main() -> NoReturn:
     """Run the console script `p2p`."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
-        signal.signal(signal.SIGINT, sigint)
-    p2p.main()
+    interrupts.install()
+    StopSignals.end_now = interrupts.end_now
+    try:
+        p2p.main()
+    finally:
+        end_server()
 
 
 def _run(program: Program, args: list[str]) -> int:
@@ -151,7 +136,7 @@ def _run(program: Program, args: list[str]) -> int:
             from click.shell_completion import shell_complete
 
             return shell_complete(program, {}, "p2p", "_P2P_COMPLETE", instruction)
-        with program.make_context("p2p", args) as ctx:
+        with interrupts.working(), program.make_context("p2p", args) as ctx:
             program.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as done:
@@ -161,19 +146,26 @@ def _run(program: Program, args: list[str]) -> int:
     except click.ClickException as error:
         return _fail_usage(error)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", SIGINT_EXIT)
+        return _interrupted()
     except BrokenPipeError:
         if not (_reader_is_gone(sys.stdout) or _reader_is_gone(sys.stderr)):
             raise
         return SIGPIPE_EXIT
     except Exception as error:
-        if sigint.received:
-            return _fail("interrupted", SIGINT_EXIT)
+        if interrupts.received:
+            return _interrupted()
         if not isinstance(error, OSError) or error.errno not in UNWRITABLE or error.filename:
             raise  # with a filename it is a file, not a stream
         cannot_write = unwritable(error)
         return _fail(str(cannot_write), cannot_write.exit_code)
     return 0
+
+
+def _interrupted() -> int:
+    """Say so, unless the signal's handler has, and return the exit code."""
+    if not interrupts.said:
+        click.echo("interrupted", err=True)
+    return SIGINT_EXIT
 
 
 def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:

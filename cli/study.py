@@ -15,6 +15,7 @@ from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.names import did_you_mean
 
 from .analysis import Files
+from .interrupt import interrupts
 from .options import FOLDER, WholeRange, source_options
 from .text.terminal import can_redraw
 
@@ -123,7 +124,8 @@ def study(
     """
     if as_json and markdown:
         raise UsageError("--json and --markdown both write to stdout; choose one")
-    from p2p.study import find_study, plan_study, read_study
+    with interrupts.loading():
+        from p2p.study import find_study, plan_study, read_study
 
     described = read_study(find_study(study), budget)
     plan = plan_study(described, out or STUDIES / described.folder, save)

@@ -11,7 +11,17 @@ import click
 
 from p2p.analysis.surface.config import SurfaceConfig
 
-from .analysis import Files, how_far, latest_run, output_options, progress, show, work_options
+from .analysis import (
+    Files,
+    check_runs,
+    how_far,
+    latest_run,
+    output_options,
+    progress,
+    show,
+    work_options,
+)
+from .interrupt import interrupts
 from .options import flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, cost_line, ground_style, table
 from .text.formats import compact, count, counted
@@ -58,11 +68,10 @@ def surface(
     the run, and what is there is not run again; the surface goes to surface-peer-K.h5, and as a
     picture to .png and .svg of that name. No RUN: the latest finished one under runs/.
     """
-    from p2p.cohort import launch
-
-    launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
-    from p2p.analysis.surface.measure import find_surface
-    from p2p.runs import RunFolder
+    check_runs([run] if run else [])
+    with interrupts.loading():
+        from p2p.analysis.surface.measure import find_surface
+        from p2p.runs import RunFolder
 
     folder = RunFolder.open(run) if run else latest_run()
     with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import click
 from click.core import ParameterSource
 
 from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Noted, Started
-from p2p.cohort.tracking import check_installed
 from p2p.core import env_names
+from p2p.core.config import TrainConfig
 from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE
-from p2p.core.signals import request_stop
+from p2p.core.signals import StopSignals, request_stop
 
-from .main import sigint
+from .interrupt import STOPPING, interrupts, say
 from .notices import say_if_compiling
 from .options import (
     FILE,
@@ -27,6 +27,7 @@ from .options import (
     KINDS,
     SettingsCommand,
     configure,
+    flags_in_messages,
     given_on_command_line,
     setting_options,
     term_option,
@@ -102,8 +103,6 @@ def train(
     **settings: object,
 ) -> None:
     """Train a cohort of peers, one process each, and show how they do."""
-    from p2p.cohort import launch
-
     given = given_on_command_line(ctx)
     if resume is not None:
         _check_resumable(ctx)
@@ -111,18 +110,21 @@ def train(
             configure({setting: given[setting]})
         _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     folder = _named(name, out)
-    config = configure({} if resume else given, file)
-    check_installed(config.track)
+    later = {name: given[name] for name in (*GOAL, "track") if name in given}
+    config = _checked(configure({} if resume else given, file), folder, resume, later)
     say_if_compiling(config.engine)
-    launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
+    with interrupts.loading():
+        from p2p.cohort import launch
+
+        launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
 
     def events() -> Iterator[Event]:
-        from p2p.cohort import cohort  # brings torch, so it comes after the first line is on screen
-
-        sigint.check()
+        with interrupts.loading():  # it takes a while: after the first line is on screen
+            from p2p.cohort import cohort
+        interrupts.check()
         if resume is None:
             return cohort.train(config, out=folder)
-        return cohort.resume(resume, **{n: given[n] for n in (*GOAL, "track") if n in given})
+        return cohort.resume(resume, **later)
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
@@ -137,6 +139,20 @@ def _named(name: str | None, out: Path | None) -> Path | None:
     if not FOLDER_NAME.fullmatch(name):
         raise UsageError(f"--name {name} {FOLDER_NAME_RULE}; --out takes any path")
     return Path("runs") / name
+
+
+def _checked(
+    config: TrainConfig, out: Path | None, resume: Path | None, later: dict[str, Any]
+) -> TrainConfig:
+    """Return the settings of the run; what is wrong with it is said before torch is imported."""
+    with interrupts.loading():
+        from p2p.cohort import checks
+
+    if resume is None:
+        checks.check_new(config, out)
+        return config
+    with flags_in_messages():
+        return checks.check_resumable(resume, **later)[1]
 
 
 def _check_same_run(run: Path, given: Mapping[str, object]) -> None:
@@ -194,6 +210,7 @@ def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:
     """
     unwritten: OSError | None = None
     with ExitStack() as stack:
+        stack.enter_context(_acknowledging(views))
         for view in views:
             stack.enter_context(view)
         events = stack.enter_context(closing(cast("Generator[Event]", start())))
@@ -212,6 +229,17 @@ def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:
             raise _unwritable(unwritten, str(stopped)) from None
     if unwritten is not None:
         raise _unwritable(unwritten, "the run is complete")
+
+
+@contextmanager
+def _acknowledging(views: list[View]) -> Iterator[None]:
+    """Say at a first Ctrl-C that it was heard, unless a view does: the iteration ends first."""
+    if not any(getattr(view, "says_that_it_stops", False) for view in views):
+        StopSignals.acknowledge = lambda: say(STOPPING)
+    try:
+        yield
+    finally:
+        StopSignals.acknowledge = None
 
 
 def _unwritable(error: OSError, run: str) -> P2PError:

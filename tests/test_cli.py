@@ -22,10 +22,11 @@ from made import METHODS
 from played import play
 
 from p2p.cli import main
+from p2p.cli.interrupt import interrupts
 from p2p.cli.live.plain import PlainLines
 from p2p.cli.options import fields
 from p2p.cli.train import _show, train
-from p2p.cohort import cohort, launch
+from p2p.cohort import checks, cohort, launch
 from p2p.cohort.events import Event, Iterated
 from p2p.core import errors
 from p2p.core.config import TrainConfig, build_config
@@ -50,6 +51,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(cohort, "train", train)
     monkeypatch.setattr(cohort, "resume", resume)
+    monkeypatch.setattr(checks, "check_resumable", lambda path, **goal: (None, TrainConfig()))
     monkeypatch.setattr(launch, "prepare", lambda engine: None)
     return seen
 
@@ -310,15 +312,15 @@ def test_ctrl_c_before_the_run_takes_over_ends_with_130(
 
     monkeypatch.setattr(launch, "prepare", interrupted)
     result = p2p("train")
-    assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
 def test_ctrl_c_that_an_import_swallows_starts_no_run(
     calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main.sigint, "received", True)
+    monkeypatch.setattr(interrupts, "received", True)
     result = p2p("train")
-    assert (result.exit_code, result.stderr, calls) == (130, "error: interrupted\n", [])
+    assert (result.exit_code, result.stderr, calls) == (130, "interrupted\n", [])
 
 
 class Unwritable(PlainLines):
@@ -473,7 +475,7 @@ def test_ctrl_c_that_an_import_turns_into_another_error_is_still_one_line() -> N
     )
     command = [sys.executable, "-P", "-c", code, "methods"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_a_temporary_folder_too_deep_for_a_socket_is_named(tmp_path: Path) -> None:

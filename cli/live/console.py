@@ -13,7 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from p2p.cohort.events import Checkpointed, Finished, Iterated, Noted, Started
+from p2p.core.signals import StopSignals
 
+from ..interrupt import STOPPING
 from ..text.layout import message_lines
 from .frame import render
 from .history import History
@@ -32,6 +34,8 @@ class LiveView:
         stream: the terminal.
         label: the status until the first iteration ends.
     """
+
+    says_that_it_stops = True
 
     def __init__(self, stream: TextIO, label: str) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
@@ -110,6 +114,9 @@ class LiveView:
         return Group(*lines)
 
     def _status(self) -> str:
+        stopping = StopSignals.active is not None and StopSignals.active.received is not None
+        if stopping and self._phase != "":
+            return STOPPING
         if self._phase is None:
             saved = f"saved up to iteration {self._saved:,}; " if self._saved else ""
             text = f"{saved}Ctrl-C saves and stops"

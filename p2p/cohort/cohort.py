@@ -6,33 +6,29 @@ The parent process takes no part in learning.
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from p2p.cohort.checks import check_new, check_resumable, check_unfinished
 from p2p.cohort.events import Event, Finished, Started
 from p2p.cohort.peer_process import Failed
 from p2p.cohort.recorder import Recorder
-from p2p.cohort.supervisor import Supervisor
-from p2p.cohort.tracking import check_installed
+from p2p.cohort.supervisor import STOPPED_EARLY, Supervisor
 from p2p.cohort.tracking.parent import Trackers
 from p2p.cohort.tracking.tracker import Status
 from p2p.core import registry
-from p2p.core.config import TrainConfig, build_config
-from p2p.core.consistency import override
-from p2p.core.errors import Diverged, Interrupted, P2PError, UsageError
+from p2p.core.config import TrainConfig
+from p2p.core.errors import Diverged, Interrupted, P2PError
 from p2p.core.signals import StopSignals
 from p2p.envs.build import build_envs, check_model
 from p2p.envs.task import find_task
-from p2p.methods import find_method
 from p2p.peer import reports
 from p2p.runs import RunFolder
+from p2p.runs.claim import discard_untrained
 from p2p.runs.initial import initial_state, policy_sha256
-
-MAX_PEERS_PER_CORE = 16  # beyond this peers only wait for one another
 
 
 def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
@@ -52,12 +48,17 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         Interrupted: SIGINT, SIGTERM or SIGHUP, after a checkpoint.
         NoRoom: disk or shared memory full.
     """
-    check_peers(config)
-    check_installed(config.track)
+    check_new(config, out)
     config = _with_hashes(config)
     states = _initial_states(config)
     run = RunFolder.create(config, out)
-    yield from _run(run, config, states, 0, [])
+    try:
+        yield from _run(run, config, states, 0, [])
+    except Interrupted as stopped:
+        if not discard_untrained(run.path):
+            raise
+        why = f"{STOPPED_EARLY}: nothing was trained, and no run folder is left"
+        raise Interrupted(why, stopped.signum) from None
 
 
 def resume(
@@ -79,17 +80,14 @@ def resume(
             user's code that this process has not been told of.
         UsageError: the run has already reached its goal, or the package of a tracker is missing.
     """
-    run = RunFolder.open(path)
-    goal = {"total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer}
-    config = _continued(run, {**goal, "track": track})
+    run, config = check_resumable(
+        path, total_steps=total_steps, total_steps_per_peer=total_steps_per_peer, track=track
+    )
+    check_model(config.task, config.source_sha256)
     with run:
         checkpoint = run.load_checkpoint()
         done = checkpoint.iteration if checkpoint else 0
-        result = run.result()  # perhaps of a lower goal that the run had before
-        if done >= config.num_iterations and result and result["steps"] >= config.whole_steps:
-            why = config.why_its_end_counts
-            then = f"{why}; start a new run" if why else "give --total-steps to train on"
-            raise UsageError(f"{path} is complete ({done} iterations); {then}")
+        check_unfinished(run, config, done)
         run.replace_config(config)
         run.truncate_journal(done)
         notes = [*checkpoint.skipped] if checkpoint else ["no checkpoint yet: starting afresh"]
@@ -100,22 +98,6 @@ def resume(
         else:
             states = _initial_states(config)
         yield from _run(run, config, states, done, notes)
-
-
-def _continued(run: RunFolder, given: Mapping[str, Any]) -> TrainConfig:
-    """Return the run's settings with those that are given, if it can go on with them here."""
-    find_task(run.config.task)  # raises where code of the user's was not named
-    find_method(run.config.method)
-    later = {name: value for name, value in given.items() if value is not None}
-    config = build_config(**override(run.config.settings, later))
-    check_installed(config.track)
-    if run.config.why_its_end_counts and config.total_steps != run.config.total_steps:
-        raise UsageError(
-            f"{run.path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
-        )
-    check_peers(config)
-    check_model(config.task, config.source_sha256)
-    return config
 
 
 def _with_hashes(config: TrainConfig) -> TrainConfig:
@@ -143,30 +125,25 @@ def _initial_states(config: TrainConfig) -> list[reports.State] | None:
     return None if state is None else [state] * config.num_peers
 
 
-def check_peers(config: TrainConfig) -> None:
-    """Raise UsageError for more than `MAX_PEERS_PER_CORE` peers on a core of this machine."""
-    cores = len(os.sched_getaffinity(0))
-    if config.num_peers > cores * MAX_PEERS_PER_CORE:
-        raise UsageError(
-            f"{config.num_peers} peers on {cores} cores would only wait for one another; "
-            f"use at most {cores * MAX_PEERS_PER_CORE}"
-        )
-
-
 def _run(
     run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
+    early = f"{STOPPED_EARLY}; continue with: p2p train --resume {shlex.quote(str(run.path))}"
     with (
-        run, StopSignals() as signals, Supervisor(config, states) as supervisor,
+        run, StopSignals() as signals, Supervisor(config, states, signals, early) as supervisor,
         Trackers(run, config, done) as trackers,
     ):  # fmt: skip
         notes = [*notes, *_notes_on_returns(config), *_notes_on_task(config)]
         yield Started(run, config, done, notes)
         recorder = Recorder(run, config, done)
         scores: list[dict[str, float]] = []
+        begun = False  # before a peer has reported, there is nothing to save
         for rank, message in supervisor.messages():
+            begun = begun or message is not None
             if signals.received is not None:
+                if not begun:
+                    raise Interrupted(early, signals.received)
                 supervisor.arena.request_stop()
             if isinstance(message, Failed):
                 raise_failure(rank, message, run)

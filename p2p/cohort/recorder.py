@@ -10,6 +10,7 @@ from p2p.cohort.events import Checkpointed, Event, Finished, Iterated
 from p2p.core.config import TrainConfig
 from p2p.peer import reports
 from p2p.runs import RunFolder
+from p2p.runs import hdf5 as hdf5  # now: the first checkpoint must not wait for its import
 from p2p.runs.files import write_atomically
 
 H5_PAUSE = 100  # times the duration of writing run.h5, until it is written again

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig, stored_config
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.envs.units import unit
+from p2p.runs.brief import describe
 from p2p.runs.checkpoint import Checkpoint, settings_that_differ
 from p2p.runs.checkpoints import Checkpoints, load_milestone
 from p2p.runs.claim import SUBFOLDERS, check_empty, claim_given, claim_new, remove_folder
@@ -47,7 +47,6 @@ from p2p.runs.files import (
     write_atomically,
     write_json,
 )
-from p2p.runs.hdf5 import encode_run
 from p2p.runs.journal import Journal
 from p2p.runs.lock import NAME as LOCK
 from p2p.runs.lock import FolderLock
@@ -75,6 +74,9 @@ class RunFolder:
         self.journal = Journal(path / "journal.jsonl")
         self._lock = FolderLock(path)
         self._checkpoints = Checkpoints(path)
+
+    def __repr__(self) -> str:
+        return f"<run {self.path}: {describe(self.path, self.config)}>"
 
     @classmethod
     def create(cls, config: TrainConfig, out: Path | None = None) -> Self:
@@ -303,6 +305,9 @@ class RunFolder:
             NoRoom: the disk is full or cannot be written; the earlier run.h5 is intact.
             BadArtefact: the journal is damaged.
         """
+        from p2p.envs.units import unit  # brings MuJoCo, and h5py: reading a run needs neither
+        from p2p.runs.hdf5 import encode_run
+
         self.lock()
         attributes = {
             "config": self.config.model_dump_json(),

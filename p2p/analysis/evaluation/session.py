@@ -69,9 +69,9 @@ def evaluate(
         settings["domain"] = str(settings["domain"])
     config = build_eval_config(eps_te=np.atleast_1d(eps_te).tolist(), **settings)
     workers = check_workers(workers)
-    launch.start_server("p2p.analysis.evaluation.worker")  # while we read
     given = [runs] if isinstance(runs, Given) else runs
     subjects = load_subjects(given, best=policies == "best")
+    launch.start_server("p2p.analysis.evaluation.worker")  # while we read
     targets = [EvaluationTarget(subject, config, save) for subject in subjects]
     session = EvaluationSession(config, targets, workers, report)
     session.run()
