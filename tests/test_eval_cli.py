@@ -16,7 +16,8 @@ from made import forbid_writing, make_run
 from p2p.analysis.evaluation.config import EvalConfig, build_eval_config
 from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main
-from p2p.cli.eval import eval, heat_map
+from p2p.cli.eval import eval
+from p2p.cli.eval_tables import heat_map
 from p2p.cli.options import flags_in_messages
 from p2p.cli.tables import VIRIDIS
 from p2p.core.errors import UsageError

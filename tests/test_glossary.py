@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from p2p.cli import main
-from p2p.cli.eval import SCORE
+from p2p.cli.eval_tables import SCORE
 from p2p.cli.glossary import ALIASES, TESTING, TRAINING, markdown
 from p2p.cli.live import frame, plain
 from p2p.cli.live.history import PHASES

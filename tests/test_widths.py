@@ -31,7 +31,7 @@ from p2p.analysis.gradient_variance.config import GradVarianceConfig
 from p2p.analysis.gradient_variance.results import QUANTITIES, GradVariance, MeasuredRun
 from p2p.analysis.surface.config import SurfaceConfig
 from p2p.analysis.surface.results import Landscape, Mark, Surface
-from p2p.cli import compare, eval, grad_variance, main, study_views, surface
+from p2p.cli import compare, eval_tables, grad_variance, main, study_views, surface
 from p2p.cli.analysis import how_far, progress
 from p2p.cli.live.console import LiveView
 from p2p.cli.live.frame import render as render_frame
@@ -214,21 +214,21 @@ def a_surface() -> Surface:
 
 
 RESULTS: dict[str, Callable[[int], list[Any]]] = {
-    "eval": lambda w: eval.render(evaluation([drawn(0.5)]), w),
-    "eval-strengths": lambda w: eval.render(evaluation([drawn(0.0), drawn(0.5)]), w),
-    "eval-by-factor": lambda w: eval.render(
+    "eval": lambda w: eval_tables.render(evaluation([drawn(0.5)]), w),
+    "eval-strengths": lambda w: eval_tables.render(evaluation([drawn(0.0), drawn(0.5)]), w),
+    "eval-by-factor": lambda w: eval_tables.render(
         evaluation([swept(f) for f in FACTORS], by_factor=True), w
     ),
-    "eval-grid": lambda w: eval.render(
+    "eval-grid": lambda w: eval_tables.render(
         evaluation([swept("wind", FACTORS[0])], grid=("wind", "mass")), w
     ),
-    "eval-domain": lambda w: eval.render(
+    "eval-domain": lambda w: eval_tables.render(
         evaluation(
             [DomainSet("domain", None, (Domain(mass=1.0),), (0,))],
             domain=",".join(f"{name}=0.123456" for name in FACTORS),
         ), w,
     ),
-    "eval-runs": lambda w: eval.render(evaluation([drawn(0.0), drawn(1.0)], 9), w),
+    "eval-runs": lambda w: eval_tables.render(evaluation([drawn(0.0), drawn(1.0)], 9), w),
     "compare": lambda w: compare.render(a_comparison(TASKS[:1], 5, "learning_rate"), w),
     "compare-tasks": lambda w: compare.render(a_comparison(TASKS, 5, "learning_rate"), w),
     "compare-one-seed": lambda w: compare.render(a_comparison(TASKS[:2], 1, "distill_coef"), w),
