@@ -27,20 +27,24 @@ def _folder(path: Path) -> Path:
     return path.parent if path.name == GRAPH else path
 
 
-def load_policy_or_bundle(path: str | Path, peer: int = 0) -> Policy | ExportedPolicy:
+def load_policy_or_bundle(
+    path: str | Path, peer: int = 0, *, best: bool = False
+) -> Policy | ExportedPolicy:
     """Load a trained policy. Needs neither torch nor MuJoCo.
 
     Args:
         path: a run folder, a `.safetensors` file from its `policies/`, or a bundle that
             `p2p export` wrote, which needs onnxruntime.
         peer: which peer's policy, if a run folder is given.
+        best: of a run folder the policy with which the peer did best in its tests in held-out
+            domains (`test_every`), not the last one.
 
     Raises:
         BadArtefact: there is no policy, or it is damaged or not accessible.
         UsageError: the run has no such peer, or onnxruntime is not installed.
     """
     path = reachable(Path(path))
-    return load_bundle(path) if is_bundle(path) else load_policy(path, peer)
+    return load_bundle(path) if is_bundle(path) else load_policy(path, peer, best=best)
 
 
 def load_bundle(path: Path) -> ExportedPolicy:
