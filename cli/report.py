@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from p2p.core import registry
 from p2p.core.errors import UsageError
 
 from .analysis import how_far, progress
@@ -96,7 +97,8 @@ def report(
         return
     print(f"report: {target} ({len(html) / 1e6:.2f} MB, {counted(len(page.sections), 'section')})")
     if any(isinstance(block, Text) and block.command for s in page.sections for block in s.blocks):
-        print(f"next    p2p report {shlex.quote(str(path))} --evaluate   adds what is not tested")
+        command = f"p2p report {shlex.quote(str(path))} --evaluate{registry.loading_options()}"
+        print(f"next    {command}   adds what is not tested")
 
 
 def _is_run(path: Path) -> bool:

@@ -20,6 +20,7 @@ from made import make_policy, make_run
 from onnx import numpy_helper
 
 import p2p
+from p2p.analysis.evaluation.kept import Kept
 from p2p.cli import main
 from p2p.core import registry
 from p2p.core.errors import BadArtefact, UsageError
@@ -34,6 +35,7 @@ from p2p.policy.exported import ExportedPolicy
 from p2p.policy.normaliser import Normaliser
 from p2p.policy.parameters import actor_layout
 from p2p.policy.policy import Policy
+from p2p.report.measured import evaluation_section
 from p2p.runs.files import write_atomically
 from p2p.runs.initial import policy_sha256
 
@@ -569,7 +571,12 @@ def test_a_robot_of_ones_own_is_exported(own, monkeypatch):
     run, reference = own
     result = cli("export", run, "--task", reference, "--domains", 2, "--workers", 1)
     assert result.exit_code == 0, result.stderr
-    told = json.loads((run / "bundle" / "policy.json").read_text())
+    bundle = run / "bundle"
+    assert f"next: p2p eval {bundle} --task {reference}" in result.stdout
+    section = evaluation_section(Kept(None, None, False), str(run))  # of a report
+    told_how = [block.command for block in section.blocks]
+    assert f"p2p eval {run} --task {reference} --eps-te 0:1:0.1" in told_how
+    told = json.loads((bundle / "policy.json").read_text())
     assert (told["joint_names"], told["default_joint_pos"]) == (["hip"], [0.2])
     assert (told["joint_stiffness"], told["joint_damping"]) == ([20.0], [1.0])
     assert (told["action_scale"], told["action_offset"]) == ([0.5], [0.2])

@@ -6,14 +6,15 @@ import shlex
 from pathlib import Path
 
 from p2p.cohort.events import Finished
+from p2p.core import registry
 from p2p.core.config import TrainConfig
 
 from ..text.formats import compact, count, counted, duration
 from .history import History
 
 NEXT = (  # commands to type after a run; {run} is its folder, quoted for a shell
-    "p2p eval {run} --eps-te 0.5",
-    "p2p train --resume {run} --total-steps {twice}",
+    "p2p eval {run} --eps-te 0.5{code}",
+    "p2p train --resume {run} --total-steps {twice}{code}",
 )
 
 
@@ -47,9 +48,14 @@ def summary(event: Finished, history: History) -> list[str]:
         lines.append(f"physics diverged in {counted(history.unstable, 'episode')}")
     if event.scores:
         lines += ["", *_scores(event.scores)]
-    twice = 2 * history.config.total_steps
-    following = NEXT[:1] if history.config.why_its_end_counts else NEXT
-    commands = [text.format(run=shlex.quote(run), twice=twice) for text in following]
+    config = history.config
+    filled = {
+        "run": shlex.quote(run),
+        "twice": 2 * config.total_steps,
+        "code": registry.loading_options(config.task, config.method),
+    }
+    following = NEXT[:1] if config.why_its_end_counts else NEXT
+    commands = [text.format(**filled) for text in following]
     labels = ["next", *[""] * (len(commands) - 1)]
     lines += ["", f"run    {run}"]
     return [*lines, *(f"{label:<6} {line}" for label, line in zip(labels, commands, strict=True))]

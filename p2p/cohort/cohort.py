@@ -7,6 +7,7 @@ The parent process takes no part in learning.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,9 +153,10 @@ def _run(
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
         if recorder.stopped:
+            code = registry.loading_options(config.task, config.method)
             raise Interrupted(
                 f"stopped after iteration {recorder.completed} of {config.num_iterations}; "
-                f"continue with: p2p train --resume {run.path}",
+                f"continue with: p2p train --resume {shlex.quote(str(run.path))}{code}",
                 signals.received or signal.SIGINT,
             )
 

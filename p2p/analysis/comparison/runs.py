@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from p2p.analysis.evaluation.session import evaluate
 from p2p.analysis.session import Progress
+from p2p.core import registry
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable
@@ -119,9 +121,11 @@ def _counted(name: str, rivals: Sequence[Mapping[str, Any]]) -> str:
 def _final(run: RunFolder) -> ScoredRun:
     result = run.result()
     if result is None or result["steps"] < run.config.whole_steps:
+        code = registry.loading_options(run.config.task, run.config.method)
         raise UsageError(
             f"{run.path} is not finished and has no final score; continue it with "
-            f"p2p train --resume {run.path}, leave it out, or give --eps-te"
+            f"p2p train --resume {shlex.quote(str(run.path))}{code}, leave it out, "
+            "or give --eps-te"
         )
     scores = measures(run).get("score", [])
     if not scores or not all(isinstance(s, float | int) and math.isfinite(s) for s in scores):
