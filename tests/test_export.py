@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import onnx
 import pytest
@@ -594,6 +595,69 @@ def test_a_robot_of_ones_own_is_exported(own, monkeypatch):
     file.write_text(file.read_text().replace('mass="3"', 'mass="4"'))
     result = cli("eval", run / "bundle", "--domains", 2, "--workers", 1, "--task", reference)
     assert "the model of task balance.py:Balance has changed" in result.stderr
+
+
+ARM = """
+<mujoco>
+  <worldbody>
+    <body>
+      <joint name="waist" range="-90 90" axis="0 0 1"/><geom size=".1" mass="1"/>
+      <body pos=".3 0 0">
+        <joint name="elbow" range="-90 90" axis="0 0 1"/><geom size=".1" mass="1"/>
+        <body pos=".3 0 0">
+          <joint name="wrist" range="-90 90" axis="0 0 1"/><geom size=".1" mass="1"/>
+        </body>
+      </body>
+    </body>
+  </worldbody>
+  <actuator>
+    <velocity joint="wrist" kv="3" ctrlrange="-1 1"/>
+    <position joint="elbow" kp="7" kv=".5" gear="-2" ctrlrange="-1 1" forcerange="-4 1"/>
+    <motor joint="waist" gear="5" ctrlrange="-1 1" forcerange="-2 2"/>
+  </actuator>
+</mujoco>
+"""
+REACH = """
+import p2p
+
+
+class Reach(p2p.Task):
+    model, frame_skip, max_episode_steps = "arm.xml", 2, 20
+
+    def observe(self, s):
+        return {"angles": s.qpos}
+
+    def reward(self, s, action):
+        return {"angle": s.qpos[:, 0]}
+"""
+
+
+def test_gains_are_those_that_the_joints_feel(tmp_path):
+    """Velocity servos have no stiffness; a gear acts twice on a gain, once on a torque."""
+    (tmp_path / "arm.xml").write_text(ARM)
+    (tmp_path / "reach.py").write_text(REACH)
+    task = p2p.register("task", f"{tmp_path / 'reach.py'}:Reach")
+    run = make_run(tmp_path / "run", task=task, num_peers=1, method="ppo")
+    (made,) = p2p.export_policy(run, formats=["c"], **FEW).bundles
+    told = made.told
+    model = mujoco.MjModel.from_xml_string(ARM)
+    data = mujoco.MjData(model)
+
+    def torque(**state: list[float]) -> np.ndarray:
+        for name in ("qpos", "qvel", "ctrl"):
+            getattr(data, name)[:] = state.get(name, 0.0)
+        mujoco.mj_forward(model, data)
+        return data.qfrc_actuator.copy()
+
+    step, joints = 1e-3, [model.joint(name).id for name in told["joint_names"]]
+    felt = [-torque(**{name: [step] * 3})[joints] / step for name in ("qpos", "qvel")]
+    assert told["joint_names"] == ["wrist", "elbow", "waist"]
+    assert told["joint_ids_map"] == joints
+    assert told["joint_stiffness"] == pytest.approx(felt[0]) == [0, 28, 0]
+    assert told["joint_damping"] == pytest.approx(felt[1]) == [3, 2, 0]
+    most = [torque(ctrl=[sign * 100] * 3)[joints] for sign in (-1, 1)]
+    assert told["joint_effort_limit"] == [None, [-2, 8], [-10, 10]]
+    assert sorted([most[0][1], most[1][1]]) == [-2, 8]
 
 
 def test_the_script_simulates_ones_own_robot(own):
