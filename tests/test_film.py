@@ -197,6 +197,23 @@ def test_the_model_that_is_drawn_has_all_that_is_seen_and_moves_as_the_simulated
         np.testing.assert_array_equal(drawn.subtree_com, own.subtree_com)
 
 
+def test_a_geom_that_a_domain_changes_is_drawn_so_among_those_that_are_only_seen(
+    own_robot: Policy,
+):
+    """The simulated model has fewer geoms: the shin's number there is the shell's here."""
+    tables = {
+        "wide": {"vary": "geom_size[0]", "of": "shin", "add": [0, 0.2]},
+        "side": {"vary": "geom_pos[0]", "of": "box", "add": [0, 0.2]},
+        "slide": {"vary": "friction", "scale": 0.5},
+    }
+    nominal = record(Player(own_robot, randomise=tables)).model
+    take = record(Player(own_robot, "wide=0.1,side=0.1,slide=1.2", randomise=tables))
+    for name, size, x in (("shin", 0.1, 0), ("box", 0, 0.1), ("shell", 0, 0), ("floor", 0, 0)):
+        one, had = take.model.geom(name), nominal.geom(name)
+        assert one.size[0] - had.size[0] == pytest.approx(size)
+        assert one.pos[0] - had.pos[0] == pytest.approx(x)
+
+
 @pytest.mark.parametrize("task", ["hopper", "walker2d", "halfcheetah", "ant", "humanoid"])
 def test_all_five_tasks_are_drawn_with_their_files_light(task: str):
     """And the picture shows something: ground, sky, robot."""
