@@ -15,7 +15,10 @@ from p2p.envs.binding import derive
 from p2p.envs.gymnasium_tasks import GymTask
 from p2p.envs.model import load_model
 from p2p.envs.task import find_task
+from p2p.envs.terms import copy_fields
 from p2p.film.episode import STATE, Moment, Player
+
+PLACES = tuple(f"{of}_{what}" for of in ("body", "geom", "site") for what in ("pos", "quat"))
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,13 @@ def model_to_draw(player: Player) -> mujoco.MjModel:
     if mujoco.mj_stateSize(model, STATE) != mujoco.mj_stateSize(simulated, STATE):
         raise P2PError(f"task {player.subject.task}: the trimmed model has another state")
     return model if player.envs.binding.root is None else with_endless_floor(model)
+
+
+def take_over_reset(player: Player, model: mujoco.MjModel) -> None:
+    """Write into a drawn model what an env of Gymnasium's has moved in its own at a reset."""
+    if issubclass(find_task(player.subject.task), GymTask):
+        simulated, _ = player.envs.simulation(0)
+        copy_fields(PLACES, simulated, model)
 
 
 def _simulated_geoms(model: mujoco.MjModel, simulated: mujoco.MjModel) -> NDArray[np.intp]:
