@@ -359,6 +359,26 @@ def test_what_a_killed_export_left_is_cleared(run, left):
     assert [path.name for path in run.glob(".bundle*")] == [f".bundle.{os.getppid()}.{left}"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": "x"}, {"seed": None}, {"iterations": [1]}, {"method": {}}, {"task": ["hopper"]},
+        {"action_low": None}, {"action_high": [1.0]}, {"training": {"settings": {"eps_tr": "x"}}},
+        {"training": {"settings": {"eps_tr": None}}}, {"training": 3},
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_one_line(made, tmp_path, change):
+    copy = shutil.copytree(made / "bundle", tmp_path / "bundle")
+    told = json.loads((copy / "policy.json").read_text())
+    inner = change.get("training", 0)
+    if isinstance(inner, dict):
+        change = {"training": {"settings": {**told["training"]["settings"], **inner["settings"]}}}
+    (copy / "policy.json").write_text(json.dumps({**told, **change}))
+    result = cli("eval", copy, "--domains", 1, "--workers", 1)
+    assert result.exit_code == 5
+    assert f"{copy} is damaged: " in result.stderr
+
+
 def test_a_rename_that_fails_leaves_the_bundle_before(run, monkeypatch):
     p2p.export_policy(run, **FEW)
     before = (run / "bundle" / "policy.json").read_bytes()
