@@ -15,7 +15,7 @@ from made_curves import make_trained
 from p2p.analysis.evaluation.kept import kept_evaluations
 from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main, report
-from p2p.core.errors import UsageError
+from p2p.core.errors import BadArtefact, UsageError
 from p2p.envs import gl
 from p2p.plots.method_styles import METHODS
 from p2p.report import strip
@@ -198,6 +198,29 @@ def test_a_study_shows_no_tests_side_by_side_that_are_not_of_one_kind(tmp_path: 
     assert "run-1: tested in other domains than the first; not shown." in text
     assert "run-2: tested after 4,096 steps, and trained on since; not shown." in text
     assert "the same for all runs" in text
+
+
+@pytest.mark.parametrize(
+    "more", [{"config": 3}, {"config": {"domains": "x"}}, {"config": {"episodes": None}},
+             {"steps": "x"}, {"tests": 3}],
+)  # fmt: skip
+def test_damaged_tests_of_a_run_are_a_note(tmp_path: Path, more: dict[str, object]) -> None:
+    for seed in (0, 1):
+        run = make_trained(tmp_path / f"run-{seed}", seed=seed)
+    tests = [{"eps_te": 0.5, "peers": [{"mean": 10.0, "worst": 0.0}] * 2}]
+    config = {"domains": 2, "episodes": 1}
+    (run / "evaluation.json").write_text(json.dumps({"tests": tests, "config": config, **more}))
+    text = check(study_page(of_folder(tmp_path)).html()).text
+    assert "Left out: " in text
+    assert "run-1 is damaged" in text or "evaluation.json is damaged" in text
+
+
+def test_numbers_of_a_journal_that_are_not_finite_are_damage(run: Path) -> None:
+    """p2p writes null for them."""
+    journal = run / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"approx_kl": 0.01', '"approx_kl": Infinity'))
+    with pytest.raises(BadArtefact, match="a record is not as p2p writes it"):
+        run_page(run, frames=0)
 
 
 def test_domains_that_differ_with_the_runs_own_are_not_called_the_same(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from p2p.runs.measures import measures
 from p2p.study import Study
 from p2p.study.testing import file_of_tests
 
+COUNTS = ("domains", "episodes", "domain_seed")  # of the settings of tests
 LISTED = ("num_peers", "learning_rate")  # settings that tables of all studies have
 
 
@@ -143,9 +144,13 @@ def _tests(run: RunFolder, steps: int) -> tuple[list[Mapping[str, Any]], dict[st
     file, stale = file_of_tests(run.path), {}
     if file.exists():
         kept = read_json(file)
-        if kept.get("steps", steps) == steps:
-            return kept.get("tests", []), kept.get("config", {})
-        stale = {"stale": kept["steps"]}
+        how, after = kept.get("config", {}), kept.get("steps", steps)
+        counts = [how.get(name, 0) for name in COUNTS] if isinstance(how, dict) else [None]
+        if not all(isinstance(count, int) for count in (after, *counts)):
+            raise BadArtefact(f"{file} is damaged; let p2p study test again, or remove it")
+        if after == steps:
+            return kept.get("tests", []), how
+        stale = {"stale": after}
     known = kept_evaluations(run) if (run.path / EvalFile.name).exists() else None
     if known is None or known.strengths is None:
         return [], stale
