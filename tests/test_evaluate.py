@@ -300,6 +300,7 @@ def test_a_range_of_strengths_has_both_ends_if_the_step_meets_them(text, strengt
 
 
 def test_a_range_in_tenths_is_exact():
+    assert parse_strengths("0,0.5:1:0.5") == [0.0, 0.5, 1.0]
     assert parse_strengths("0:1:0.1") == [n / 10 for n in range(11)]
 
 

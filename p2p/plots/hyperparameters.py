@@ -82,7 +82,7 @@ def sweep(data: Data) -> Layout:
         "distill_coef": r"distillation coefficient $\alpha$",
     }
     swept = [name for name in axes_of if name in data.study.varying]
-    need(data, swept, f"runs by {', '.join(axes_of)}")
+    need(data, swept, f"runs by {', '.join(axes_of)}", "several values of one of them")
 
     def others_chosen(row: Row, swept: str) -> bool:
         chosen = TrainConfig(method=row.method)

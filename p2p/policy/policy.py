@@ -20,7 +20,10 @@ FORMAT = "p2p-policy-1"
 
 
 class Policy:
-    """A trained policy: maps raw observations to actions. Needs no torch.
+    """A trained policy: maps raw observations to actions. Needs neither torch nor MuJoCo.
+
+        policy = p2p.load_policy("runs/hopper-p2pdrl-260101-120000", peer=1)
+        action = policy.act(obs)
 
     Attributes:
         task: name of the task it was trained on.
@@ -45,6 +48,14 @@ class Policy:
         self.normaliser, self.low, self.high = normaliser, low, high
         self.meta = dict(meta or {})
         self.weights = actor_layout(len(normaliser.mean), hidden, len(low)).views(actor)
+
+    def __repr__(self) -> str:
+        meta, shape = self.meta, "x".join(map(str, self.hidden))
+        known = [str(meta["method"])] if "method" in meta else []
+        known += [f"{name} {meta[name]}" for name in ("seed", "peer") if name in meta]
+        known += [f"{meta['iterations']:,} iterations"] if "iterations" in meta else []
+        parts = [f"{self.obs_dim} observations to {self.action_dim} actions", f"hidden {shape}"]
+        return f"<policy for {self.task}: {', '.join([*parts, *known])}>"
 
     @property
     def obs_dim(self) -> int:
@@ -79,6 +90,11 @@ class Policy:
         Raises:
             UsageError: the last axis is not `obs_dim` long.
         """
+        if isinstance(obs, Mapping):
+            raise UsageError(
+                f"policy for {self.task} takes observations as one array [{self.obs_dim}], got a "
+                f"dict of {', '.join(map(str, obs))}; flatten it (gymnasium's FlattenObservation)"
+            )
         raw = np.asarray(obs, np.float64)
         if raw.ndim not in (1, 2) or raw.shape[-1] != self.obs_dim:
             raise UsageError(
@@ -97,6 +113,27 @@ class Policy:
             action = action + np.exp(net["log_std"]) * noise
         clipped: Floats = np.clip(action, self.low, self.high)
         return clipped
+
+    def predict(
+        self,
+        observation: ArrayLike,
+        state: None = None,
+        episode_start: ArrayLike | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Floats, None]:
+        """Return `(action, None)`: `act`, as users of Stable-Baselines3 type it.
+
+            action, _ = policy.predict(obs, deterministic=True)
+
+        Args:
+            observation: one observation [n], or a batch [B, n], raw.
+            state, episode_start: of recurrent policies; not looked at.
+            deterministic: return the mean, which is what p2p scores (SB3's default is to sample).
+
+        Raises:
+            UsageError: it has another shape, or is a dict.
+        """
+        return self.act(observation, deterministic), None
 
     def under(self, normaliser: Normaliser) -> Policy:
         """Return a policy that acts as this one does, with `normaliser` in place of its own.

@@ -88,6 +88,21 @@ class Journal:
         except OSError as error:
             raise BadArtefact(f"cannot read {self.path}: {error.strerror}") from error
 
+    def tail(self, offset: int) -> tuple[list[Record], int]:
+        """Return the complete records from byte `offset` on, and the offset after them.
+
+        What is damaged is left out: a reader of a running journal must go on.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                data = file.read()
+        except FileNotFoundError:
+            return [], offset
+        whole = data.rfind(b"\n") + 1
+        parsed = map(_parse, data[:whole].splitlines())
+        return [record for record in parsed if record is not None], offset + whole
+
     def truncate(self, iterations: int) -> None:
         """Delete the records of iteration `iterations` and later; the others keep their bytes.
 

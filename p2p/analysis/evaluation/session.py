@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,7 @@ def evaluate(
     runs: Given | Sequence[Given],
     eps_te: float | Sequence[float] = 0.5,
     *,
+    policies: Literal["last", "best"] = "last",
     save: bool = True,
     workers: int | None = None,
     report: Callable[[Progress], None] | None = None,
@@ -50,6 +51,8 @@ def evaluate(
     Args:
         runs: run folders, policy files, exported bundles or policies, one or several.
         eps_te: randomisation strength of the test domains, one or several.
+        policies: of run folders the last ones, or those that did best in held-out domains while
+            they trained (`TrainConfig.test_every`); these domains are none of the test domains.
         save: keep the episodes in `eval.h5` beside each run, and use what is there.
         workers: number of processes; default one a core.
         report: called with a `Progress` now and then.
@@ -66,9 +69,10 @@ def evaluate(
         settings["domain"] = str(settings["domain"])
     config = build_eval_config(eps_te=np.atleast_1d(eps_te).tolist(), **settings)
     workers = check_workers(workers)
-    launch.start_server("p2p.analysis.evaluation.worker")  # while we read
     given = [runs] if isinstance(runs, Given) else runs
-    targets = [EvaluationTarget(subject, config, save) for subject in load_subjects(given)]
+    subjects = load_subjects(given, best=policies == "best")
+    launch.start_server("p2p.analysis.evaluation.worker")  # while we read
+    targets = [EvaluationTarget(subject, config, save) for subject in subjects]
     session = EvaluationSession(config, targets, workers, report)
     session.run()
     evaluated = tuple(target.result(session.rows) for target in targets)

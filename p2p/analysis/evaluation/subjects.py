@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,11 @@ Loose = Policy | MeanPolicy | ExportedPolicy
 Given = str | Path | RunFolder | Loose | Subject
 
 
-def load_subjects(given: Iterable[Given]) -> list[Subject]:
+def load_subjects(given: Iterable[Given], *, best: bool = False) -> list[Subject]:
     """Load run folders, policy files, bundles and policies, each once; subjects pass through.
+
+    Args:
+        best: of run folders take the policies that did best in held-out domains while they trained.
 
     Raises:
         UsageError: nothing is given.
@@ -73,21 +76,25 @@ def load_subjects(given: Iterable[Given]) -> list[Subject]:
             continue
         path = reachable(item.path if isinstance(item, RunFolder) else Path(item))
         if path.resolve() not in subjects:
-            subjects[path.resolve()] = _of_path(path)
+            subjects[path.resolve()] = _of_path(path, best)
     if not subjects:
         raise UsageError("nothing to evaluate: name a run folder or a policy file")
     return list(subjects.values())
 
 
-def _of_path(path: Path) -> Subject:
+def _of_path(path: Path, best: bool) -> Subject:
     if is_bundle(path):
         return _loose(load_bundle(path), str(path))
-    return _loose(load_policy(path), str(path)) if path.is_file() else _whole(path)
+    return _loose(load_policy(path), str(path)) if path.is_file() else _whole(path, best)
 
 
-def _whole(path: Path) -> Subject:
+def _whole(path: Path, best: bool) -> Subject:
     run = RunFolder.open(path)
-    return of_run(run, tuple(load_policy(path, rank) for rank in range(run.config.num_peers)))
+    last = of_run(run, tuple(load_policy(path, rank) for rank in range(run.config.num_peers)))
+    if not best:
+        return last
+    kept = tuple(load_policy(path, rank, best=True) for rank in range(run.config.num_peers))
+    return replace(last, policies=kept, settings={**last.settings, "policies": "best"})
 
 
 def of_run(run: RunFolder, policies: tuple[ActingPolicy, ...]) -> Subject:
