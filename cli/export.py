@@ -11,7 +11,7 @@ import click
 from p2p.core import registry
 
 from .analysis import how_far, output_options, progress, show, work_options
-from .options import FOLDER, flags_in_messages, source_options
+from .options import FOLDER, WholeRange, flags_in_messages, source_options
 from .tables import as_text, assembled, table
 from .text.formats import NOTHING, compact, count, counted
 
@@ -48,11 +48,11 @@ LISTED = 3  # names of constant observations
     help="Strength of the held-out test domains.",
 )  # fmt: skip
 @click.option(
-    "--domains", type=click.IntRange(1), default=24, show_default=True,
+    "--domains", type=WholeRange(1), default=24, show_default=True,
     help="How many held-out test domains.",
 )  # fmt: skip
 @click.option(
-    "--domain-seed", type=click.IntRange(0), default=1, show_default=True,
+    "--domain-seed", type=WholeRange(0), default=1, show_default=True,
     help="Their seed; that of `p2p eval` is 0.",
 )  # fmt: skip
 @work_options
