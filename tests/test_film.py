@@ -344,6 +344,12 @@ def test_a_label_says_what_is_not_nominal_with_its_unit(domain: Domain, label: s
     assert captions.domain_label(table_1(), table_1().complete(domain)) == label
 
 
+def test_a_return_of_less_than_half_has_no_sign(run: Path):
+    take = record(Player(run))
+    moment = take.moments[0]._replace(episode_return=-0.3)
+    assert captions.status(take, moment) == "0.00 s   return 0"
+
+
 def test_time_and_return_are_those_of_the_moment_and_the_end_is_told(run: Path):
     take = record(Player(run))
     step = take.moments[10]
@@ -391,7 +397,11 @@ def test_a_film_replaces_the_old_one_whole_or_not_at_all(run: Path, tmp_path: Pa
         make_film(run, out, report=fail, **SMALL)
     assert out.read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} == {"run", "film.webp"}
+    killed, other = f".film.webp.{2**22 + 1}.tmp", f".mine.{2**22 + 1}.tmp"
+    for name in (killed, other):
+        (tmp_path / name).touch()
     make_film(run, out, seconds=0.2, **SMALL)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "film.webp", other}
     assert out.read_bytes().startswith(b"RIFF")
 
 
