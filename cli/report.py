@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from p2p.core import registry
 from p2p.core.errors import UsageError
 
 from .analysis import how_far, progress
@@ -24,9 +25,9 @@ EPISODES = 8  # of each value of a factor, for an interval
 EXAMPLES = """\b
 Examples:
   p2p report runs/a -o a.html
-  p2p report runs/a --evaluate          tests it first
-  p2p report runs/studies/methods       a study's folder, or any folder of runs
-  p2p report fig4 -o fig4.html          a study by name: its saved tables, else its runs
+  p2p report runs/a --evaluate      tests it first: over strength, by factor
+  p2p report runs/studies/methods   a study's folder, or any folder of runs
+  p2p report fig4 -o fig4.html      a study: its saved tables, else its runs
 """
 
 
@@ -96,7 +97,8 @@ def report(
         return
     print(f"report: {target} ({len(html) / 1e6:.2f} MB, {counted(len(page.sections), 'section')})")
     if any(isinstance(block, Text) and block.command for s in page.sections for block in s.blocks):
-        print(f"next    p2p report {shlex.quote(str(path))} --evaluate   adds what is not tested")
+        command = f"p2p report {shlex.quote(str(path))} --evaluate{registry.loading_options()}"
+        print(f"next    {command}   adds what is not tested")
 
 
 def _is_run(path: Path) -> bool:

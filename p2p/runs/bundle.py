@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def load_bundle(path: Path) -> ExportedPolicy:
     try:
         if hashlib.sha256(content).hexdigest() != told["files"][GRAPH]:
             raise ValueError(f"{GRAPH} is not the one that was exported")
+        _check_kinds(told)
         low, high = (np.array(told[f"action_{end}"], np.float32) for end in ("low", "high"))
         names = ("method", "seed", "iterations")
         meta: dict[str, Any] = {name: told[name] for name in names if name in told}
@@ -77,9 +79,21 @@ def load_bundle(path: Path) -> ExportedPolicy:
             sources = {**settings["source_sha256"], **told["model_sha256"]}
             meta["settings"] = {**settings, "source_sha256": sources, "bundle": kind}
         return ExportedPolicy(told["task"], content, low, high, meta)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise BadArtefact(f"{path} is damaged: {what}; export it again") from None
+
+
+def _check_kinds(told: Mapping[str, Any]) -> None:
+    """Raise ValueError for what is not of the kind that it was written as."""
+    kinds = {"task": str, "method": str, "seed": int, "iterations": int | None}
+    for name, kind in kinds.items():
+        if not isinstance(told[name], kind):
+            raise ValueError(f"{name} is {told[name]!r}")
+    settings = told["training"]["settings"]
+    eps = 0.0 if settings is None else settings.get("eps_tr", 0.0)
+    if not isinstance(eps, int | float):
+        raise ValueError(f"eps_tr is {eps!r}")
 
 
 def read_description(path: Path) -> dict[str, Any]:
