@@ -77,8 +77,8 @@ def exact(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def exact_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Like `kernel`, with the rounding of `exact`."""
-    return _jit(function, fastmath=False, cache=_FOLDER is not None)
+    """Like `kernel`, with the rounding of `exact`; other threads of Python run meanwhile."""
+    return _jit(function, fastmath=False, cache=_FOLDER is not None, nogil=True)
 
 
 def specialise(kernel: Callable[..., R], *args: Any) -> Callable[..., R]:

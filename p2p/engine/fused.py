@@ -40,19 +40,20 @@ class FusedEngine:
         self._sizes: Sizes = (obs_dim, *config.hidden_sizes, action_dim)
         self._compiled_step: Callable[..., bool] | None = None
         self._batch: Batch | None = None
-        self._rooms: dict[int, tuple[Workspace, Gathered]] = {}
+        self._rooms: dict[tuple[int, int], tuple[Workspace, Gathered]] = {}
         self._no_anchors = np.zeros((0, len(self.actor)), dtype)
         self._no_states = np.zeros((0, obs_dim), dtype)
         self.set_normaliser(Normaliser.of(Moments.zeros(obs_dim), config.obs_clip))
 
-    def _room(self, samples: int) -> tuple[Workspace, Gathered]:
+    def _room(self, samples: int, thread: int = 0) -> tuple[Workspace, Gathered]:
         """Return where a pass over this many samples computes; the same for the same number."""
-        if samples not in self._rooms:
-            self._rooms[samples] = (
+        key = samples, thread
+        if key not in self._rooms:
+            self._rooms[key] = (
                 Workspace.of(samples, self._sizes, self.dtype),
                 Gathered.of(samples, self._sizes[3], self.dtype),
             )
-        return self._rooms[samples]
+        return self._rooms[key]
 
     def set_normaliser(self, normaliser: Normaliser) -> None:
         self.normaliser = normaliser
@@ -60,9 +61,13 @@ class FusedEngine:
     def act(self, obs: NDArray[np.float64], noise: Array, action: Array) -> None:
         kernels.act(self.acting(len(obs)), obs, noise, action)
 
-    def acting(self, samples: int) -> Acting:
-        """Return the policy as compiled code takes it, with room for so many observations."""
-        room, _ = self._room(samples)
+    def acting(self, samples: int, thread: int = 0) -> Acting:
+        """Return the policy as compiled code takes it, with room for so many observations.
+
+        Args:
+            thread: each has room of its own, so that several may act at once.
+        """
+        room, _ = self._room(samples, thread)
         return Acting(self.actor, self._sizes, room.x, room.own, *self.normaliser)
 
     def evaluate(self, obs: Array, action: Array) -> tuple[Array, Array]:
