@@ -71,6 +71,11 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return _jit(function, fastmath=FAST, cache=_FOLDER is not None)
 
 
+def unlocked_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Like `kernel`; other threads of Python run meanwhile."""
+    return _jit(function, fastmath=FAST, cache=_FOLDER is not None, nogil=True)
+
+
 def exact(function: Callable[P, R]) -> Callable[P, R]:
     """Like `compiled`, but round every operation as numpy does: bit-identical results."""
     return _jit(function, fastmath=False)

@@ -13,7 +13,7 @@ from p2p.core.config import TrainConfig
 from p2p.core.errors import Diverged
 from p2p.core.rng import Purpose, Streams
 from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
-from p2p.engine import STATS, Batch, Minibatch, build_engine, minibatches
+from p2p.engine import STATS, Batch, Minibatch, build_engine, epoch_order
 from p2p.envs.build import build_envs
 from p2p.envs.domain import Domain
 from p2p.exchange.shared_memory import Exchange, Phase
@@ -22,7 +22,7 @@ from p2p.peer.gradient_variance import GradientVariance, measure, measuring
 from p2p.peer.metrics import iteration_metrics
 from p2p.peer.reports import Checkpoint, Ended, Iteration, Milestone, Report, State, Stopped
 from p2p.peer.rollout import Clock, Rollout, gae, reward_scale
-from p2p.peer.sampler import Sampler
+from p2p.peer.sampler import Sampler, threads_of
 from p2p.policy.episodes import run_episodes, summarise
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.parameters import actor_layout, critic_layout
@@ -57,7 +57,8 @@ class Peer:
     ) -> None:
         self.rank, self.config, self.exchange, self.report = rank, config, exchange, report
         envs = build_envs(config.task, 1, config.randomisation)
-        self.engine = build_engine(config, envs.obs_dim, envs.action_dim)
+        threads = threads_of(config)
+        self.engine = build_engine(config, envs.obs_dim, envs.action_dim, threads)
         self.method = build_method(config, self.engine, exchange)
         self.streams = Streams(config.seed, rank)
         self.sampler = Sampler(config, self.engine, self.streams)
@@ -184,7 +185,11 @@ class Peer:
         for _ in range(config.num_epochs):
             before = self.engine.stats.copy()
             self.method.begin_epoch()
-            yield from minibatches(batch, config.num_minibatches, rng)
+            order = epoch_order(batch, config.num_minibatches, rng)
+            if self.method.steps_critic_apart() and not self.method.skip_updates:
+                self.engine.begin_epoch(batch, order)
+            yield from (Minibatch(batch, index) for index in order)
+            self.engine.end_epoch()
             self._stop_early(self.engine.stats - before)
         waiting = self.exchange.waited - waited
         self.clock.seconds["update"] += time.perf_counter() - start - waiting
