@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,6 +14,9 @@ import click
 
 from p2p.core.errors import NoRoom, P2PError, UsageError
 
+from .notices import note
+from .options import WholeRange
+from .tables import print_lines
 from .text.formats import count, counted, duration
 from .text.terminal import can_redraw
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from p2p.analysis.session import Progress
+    from p2p.runs import RunFolder
 
 BETWEEN_LINES = 30.0  # s, where there is no progress bar
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -37,7 +41,7 @@ def output_options(command: Command) -> Command:
 def work_options(command: Command) -> Command:
     """Add --workers and --no-save."""
     return click.option(
-        "--workers", type=click.IntRange(min=1), help="Processes [default: one a core]."
+        "--workers", type=WholeRange(min=1), help="Processes [default: one a core]."
     )(no_save_option(command))
 
 
@@ -51,24 +55,51 @@ def no_save_option(command: Command) -> Command:
 def leave_out_folders(
     ctx: click.Context, _: click.Parameter, paths: tuple[Path, ...]
 ) -> tuple[Path, ...]:
-    """Return the RUNs without folders that hold no run, which a glob pattern matches too.
+    """Return the RUNs without what a glob pattern matches too: folders and files of other kinds.
 
-    If none would remain, all do: the command then says what is wrong with the first.
+    A folder that has parts of a run, but no config.json, is named. If nothing would remain, all
+    do: the command then says what is wrong with the first.
     """
-    others = [path for path in paths if _has_no_run(path)]
-    if not others or len(others) == len(paths):
+    left = tuple(path for path in paths if _may_be_run(path))
+    if not left or left == paths:
         return paths
     if not ctx.resilient_parsing:  # shell completion
-        listed = ", ".join(map(str, others))
-        click.echo(f"note: left out, no run folder (no config.json): {listed}", err=True)
-    return tuple(path for path in paths if path not in others)
+        for path in paths:
+            if path not in left and (path / "journal.jsonl").exists():
+                note(f"left out, no complete run folder (no config.json): {path}")
+    return left
 
 
-def _has_no_run(path: Path) -> bool:
-    """Tell whether it is a folder without a run; one that cannot be read may have one."""
+def check_runs(paths: Iterable[Path]) -> None:
+    """Raise BadArtefact, before MuJoCo is imported, for a path at which there is no run or file."""
+    from p2p.runs import RunFolder
+    from p2p.runs.bundle import is_bundle
+    from p2p.runs.files import reachable
+
+    for path in paths:
+        if not (reachable(path).is_file() or is_bundle(path)):
+            RunFolder.open(path)
+
+
+def _may_be_run(path: Path) -> bool:
+    """Tell whether it may be a run, bundle or policy; what is unreadable or not there may."""
     with suppress(OSError):
-        return path.is_dir() and not (path / "config.json").exists()
-    return False
+        if path.is_dir():
+            return any((path / name).exists() for name in ("config.json", "policy.json"))
+        return path.suffix in (".safetensors", ".onnx") or not path.exists()
+    return True
+
+
+def latest_run() -> RunFolder:
+    """Return the run that is meant where none is named, and say which it is."""
+    from p2p.runs import RunFolder
+    from p2p.runs.listing import State, latest_run
+
+    found = latest_run()
+    finished = found.state is State.FINISHED
+    which = "the latest finished run" if finished else f"the latest run, which is {found.state}"
+    note(f"no RUN is named: {found.path}, {which}")
+    return RunFolder.open(found.path)
 
 
 @contextmanager
@@ -146,18 +177,6 @@ def show(
             print(f"{kind.removesuffix('s')}: {path}")
 
 
-def print_lines(lines: list[Text], *, styled: bool) -> None:
-    """Print `lines`, without their styles unless `styled`."""
-    if not styled:
-        print("\n".join(line.plain.rstrip() for line in lines))
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    for line in lines:
-        console.print(line, soft_wrap=True)
-
-
 class Files:
     """The files that a command writes; if one fails, the results are shown all the same."""
 
@@ -183,7 +202,7 @@ class Files:
                 self._failed = self._failed or error
             elif str(error) not in self._noted:
                 self._noted.add(str(error))
-                print(f"note: {error}", file=sys.stderr, flush=True)
+                note(str(error))
 
     def write(
         self, path: Path, encode: Callable[[], bytes], kind: str, advice: str, *, asked: bool

@@ -15,8 +15,11 @@ import click
 
 from p2p.core.errors import NoRoom, UsageError
 
-from .options import FILE, FOLDER
-from .text.terminal import can_redraw
+from .interrupt import interrupts
+from .notices import say
+from .options import FILE, FOLDER, WholeRange
+from .tables import as_text, print_lines
+from .text.terminal import can_redraw, columns
 
 if TYPE_CHECKING:
     from p2p.bench import Results, Settings
@@ -38,9 +41,9 @@ BUSY = 0.5  # load average per core from which other programs affect the numbers
 @click.command(epilog=EXAMPLES)
 @click.option("--only", metavar="PART,...", help="Parts to measure [default: see below].")
 @click.option("--tasks", metavar="TASK,...", help="Tasks [default: all five].")
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds, alternating [default: 5].")
+@click.option("--rounds", type=WholeRange(min=1), help="Rounds, alternating [default: 5].")
 @click.option(
-    "--iterations", type=click.IntRange(min=1),
+    "--iterations", type=WholeRange(min=1),
     help="Timed iterations of training [default: 40].",
 )  # fmt: skip
 @click.option(
@@ -114,9 +117,10 @@ def _settings(
     runs: tuple[Path, ...], quick: bool,
 ) -> Settings:  # fmt: skip
     """Turn options into settings."""
-    from p2p.bench import Settings
-    from p2p.core.config import build_config
-    from p2p.runs import RunFolder
+    with interrupts.loading():
+        from p2p.bench import Settings
+        from p2p.core.config import build_config
+        from p2p.runs import RunFolder
 
     parts = _names(only) or Settings.parts
     chosen = tuple(build_config(task=name).task for name in _names(tasks)) or Settings.tasks
@@ -135,7 +139,8 @@ def _names(text: str | None) -> tuple[str, ...]:
 def _measure(settings: Settings) -> Results:
     # A default SIGTERM would leave the temporary run folder behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    from p2p.bench import run_bench
+    with interrupts.loading():
+        from p2p.bench import run_bench
 
     with _progress() as tell:
         return run_bench(settings, tell)
@@ -154,7 +159,7 @@ def _progress() -> Iterator[Tell]:
 
 
 def _show(results: Results, *, as_json: bool, as_markdown: bool) -> None:
-    from .bench_tables import caption, markdown, rich_table, sheets
+    from .bench_tables import markdown, sheet_lines, sheets
 
     if as_json:
         print(json.dumps(results.to_dict(), allow_nan=False))
@@ -162,16 +167,9 @@ def _show(results: Results, *, as_json: bool, as_markdown: bool) -> None:
     if as_markdown:
         print(markdown(results))
         return
-    from rich.console import Console
-
-    wide = None if sys.stdout.isatty() else 200  # a pipe has no width; keep rows whole
-    console = Console(highlight=False, markup=False, emoji=False, width=wide)
     for sheet in sheets(results):
-        console.print(rich_table(sheet))
-        for number, note in enumerate(sheet.notes, 1):
-            console.print(f"  {number}. {note}", style="dim")
-        console.print()
-    console.print(caption(results))
+        print_lines([*sheet_lines(sheet, columns()), as_text()])
+    print_lines([as_text(results.caption)])
     if results.machine["load"] > BUSY * results.machine["cpus"]:
         message = "warning: other programs were running; rely on the ratios alone"
-        click.echo(message, err=True)
+        say(message)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from .tables import as_text, table
 from .text.formats import compact, count, fixed
+from .text.layout import shortened, wrap
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.text import Text
 
     from p2p.bench import Measurement, Results
 
@@ -46,30 +48,47 @@ def sheets(results: Results) -> Iterator[Sheet]:
             yield Sheet(title, [_row(m, 1 + notes.index(m.includes)) for m in measured], notes)
 
 
-def caption(results: Results) -> str:
-    """Return the machine and the number of rounds."""
-    machine, rounds = results.machine, results.settings["rounds"]
-    return (
-        f"{machine['cpu']}, {machine['cpus']} CPUs, load {machine['load']:.1f} at the start; "
-        f"median and range of {rounds} rounds, measured in turns; ratios within a round"
-    )
+def sheet_lines(sheet: Sheet, width: int) -> list[Text]:
+    """Return a sheet with its notes, for a terminal of `width` cells, or a pipe."""
+    columns = [list(column) for column in zip(HEADER, *sheet.rows, strict=True)]
+    for n in range(len(HEADER)):  # words at the left, though they stand between numbers
+        if n not in NUMERIC:
+            size = max(map(len, columns[n]))
+            columns[n] = [cell.ljust(size) for cell in columns[n]]
+    head, *rows = zip(*columns, strict=True)
+    lines = table(head, rows, left=2)
+    if max(map(len, lines)) > width:
+        lines = _narrow(sheet, width)
+    notes = [
+        as_text(part, "dim")
+        for number, note in enumerate(sheet.notes, 1)
+        for part in wrap(f"  {number}. {note}", width, "     ")
+    ]
+    return [as_text(sheet.title, "italic"), *lines, *notes]
 
 
-def rich_table(sheet: Sheet) -> Table:
-    """Return a sheet as a table for the terminal."""
-    from rich.table import Table
-
-    table = Table(title=sheet.title, title_justify="left", box=None, pad_edge=False)
-    for i, name in enumerate(HEADER):
-        table.add_column(name, justify="right" if i in NUMERIC else "left", no_wrap=i != 1)
-    for row in sheet.rows:
-        table.add_row(*row)
-    return table
+def _narrow(sheet: Sheet, width: int) -> list[Text]:
+    """Return a sheet with a heading a task, and ratios below what they are of."""
+    numbers = [[row[n] for n in (2, 3, 4, 8)] for row in (HEADER, *sheet.rows)]
+    sizes = [max(map(len, column)) for column in zip(*numbers, strict=True)]
+    room = max(8, width - sum(size + 2 for size in sizes))
+    what = [shortened(f"  {row[1]}", room) for row in (HEADER, *sheet.rows)]
+    head, *rows = ([name, *cells] for name, cells in zip(what, numbers, strict=True))
+    first, *lines = table(head, rows)
+    found, task = [first], ""
+    for row, line in zip(sheet.rows, lines, strict=True):
+        if row[0] != task:
+            task = row[0]
+            found.append(as_text(shortened(task, width), "bold"))
+        found.append(line)
+        if row[5]:
+            found.append(as_text(shortened(f"    {row[5]} ({row[6]}) of {row[7]}", width)))
+    return found
 
 
 def markdown(results: Results) -> str:
     """Return all sheets in Markdown."""
-    lines = [f"{caption(results)}."]
+    lines = [f"{results.caption}."]
     for sheet in sheets(results):
         lines += ["", f"### {sheet.title}", "", _cells(HEADER)]
         lines.append(_cells(["---:" if i in NUMERIC else "---" for i in range(len(HEADER))]))

@@ -22,9 +22,9 @@ from .analysis import (
     show,
 )
 from .options import FILE, flags_in_messages, setting_option, source_options
-from .tables import as_text, interval_text, table
+from .tables import as_text, folded, interval_text, table
 from .text.formats import NOTHING, compact, counted, fixed
-from .text.terminal import columns
+from .text.terminal import UNLIMITED, columns
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -143,8 +143,7 @@ def render(found: Comparison, width: int) -> list[Text]:
     """Return everything that is shown of a comparison.
 
     Args:
-        width: cells in a line. Where pairs of long names do not fit, groups are numbered; notes
-            are wrapped.
+        width: cells in a line. Where pairs of long names do not fit, groups are numbered.
     """
     names = {group.label: group.label for group in found.groups}
     tables = _tables(found, names)
@@ -153,30 +152,32 @@ def render(found: Comparison, width: int) -> list[Text]:
     lines += [as_text(f"note: {note}", "dim") for note in found.notes]
     if max(map(len, tables)) > width:
         names = {label: f"#{n}" for n, label in enumerate(names, 1)}
-        tables = _tables(found, names)
+        tables = _tables(found, names, width)
         lines += [as_text(), *(as_text(f"{number}: {label}") for label, number in names.items())]
     lines += tables
     if found.verdicts:
         lines += [as_text(), *(as_text(sentence, "bold") for sentence in found.verdicts)]
     lines += [as_text(), *(as_text(note, "dim") for note in _notes(found))]
-    return [wrapped for line in lines for wrapped in _wrapped(line, width)]
+    return [part for line in lines for part in folded(line, width)]
 
 
-def _tables(found: Comparison, names: Mapping[str, str]) -> list[Text]:
+def _tables(found: Comparison, names: Mapping[str, str], width: int = UNLIMITED) -> list[Text]:
     """Return all tables, each below an empty line; groups are called by `names`."""
     lines: list[Text] = []
     for task in found.tasks:
         rows = [row for row in found.summaries if row.task == task]
-        lines += [as_text(), *_summaries(task, rows, names)]
+        lines += [as_text(), *_summaries(task, rows, names, width)]
     if found.overall:
         title = f"all {len(found.tasks)} tasks, normalised"
-        lines += [as_text(), *_summaries(title, found.overall, names)]
+        lines += [as_text(), *_summaries(title, found.overall, names, width)]
     if found.profiles:
-        lines += [as_text(), *_profiles(found, names)]
-    return [*lines, *_pairs(found, names)]
+        lines += [as_text(), *_profiles(found, names, width)]
+    return [*lines, *_pairs(found, names, width)]
 
 
-def _summaries(title: str, rows: Sequence[Summary], names: Mapping[str, str]) -> list[Text]:
+def _summaries(
+    title: str, rows: Sequence[Summary], names: Mapping[str, str], width: int
+) -> list[Text]:
     """Return a row a group on one task."""
     cells = [
         [names[row.group], str(row.seeds), compact(row.mean), compact(row.std),
@@ -186,10 +187,10 @@ def _summaries(title: str, rows: Sequence[Summary], names: Mapping[str, str]) ->
     overall = rows[0].task is None
     head = [title, "runs" if overall else "seeds", "mean", "sd", "95% CI", "IQM", "95% CI"]
     keep = [n for n in range(len(head)) if not (overall and head[n] == "sd")]
-    return table([head[n] for n in keep], [[row[n] for n in keep] for row in cells])
+    return table([head[n] for n in keep], [[row[n] for n in keep] for row in cells], width=width)
 
 
-def _profiles(found: Comparison, names: Mapping[str, str]) -> list[Text]:
+def _profiles(found: Comparison, names: Mapping[str, str], width: int) -> list[Text]:
     """Return a row a group: the share of its runs above each round threshold."""
     from p2p.analysis.comparison.compare import MINOR
 
@@ -198,35 +199,38 @@ def _profiles(found: Comparison, names: Mapping[str, str]) -> list[Text]:
     unit = "normalised score" if found.scale is not None else "return"
     head = ["profile", *(compact(float(whole[n])) for n in at)]
     rows = [[names[label], *_shares(profile, at)] for label, profile in found.profiles.items()]
-    return [as_text(f"share of runs above each {unit}", "bold"), *table(head, rows)]
+    return [as_text(f"share of runs above each {unit}", "bold"), *table(head, rows, width=width)]
 
 
 def _shares(profile: Profile, at: Sequence[int]) -> list[str]:
     return [f"{profile.share[n]:.0%}" for n in at]
 
 
-def _pairs(found: Comparison, names: Mapping[str, str]) -> list[Text]:
+def _pairs(found: Comparison, names: Mapping[str, str], width: int) -> list[Text]:
     """Return the tables whose rows are pairs of groups, each below an empty line."""
     if not found.tests:
         return []
-    lines = [as_text(), *_improvements(found, names)]
+    lines = [as_text(), *_improvements(found, names, width)]
     every = [*found.tests, *found.overall_tests]
     for task in dict.fromkeys(test.task for test in every):
         where = "over all tasks, normalised" if task is None else f"on {task}"
         head = ["higher - lower", "difference", "corrected CI", "p", "p Holm", "shown"]
         rows = [_test(test, names) for test in every if test.task == task]
-        lines += [as_text(), as_text(f"differences {where}", "bold"), *table(head, rows)]
+        lines += [as_text(), as_text(f"differences {where}", "bold")]
+        lines += table(head, rows, width=width)
     return lines
 
 
-def _improvements(found: Comparison, names: Mapping[str, str]) -> list[Text]:
+def _improvements(found: Comparison, names: Mapping[str, str], width: int) -> list[Text]:
     rows = [
         [f"{names[one.x]} over {names[one.y]}", fixed(one.probability, 2),
          NOTHING if one.interval is None
          else f"{one.interval.low:.2f} to {one.interval.high:.2f}"]
         for one in found.improvements
     ]  # fmt: skip
-    return table(["probability of improvement", "P", "95% CI"], rows)
+    if all(one.probability is None for one in found.improvements):
+        return [as_text("probability of improvement: nothing can be said from one seed")]
+    return table(["probability of improvement", "P", "95% CI"], rows, width=width)
 
 
 def _test(test: PairTest, names: Mapping[str, str]) -> list[str]:
@@ -258,12 +262,3 @@ def _notes(found: Comparison) -> Iterator[str]:
         more = f", over all tasks for {len(found.overall_tests)}" if found.overall_tests else ""
         yield f"p: Welch's t test, two-sided; Holm's correction for {many}{more}"
         yield "corrected CI: at the level of its step in Holm's procedure; it decides what is shown"
-
-
-def _wrapped(line: Text, width: int) -> list[Text]:
-    """Return a sentence over as many lines as it needs; a table's row stays one."""
-    if len(line) <= width or "  " in line.plain:
-        return [line]
-    import textwrap
-
-    return [as_text(part, line.style) for part in textwrap.wrap(line.plain, width)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,10 @@ import click
 from p2p.core import registry
 from p2p.core.errors import UsageError
 
-from .options import term_option
-from .tables import as_text, table
+from .options import WholeRange, term_option
+from .tables import as_text, print_lines, prose_table, table
 from .text.formats import compact, counted
+from .text.layout import wrap
 from .text.terminal import columns
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ Examples:
 @click.option("--env", "--task", "task", metavar="TASK", default="hopper", show_default=True,
               help="The task whose robot it is about.")  # fmt: skip
 @click.option("--eps", type=float, default=1.0, show_default=True, help="Strength of the samples.")
-@click.option("--sample", type=click.IntRange(0, 1000), default=0, metavar="N",
+@click.option("--sample", type=WholeRange(0, 1000), default=0, metavar="N",
               help="Draw N domains at that strength.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+@click.option("--seed", type=WholeRange(0), default=0, show_default=True,
               help="Seed of the samples.")  # fmt: skip
 @click.option("--terms", is_flag=True, help="List the catalogue of terms.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -101,11 +101,7 @@ def _show(lines: Sequence[Text], data: Any, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(data))
         return
-    from rich.console import Console
-
-    console = Console(width=columns() if sys.stdout.isatty() else 200, highlight=False)
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    print_lines(lines)
 
 
 def _factors(found: Sequence[Found], eps: float) -> list[Text]:
@@ -126,7 +122,7 @@ def _factors(found: Sequence[Found], eps: float) -> list[Text]:
     if not rows:
         return [as_text("nothing varies")]
     head = ["factor", "term", f"at strength {eps:g}", "", "nominal", "of", ""]
-    return table(head, rows, left=7)
+    return table(head, rows, left=7, width=columns(), keep=1)
 
 
 def _names(touches: Sequence[str]) -> str:
@@ -158,7 +154,7 @@ def _samples(drawn: Sequence[Domain]) -> list[Text]:
         cells = [
             f"{name}={'/'.join(compact(v) for v in values)}" for name, values in domain.items()
         ]
-        lines.append(as_text("  " + "  ".join(cells)))
+        lines += [as_text(part) for part in wrap("  " + ", ".join(cells), columns(), "    ")]
     return lines
 
 
@@ -187,7 +183,7 @@ def _catalogue() -> list[Text]:
         gives = " or ".join(["scale"] * term.scales + ["add"] * term.adds)
         rows.append([term.name, gives, "" if term.unit == "1" else term.unit, term.of, term.about])
     return [
-        *table(["term", "give", "unit of add", "of", "what it changes"], rows, left=5),
+        *prose_table(["term", "give", "unit of add", "of", "what it changes"], rows, columns()),
         as_text(),
         as_text('or any field of MuJoCo\'s model: vary = "geom_solref[0]"'),
     ]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from p2p.core import registry
 from p2p.core.errors import UsageError
 
-from .tables import as_text, table
+from .options import WholeRange
+from .tables import as_text, print_lines, table
 from .text.formats import compact, count, counted
+from .text.layout import wrap
+from .text.terminal import columns
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 EXAMPLES = """\b
 Examples:
@@ -22,7 +28,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("task")
-@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True,
+@click.option("--steps", type=WholeRange(min=1), default=2000, show_default=True,
               help="Steps to measure the speed on.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def env(task: str, steps: int, as_json: bool) -> None:
@@ -41,14 +47,10 @@ def env(task: str, steps: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    for line in _lines(found):
-        console.print(line, soft_wrap=True)
+    print_lines(_lines(found, columns()))
 
 
-def _lines(found: dict[str, Any]) -> list[Any]:
+def _lines(found: dict[str, Any], width: int) -> list[Text]:
     rate = count(found["steps_per_second"])
     facts = [
         ["observation", counted(found["obs_dim"], "number")],
@@ -60,9 +62,13 @@ def _lines(found: dict[str, Any]) -> list[Any]:
         ["equal seeds", "equal bits" if found["reproducible"] else "DIFFERENT BITS"],
     ]  # fmt: skip
     lines = [as_text(found["task"], "bold")]
-    width = max(len(name) for name, _ in facts)
-    lines += [as_text(f"{name.ljust(width)}  {value}") for name, value in facts]
+    size = max(len(name) for name, _ in facts)
+    lines += [
+        as_text(part)
+        for name, value in facts
+        for part in wrap(f"{name.ljust(size)}  {value}", width, " " * (size + 2))
+    ]
     rows = [[name, str(size)] for name, size in found["observations"].items()]
-    lines += [as_text(), *table(["observation", "numbers"], rows)]
+    lines += [as_text(), *table(["observation", "numbers"], rows, width=width)]
     rows = [[name, compact(low), compact(high)] for name, low, high in found["actions"]]
-    return [*lines, as_text(), *table(["action", "low", "high"], rows)]
+    return [*lines, as_text(), *table(["action", "low", "high"], rows, width=width)]

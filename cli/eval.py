@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from p2p.analysis.evaluation.config import EvalConfig, parse_strengths
+from p2p.analysis.evaluation.config import EvalConfig, build_eval_config, parse_strengths
 from p2p.core.errors import UsageError
 
 from .analysis import (
     Files,
+    check_runs,
     how_far,
+    latest_run,
     leave_out_folders,
     output_options,
     progress,
     show,
     work_options,
 )
+from .eval_tables import render
+from .interrupt import interrupts
 from .options import FILE, flags_in_messages, setting_option, source_options
-from .tables import VIRIDIS, as_text, assembled, cost_line, ground_style, interval_text, table
-from .text.formats import NOTHING, compact, count, counted
 from .text.terminal import columns
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from p2p.analysis.evaluation.domain_sets import Axis
     from p2p.analysis.evaluation.results import (
         EvaluatedRun,
         Evaluation,
-        Measured,
-        MethodScore,
-        Performance,
     )
 
 AS_TEXT = {"eps_te": "EPS", "grid": "FACTOR,FACTOR", "domain": "DOMAIN", "randomise": "FILE.toml"}
-SCORE = ("return", "spread", "worst 10%", "length", "falls")
 EXAMPLES = """\b
 Examples:
-  p2p eval                                  the latest run, at strength 0.5
+  p2p eval                                the latest finished run, at 0.5
   p2p eval runs/* --eps-te 0:1:0.1 --json
   p2p eval runs/a --by-factor
   p2p eval runs/a --grid wind,mass --eps-te 1
@@ -62,6 +57,8 @@ def _options() -> list[click.Parameter]:
                     default=("0.5",) if several else None, show_default=several,
                 )
             )  # fmt: skip
+        elif name == "episodes":  # the default depends on the others
+            options.append(click.Option(["--episodes"], type=click.INT, help=field.description))
         else:
             options.append(setting_option(name, field))
     return options
@@ -74,6 +71,10 @@ def _options() -> list[click.Parameter]:
 )  # fmt: skip
 @work_options
 @click.option(
+    "--policies", type=click.Choice(["last", "best"]), default="last", show_default=True,
+    help="Of each run the last policies, or those that did best in p2p train --test-every.",
+)  # fmt: skip
+@click.option(
     "--figure",
     type=FILE,
     metavar="FILE.png",
@@ -83,6 +84,7 @@ def _options() -> list[click.Parameter]:
 @source_options
 def eval(
     runs: tuple[Path, ...],
+    policies: Literal["last", "best"],
     workers: int | None,
     no_save: bool,
     figure: Path | None,
@@ -92,24 +94,24 @@ def eval(
     grid: str | None,
     **settings: Any,
 ) -> None:
-    """Test the policies of each RUN, a run folder or a policy file, in randomised domains.
+    """Test the policies of each RUN (run folder, policy file or bundle) in randomised domains.
 
     All runs meet the same test domains. Episodes are kept in eval.h5 beside the run, and what
-    is there is not run again. No RUN: the latest under runs/.
+    is there is not run again. No RUN: the latest finished one under runs/.
     """
     strengths = [eps for text in eps_te for eps in parse_strengths(text)]
     factors = grid.split(",") if grid else None
     _check(runs, figure, factors, by_factor=settings["by_factor"])
-    from p2p.cohort import launch
+    with flags_in_messages():
+        build_eval_config(eps_te=strengths, grid=factors, **settings)
+    check_runs(runs)
+    with interrupts.loading():
+        from p2p.analysis.evaluation.session import evaluate
 
-    launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
-    from p2p.analysis.evaluation.session import evaluate
-    from p2p.runs import RunFolder
-
-    chosen = runs or (RunFolder.latest().path,)
+    chosen = runs or (latest_run().path,)
     with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:
         found = evaluate(
-            chosen, strengths, save=not no_save, workers=workers, report=report,
+            chosen, strengths, policies=policies, save=not no_save, workers=workers, report=report,
             grid=factors, **settings,
         )  # fmt: skip
     files = Files()
@@ -140,7 +142,7 @@ def _draw(found: Evaluation, figure: Path | None, files: Files, *, save: bool) -
     from p2p.plots import evaluation as figures
 
     name = "-".join(found.config.grid) if found.config.grid else "by-factor"
-    draw: Callable[[EvaluatedRun], bytes] = (
+    draw: Callable[[EvaluatedRun, EvalConfig], bytes] = (
         figures.heat_map if found.config.grid else figures.factor_curves
     )
     advice = "name another with --figure" if len(found.runs) == 1 else "it is left out"
@@ -150,169 +152,8 @@ def _draw(found: Evaluation, figure: Path | None, files: Files, *, save: bool) -
         if figure is None and not Path(run.path).is_dir():
             continue
         pictures.append(
-            files.write(path, partial(draw, run), "figure", advice, asked=figure is not None)
+            files.write(
+                path, partial(draw, run, found.config), "figure", advice, asked=figure is not None
+            )
         )
     return [picture for picture in pictures if picture]
-
-
-def render(found: Evaluation, width: int) -> list[Text]:
-    """Return everything that is shown of an evaluation.
-
-    Args:
-        width: cells in a line; columns of least worth are left out where they do not fit.
-    """
-    lines: list[Text] = []
-    for run in found.runs:
-        lines += [*_head(found, run), as_text(), *_run(run, width), as_text()]
-    if len(found.runs) > 1:
-        lines += [*_methods(found.methods), as_text()]
-    return [*lines, *_notes(found), cost_line(found)]
-
-
-def _head(found: Evaluation, run: EvaluatedRun) -> list[Text]:
-    config = found.config
-    parts = [run.method, counted(len(run.peers), "peer")]
-    if "eps_tr" in run.settings:
-        parts.append(f"eps_tr {run.settings['eps_tr']:g}")
-    parts.append(f"seed {run.seed}")
-    what = ", ".join([counted(config.episodes, "episode") + " each", _action(found)])
-    first = run.measured[0].set
-    if config.domain is not None:
-        where = f"in domain {config.domain}, other factors nominal"
-    elif config.grid or config.by_factor:
-        where = f"at strength {config.eps_te[0]:g}, other factors nominal"
-    else:
-        where = f"{counted(config.domains, 'test domain')}, seed {config.domain_seed}"
-        where += f", hash {first.hash}" if len(run.measured) == 1 else ""
-    return [
-        assembled((run.task, "bold"), ", ", ", ".join(parts)),
-        as_text(run.path, "dim"),
-        as_text(f"{where}; {what}"),
-    ]
-
-
-def _action(found: Evaluation) -> str:
-    return "sampled actions" if found.config.sampled else "mean action"
-
-
-def _run(run: EvaluatedRun, width: int) -> list[Text]:
-    axes = run.measured[0].set.axes
-    if len(axes) == 2:
-        return heat_map(run.measured[0], run, width)
-    if len(axes) == 1:
-        return _factors(run)
-    return _peers(run) if len(run.measured) == 1 else _strengths(run, width)
-
-
-def _peers(run: EvaluatedRun) -> list[Text]:
-    """Return a row a peer, and their mean, which is the method's score."""
-    (measured,) = run.measured
-    ranks = zip(run.peers, measured.peers, strict=True)
-    rows = [[f"peer {rank}", *_score(score, measured)] for rank, score in ranks]
-    if len(rows) > 1:
-        rows.append(["mean", *_score(measured.score, measured)])
-    title = "" if measured.set.eps is None else measured.set.name
-    return table([title, *SCORE], rows, bold=len(rows) - 1 if len(rows) > 1 else None)
-
-
-def _strengths(run: EvaluatedRun, width: int) -> list[Text]:
-    """Return a row a strength; each peer's own return where there is room."""
-    rows = [
-        [f"{measured.set.eps:g}", *_score(measured.score, measured), measured.set.hash]
-        for measured in run.measured
-    ]
-    head = ["eps_te", *SCORE, "hash"]
-    if len(run.peers) > 1:
-        wider = [
-            [*row, *(compact(peer.mean) for peer in measured.peers)]
-            for row, measured in zip(rows, run.measured, strict=True)
-        ]
-        full = table([*head, *(f"peer {rank}" for rank in run.peers)], wider)
-        if len(full[0]) <= width:
-            return full
-    return table(head, rows)
-
-
-def _score(score: Performance, measured: Measured) -> list[str]:
-    single = len(measured.set.domains) == 1
-    return [
-        compact(score.mean),
-        NOTHING if single else compact(score.spread),
-        NOTHING if single else compact(score.worst),
-        count(score.length),
-        f"{score.falls:.0%}",
-    ]
-
-
-def _factors(run: EvaluatedRun) -> list[Text]:
-    """Return two columns a factor: its values, and the return at each."""
-    head: list[str] = []
-    columns: list[list[str]] = []
-    for measured in run.measured:
-        (axis,) = measured.set.axes
-        head += [_named(axis), "return"]
-        columns += [[compact(v) for v in axis.values], [compact(r) for r in measured.by_domain]]
-    return table(head, list(zip(*columns, strict=True)))
-
-
-def heat_map(measured: Measured, run: EvaluatedRun, width: int) -> list[Text]:
-    """Return the returns over two factors, on coloured ground: dark is low, bright is high."""
-    rows, columns = measured.set.axes
-    values = measured.by_domain.reshape(len(rows.values), len(columns.values))
-    heads = [compact(v) for v in columns.values]
-    cells = [[compact(v) for v in row] for row in values]
-    label = _named(rows)
-    left = max(len(label), *(len(compact(v)) for v in rows.values))
-    size = max(len(text) for row in [heads, *cells] for text in row)
-    size += 2 if left + 2 + (size + 2) * len(heads) <= width else 1
-    low, high = float(values.min()), float(values.max())
-    lines = [
-        as_text(" " * (left + 1) + _named(columns).center(size * len(heads)), "bold"),
-        as_text(label.rjust(left) + " " + "".join(h.rjust(size - 1) + " " for h in heads), "bold"),
-    ]
-    for value, texts, row in reversed(list(zip(rows.values, cells, values, strict=True))):
-        line = as_text(compact(value).rjust(left) + " ")
-        for text, number in zip(texts, row, strict=True):
-            share = (float(number) - low) / (high - low) if high > low else 0.5
-            line.append(text.rjust(size - 1) + " ", ground_style(share))
-        lines.append(line)
-    scale = as_text("return  ")
-    for n in range(len(VIRIDIS)):
-        scale.append("   ", ground_style(n / (len(VIRIDIS) - 1)))
-    return [*lines, as_text(), scale.append(f"  {compact(low)} to {compact(high)}")]
-
-
-def _methods(scores: Sequence[MethodScore]) -> list[Text]:
-    """Return a row a method and set of domains; seeds are the unit."""
-    rows = [
-        [
-            score.task, score.label, score.set.removeprefix("eps_te "), str(len(score.seeds)),
-            compact(score.mean), interval_text(score.mean_ci), compact(score.worst),
-            count(score.length), f"{score.falls:.0%}",
-        ]
-        for score in scores
-    ]  # fmt: skip
-    head = ["task", "method", "eps_te", "seeds", "return", "95% CI", "worst 10%", "length", "falls"]
-    return table(head, rows, left=2)
-
-
-def _notes(found: Evaluation) -> list[Text]:
-    """Return what the columns mean, where that is not plain."""
-    notes = []
-    drawn = not found.runs[0].measured[0].set.axes
-    if drawn and found.config.domain is None:
-        notes.append("spread: standard deviation over domains, which is no confidence interval")
-        notes.append("worst 10%: mean over the worst tenth of the domains, of each peer (CVaR)")
-    if len(found.runs) > 1:
-        notes.append("95% CI: Student's t over seeds; peers and domains are averaged within a seed")
-    elif drawn:
-        notes.append("one seed: name runs with other seeds too for a 95% CI")
-    unstable = sum(measured.score.unstable for run in found.runs for measured in run.measured)
-    if unstable:
-        notes.append(f"physics diverged in {counted(unstable, 'episode')}, counted as falls")
-    return [as_text(note, "dim") for note in notes]
-
-
-def _named(axis: Axis) -> str:
-    name = "start" if axis.factor == "initial_position" else axis.factor
-    return f"{name} {axis.unit}".rstrip()

@@ -12,6 +12,8 @@ from p2p.core.errors import UsageError
 
 from .options import FOLDER, source_options
 from .study import STUDIES, _complete
+from .text.layout import wrap
+from .text.terminal import columns
 
 EXAMPLES = """\b
 Examples:
@@ -88,10 +90,10 @@ def figures(
         files = [str(path) for path in paths]
         print(json.dumps({**found, **counts, "caption": drawn.caption, "files": files}))
         return
-    print(f"data     {data.source}, {len(data.rows)} of {len(described.configs)} runs")
-    print(f"caption  {drawn.caption}")
-    for path in paths:
-        print(f"figure   {path}")
+    counted = f"{len(data.rows)} of {len(described.configs)} runs"
+    said = {"data": f"{data.source}, {counted}", "caption": drawn.caption}
+    for name, text in (*said.items(), *(("figure", str(path)) for path in paths)):
+        print("\n".join(wrap(f"{name:<7}  {text}", columns(), " " * 9)))
 
 
 def _figure(like: str | None, study: str) -> str:

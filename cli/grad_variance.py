@@ -11,7 +11,16 @@ import click
 
 from p2p.analysis.gradient_variance.config import GradVarianceConfig
 
-from .analysis import Files, leave_out_folders, output_options, progress, show, work_options
+from .analysis import (
+    Files,
+    latest_run,
+    leave_out_folders,
+    output_options,
+    progress,
+    show,
+    work_options,
+)
+from .interrupt import interrupts
 from .notices import say_if_compiling
 from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, table
@@ -30,7 +39,7 @@ UNSEEN = 80  # columns of a file or pipe
 WIDEST = 120  # of a chart
 EXAMPLES = """\b
 Examples:
-  p2p grad-variance                                     the latest run
+  p2p grad-variance                                   the latest finished run
   p2p grad-variance runs/ppo-* runs/p2pdrl-* --figure fig8.png
   p2p grad-variance runs/a --json
 """
@@ -68,12 +77,13 @@ def grad_variance(
     Every peer collects fresh steps as the run did; the gradient is that of the loss that the
     run minimises, and beside it that of its PPO part alone. Numbers are kept in
     grad-variance.h5 beside the run, and what is there is not measured again. Runs that differ
-    in their seed alone are one group. No RUN: the latest under runs/.
+    in their seed alone are one group. No RUN: the latest finished one under runs/.
     """
-    from p2p.analysis.gradient_variance.session import grad_variance as measure
-    from p2p.runs import RunFolder
+    with interrupts.loading():
+        from p2p.analysis.gradient_variance.session import grad_variance as measure
+        from p2p.runs import RunFolder
 
-    folders = [RunFolder.open(path) for path in runs] or [RunFolder.latest()]
+    folders = [RunFolder.open(path) for path in runs] or [latest_run()]
     for engine in sorted({folder.config.engine for folder in folders}):
         say_if_compiling(engine)
     with flags_in_messages(), progress("measuring", _at, plain=plain) as report:
@@ -120,7 +130,7 @@ def render(found: GradVariance, width: int, *, braille: bool) -> list[Text]:
         (run,) = found.runs
         lines = [*_head(run), *lines, *_checkpoints(run, width), as_text()]
     else:
-        lines += [*_methods(curves), as_text()]
+        lines += [*_methods(curves, width), as_text()]
     for task in dict.fromkeys(curve.task for curve in curves):
         drawn = chart(
             _series([curve for curve in curves if curve.task == task]), min(width, WIDEST),
@@ -160,10 +170,10 @@ def _checkpoints(run: MeasuredRun, width: int) -> list[Text]:
         full = table([*head, *(f"peer {k}" for k in range(own.shape[1]))], wider, left=0)
         if max(map(len, full)) <= width:
             return full
-    return table(head, rows, left=0)
+    return table(head, rows, left=0, width=width, keep=1)
 
 
-def _methods(curves: Sequence[Curve]) -> list[Text]:
+def _methods(curves: Sequence[Curve], width: int) -> list[Text]:
     """Return a row a group and checkpoint; seeds are the unit."""
     penalised = any(curve.penalised for curve in curves)
     several = len({curve.task for curve in curves}) > 1
@@ -183,7 +193,7 @@ def _methods(curves: Sequence[Curve]) -> list[Text]:
             )  # fmt: skip
     head = ["method", "steps", "seeds", "ln Var", "95% CI"]
     head = [*(["task"] if several else []), *head, *(["PPO part"] if penalised else [])]
-    return table([*head, "trace", "SNR"], rows, left=2 if several else 1)
+    return table([*head, "trace", "SNR"], rows, left=2 if several else 1, width=width)
 
 
 def _log(value: float) -> str:

@@ -10,27 +10,34 @@ import contextlib
 import errno
 import os
 import select
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import click
 
 from p2p.core.errors import Interrupted, P2PError
 from p2p.core.names import nearest
+from p2p.core.signals import StopSignals
 
-from .text.terminal import unwritable
+from .interrupt import SIGINT_EXIT, end_server, interrupts
+from .text.layout import message_lines
+from .text.terminal import columns, unwritable
 
 COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`) has the command
     "train": "Train a cohort of peers, or resume a run.",
+    "runs": "List the runs on disk, find the latest, remove some.",
     "eval": "Test trained policies in randomised domains.",
+    "export": "Take a policy out as ONNX and plain C, checked.",
+    "video": "Film a trained policy in domains, side by side.",
+    "play": "Watch a trained policy in MuJoCo's viewer.",
     "surface": "Map the return on a plane through a run's policies.",
     "grad-variance": "Measure the variance of the gradient through training.",
+    "plot": "Draw the learning curves of runs.",
+    "report": "Write a run or a study as one page of HTML.",
     "compare": "Compare groups of runs, and test their differences.",
     "study": "Train a grid of runs, and tabulate the results.",
     "figures": "Draw a figure of the paper from a study's results.",
@@ -39,10 +46,17 @@ COMMANDS = {  # name: one line of help; the module of the same name (`_` for `-`
     "domains": "Show what a domains file changes of a robot, and try it.",
     "methods": "List the methods, with what each minimises and exchanges.",
     "completion": "Print a shell's completion script.",
+    "doctor": "Check this machine and installation for what p2p needs.",
 }
 
+OTHER_WORDS = {  # that other programs have for a command
+    "resume": "train --resume RUN", "run": "train", "learn": "train", "fit": "train",
+    "test": "eval", "evaluate": "eval", "benchmark": "bench", "sweep": "study", "tune": "study",
+    "ls": "runs", "list": "runs", "rm": "runs rm", "tasks": "env", "envs": "env",
+}  # fmt: skip
+
 LAYOUT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + signal, as a shell counts
+SIGPIPE_EXIT = 141  # 128 + signal, as a shell counts
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # full, over quota, a closed terminal
 
 
@@ -58,7 +72,7 @@ class Program(click.Group):
         if name in COMMANDS:
             return _import(name)
         if not ctx.resilient_parsing:  # shell completion must not fail
-            near = nearest(name, COMMANDS)
+            near = OTHER_WORDS.get(name) or nearest(name, COMMANDS)
             hint = f"did you mean {near!r}? " if near else ""
             ctx.fail(f"no command {name!r}; {hint}known: {', '.join(COMMANDS)}")
         return None
@@ -85,7 +99,8 @@ class Program(click.Group):
 
 def _import(name: str) -> click.Command:
     name = name.replace("-", "_")
-    command: click.Command = getattr(import_module(f".{name}", __package__), name)
+    with interrupts.loading():
+        command: click.Command = getattr(import_module(f".{name}", __package__), name)
     return command
 
 
@@ -98,31 +113,14 @@ def p2p(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-class Sigint:
-    """Python's own handler, which also records the signal: an import may swallow the exception."""
-
-    def __init__(self) -> None:
-        self.received = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
-        """Raise KeyboardInterrupt."""
-        self.received = True
-        raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt again, if an import has swallowed it."""
-        if self.received:
-            raise KeyboardInterrupt
-
-
-sigint = Sigint()
-
-
 def main() -> NoReturn:
     """Run the console script `p2p`."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
-        signal.signal(signal.SIGINT, sigint)
-    p2p.main()
+    interrupts.install()
+    StopSignals.end_now = interrupts.end_now
+    try:
+        p2p.main()
+    finally:
+        end_server()
 
 
 def _run(program: Program, args: list[str]) -> int:
@@ -138,7 +136,7 @@ def _run(program: Program, args: list[str]) -> int:
             from click.shell_completion import shell_complete
 
             return shell_complete(program, {}, "p2p", "_P2P_COMPLETE", instruction)
-        with program.make_context("p2p", args) as ctx:
+        with interrupts.working(), program.make_context("p2p", args) as ctx:
             program.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as done:
@@ -148,14 +146,14 @@ def _run(program: Program, args: list[str]) -> int:
     except click.ClickException as error:
         return _fail_usage(error)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", SIGINT_EXIT)
+        return _interrupted()
     except BrokenPipeError:
         if not (_reader_is_gone(sys.stdout) or _reader_is_gone(sys.stderr)):
             raise
         return SIGPIPE_EXIT
     except Exception as error:
-        if sigint.received:
-            return _fail("interrupted", SIGINT_EXIT)
+        if interrupts.received:
+            return _interrupted()
         if not isinstance(error, OSError) or error.errno not in UNWRITABLE or error.filename:
             raise  # with a filename it is a file, not a stream
         cannot_write = unwritable(error)
@@ -163,19 +161,48 @@ def _run(program: Program, args: list[str]) -> int:
     return 0
 
 
+def _interrupted() -> int:
+    """Say so, unless the signal's handler has, and return the exit code."""
+    if not interrupts.said:
+        click.echo("interrupted", err=True)
+    return SIGINT_EXIT
+
+
 def _fail(message: str, exit_code: int, *, interrupted: bool = False) -> int:
-    """Print one line on stderr, in colour on a terminal, and return the exit code."""
+    """Print one line on stderr, in colour and wrapped on a terminal; return the exit code."""
     label, colour = ("interrupted", "yellow") if interrupted else ("error", "red")
     line = f"{label}: {'; '.join(message.splitlines())}"
+    colours = False if "NO_COLOR" in os.environ else None
     with contextlib.suppress(OSError):  # stderr is closed too: the exit code must do
-        click.secho(line, fg=colour, err=True, color=False if "NO_COLOR" in os.environ else None)
+        for part in message_lines(line, columns(stream=sys.stderr)):
+            click.secho(part, fg=colour, err=True, color=colours)
     return exit_code
 
 
 def _fail_usage(error: click.ClickException) -> int:
     ctx = getattr(error, "ctx", None)
     where = f" (see {ctx.command_path} --help)" if ctx else ""
-    return _fail(error.format_message().rstrip(".") + where, error.exit_code)
+    message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices in lines
+    if ctx and isinstance(error, click.NoSuchOption):
+        message = _no_option(error, ctx) or message
+    return _fail(message + where, error.exit_code)
+
+
+def _no_option(error: click.NoSuchOption, ctx: click.Context) -> str:
+    """Return what an option of other trainers, or one with underscores, is called here."""
+    from p2p.core.foreign import translated
+    from p2p.core.names import plain
+
+    options = {
+        param.name: max(param.opts, key=len)
+        for param in ctx.command.params
+        if param.name and not str(param.metavar).startswith("PATH:")  # which load code
+    }
+    typed = error.option_name
+    if plain(typed) in options and typed.startswith("--"):
+        return f"no option {typed}: write {options[plain(typed)]}"
+    said = translated(typed, options, lambda name: options[name])
+    return f"no option {typed}{said.replace(';', ':', 1)}" if said else ""
 
 
 def _cannot_flush(stream: TextIO) -> bool:

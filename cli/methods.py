@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -12,6 +11,8 @@ from p2p.core.config import TrainConfig
 from p2p.methods import Method, find_method
 
 from .options import flag
+from .tables import as_text, print_lines, prose_table
+from .text.terminal import columns
 
 METHODS = [(name, find_method(name)) for name in registry.BUILT_IN["method"]]
 
@@ -29,24 +30,24 @@ def methods(as_json: bool) -> None:
         for name, method in METHODS:
             click.echo(json.dumps(_described(name, method)))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 200)  # a pipe: keep rows whole
-    table = Table("method", "minimises", "peers show", "K", "source", box=None, pad_edge=False)
+    rows = []
     for name, method in METHODS:
         least, most = method.peers
         allowed = f"{least}" if least == most else f"{method.num_peers} ({least}+)"
-        table.add_row(name, method.objective, method.exchanges, allowed, method.source)
-    console.print(table)
-    console.print()
-    table = Table("method", "setting", "default", "source", box=None, pad_edge=False)
-    for name, method in METHODS:
-        label = name
-        for setting, source in method.default_sources.items():
-            table.add_row(label, flag(setting), text(default(method, setting)), source)
-            label = ""
-    console.print(table)
+        rows.append([name, method.objective, method.exchanges, allowed, method.source])
+    own = [
+        [name if n == 0 else "", flag(setting), text(default(method, setting)), source]
+        for name, method in METHODS
+        for n, (setting, source) in enumerate(method.default_sources.items())
+    ]
+    width = columns()
+    print_lines(
+        [
+            *prose_table(["method", "minimises", "peers show", "K", "source"], rows, width),
+            as_text(),
+            *prose_table(["method", "setting", "default", "source"], own, width),
+        ]
+    )
 
 
 def _described(name: str, method: type[Method]) -> dict[str, Any]:

@@ -1,8 +1,22 @@
-"""What is said before work that takes longer than one expects."""
+"""What is said on stderr beside the output: notes, and what takes longer than one expects."""
 
 from __future__ import annotations
 
-import click
+import sys
+
+from .text.layout import message_lines
+from .text.terminal import columns
+
+
+def note(message: str) -> None:
+    """Print a note on stderr, wrapped on a terminal."""
+    say(f"note: {message}")
+
+
+def say(message: str) -> None:
+    """Print a message on stderr, wrapped on a terminal."""
+    for line in message_lines(message, columns(stream=sys.stderr)):
+        print(line, file=sys.stderr, flush=True)
 
 
 def say_if_compiling(engine: str) -> None:
@@ -11,4 +25,4 @@ def say_if_compiling(engine: str) -> None:
         from p2p.core import jit
 
         if not jit.is_cached():
-            click.echo("compiling the engine, once for this machine: some 20 s", err=True)
+            say("compiling the engine, once for this machine: some 20 s")

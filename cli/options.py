@@ -25,19 +25,54 @@ from p2p.core.config import TrainConfig, build_config, setting_names
 from p2p.core.consistency import RENAMED, override, settings_of
 from p2p.core.env_names import with_kwargs
 from p2p.core.errors import UsageError
-from p2p.core.names import calling, did_you_mean
+from p2p.core.foreign import COMMAND_LINE, hint, with_long_names
+from p2p.core.names import calling
+from p2p.core.numbers import whole_number
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-SHORT = {"task": "--env", "num_peers": "--peers"}
+SHORT = {name: f"--{short}" for short, name in COMMAND_LINE.items()}
 KINDS: tuple[registry.Kind, ...] = ("task", "method")  # that settings name
 SOURCES: tuple[registry.Kind, ...] = (*KINDS, "term")
 Command = TypeVar("Command", bound=Callable[..., None])
-SCALARS: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+
+
+class Whole(click.ParamType[int]):
+    """A whole number as people write it: `1e6`, `1M`, `1_000_000`."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail with what is wrong with the text."""
+        try:
+            return whole_number(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
+class WholeRange(click.IntRange):
+    """The same within a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or fail."""
+        return super().convert(Whole().convert(value, param, ctx), param, ctx)
+
+
+SCALARS: dict[Any, click.ParamType[Any]] = {int: Whole(), float: click.FLOAT, str: click.STRING}
 
 
 class SettingsCommand(click.Command):
     """A command whose help lists the settings of a run apart from its other options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options; an argument without one is told how a setting is given."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            needed = "; a setting needs its name, as in --env hopper"
+            raise click.UsageError(error.message + needed, ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in two sections."""
@@ -48,7 +83,7 @@ class SettingsCommand(click.Command):
                 (settings if param.name in fields() else others).append(row)
         for title, rows in (
             ("Options", others),
-            ("Settings (in a file: the long name with underscores)", settings),
+            ("Settings (in files with underscores; numbers also as 1e6, 1M, 1_000_000)", settings),
         ):
             with formatter.section(title):
                 formatter.write_dl(rows)
@@ -220,15 +255,14 @@ def read_settings(file: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read --config {file}: {error.strerror}") from None
     except ValueError as error:  # also UnicodeDecodeError
         raise UsageError(f"{file}: not TOML: {error}") from None
-    short = {option.lstrip("-"): name for name, option in SHORT.items()}
+    known = setting_names()
     for key in settings:
-        if key not in setting_names() and key not in RENAMED:
-            word = key.replace("-", "_")
-            hint = f"; did you mean {short[word]!r}?" if word in short else ""
-            raise UsageError(
-                f"{file}: unknown setting {key!r}{hint or did_you_mean(word, setting_names())}"
-            )
-    return settings
+        if key not in known and key not in RENAMED and key not in COMMAND_LINE:
+            raise UsageError(f"{file}: unknown setting {key!r}{hint(key, known)}")
+    try:
+        return with_long_names(settings)
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
 def setting_option(name: str, field: FieldInfo) -> click.Option:
@@ -241,6 +275,11 @@ def setting_option(name: str, field: FieldInfo) -> click.Option:
         return click.Option([f"{long}/--no-{long[2:]}", name], **attributes)
     if name == "randomise":
         return click.Option([long, name], type=FILE, metavar="FILE.toml", **attributes)
+    if name == "track":
+        choice = click.Choice([*_tracker_names(field), "none"])
+        return click.Option(
+            [long, name], type=choice, multiple=True, default=(), help=field.description
+        )
     kind, count = _click_type(field.annotation)
     if count > 1:
         attributes["metavar"] = " ".join([kind.name.upper()] * count)
@@ -266,6 +305,11 @@ def _click_type(annotation: Any) -> tuple[click.ParamType[Any], int]:
         (inner,) = (arg for arg in args if arg is not type(None))
         return _click_type(inner)
     return SCALARS[annotation], 1
+
+
+def _tracker_names(field: FieldInfo) -> tuple[str, ...]:
+    (literal, _) = get_args(field.annotation)
+    return get_args(literal)
 
 
 def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -15,7 +15,8 @@ from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.names import did_you_mean
 
 from .analysis import Files
-from .options import FOLDER, source_options
+from .interrupt import interrupts
+from .options import FOLDER, WholeRange, source_options
 from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ A study file is a grid of runs:
   task = ["hopper", "ant"]
   method = "p2pdrl"
   seed = [0, 1, 2]
-  [evaluate]                  # tests of each run after training, as by p2p eval
+  [evaluate]                  # tests after training, as by p2p eval
   eps_te = "0:1:0.1"
   [budget.paper]              # replaces these values with --budget paper
   total_steps = 16_000_000
@@ -89,7 +90,7 @@ def _parse_only(
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     help="Runs at a time, sharing all cores [default: as many as leave each peer a core].",
 )
 @click.option("--results-only", is_flag=True, help="Train nothing; tabulate the complete runs.")
@@ -123,7 +124,8 @@ def study(
     """
     if as_json and markdown:
         raise UsageError("--json and --markdown both write to stdout; choose one")
-    from p2p.study import find_study, plan_study, read_study
+    with interrupts.loading():
+        from p2p.study import find_study, plan_study, read_study
 
     described = read_study(find_study(study), budget)
     plan = plan_study(described, out or STUDIES / described.folder, save)
@@ -186,29 +188,34 @@ def _tabulate(
     from p2p.study import collect_results
 
     results: Results = collect_results(plan)
-    table = None
+    written: list[Path] = []
     if results.runs:
         advice = "fix that, then use --results-only" if trained else "it is shown, not kept"
         with files.writing(advice, asked=trained):
             results.write(plan)
-            table = plan.table
+            written.append(plan.table)
     if save and results.runs:
         with files.writing("name another with --save", asked=True):
-            _save(plan, results, save)
+            written += _save(plan, results, save)
     for view in views:
-        view.finished(results, table)
+        view.finished(results, written)
 
 
-def _save(plan: Plan, results: Results, folder: Path) -> None:
-    """Write the tables of results and curves into `folder`."""
+def _save(plan: Plan, results: Results, folder: Path) -> list[Path]:
+    """Write the tables of results and curves into `folder`; return the files."""
     from p2p.runs import write_atomically
     from p2p.runs.files import disk_errors
     from p2p.study import curves_csv
 
     with disk_errors("results", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{results.study}.csv", results.csv().encode(), "results")
-    write_atomically(folder / f"{results.study}-curves.csv", curves_csv(plan).encode(), "curves")
+    tables = {
+        f"{results.study}.csv": results.csv(),
+        f"{results.study}-curves.csv": curves_csv(plan),
+    }
+    for (name, text), kind in zip(tables.items(), ("results", "curves"), strict=True):
+        write_atomically(folder / name, text.encode(), kind)
+    return [folder / name for name in tables]
 
 
 def _views(

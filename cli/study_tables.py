@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from p2p.study import Group, PlannedRun, State
 
+from .tables import table
 from .text.formats import compact, count, duration
+from .text.layout import shortened, shortened_end, wrap
+from .text.terminal import UNLIMITED
 
 STYLES = {
     State.COMPLETE: "green", State.FAILED: "red", State.RUNNING: "bold", State.TESTING: "bold",
@@ -16,41 +20,73 @@ BY_PRIORITY = (  # if not all runs fit on the screen
     State.STOPPED, State.WAITING, State.COMPLETE, State.SKIPPED,
 )  # fmt: skip
 BAR = 10  # cells
+REST = 54  # cells of the other columns of a table of progress, with their gaps
 HEAD = ("run", "state", "progress", "steps/s", "left", "score")
 
 
-def progress_table(runs: Sequence[PlannedRun], height: int) -> list[tuple[str, str]]:
+def progress_table(
+    runs: Sequence[PlannedRun], height: int, width: int = UNLIMITED
+) -> list[tuple[str, str]]:
     """Return a table of runs as (line, style); if not all fit, of those with the first states.
 
     Args:
         height: lines that the table may have.
+        width: cells that a line may have; names are shortened to leave room for the rest.
     """
     by_priority = sorted(runs, key=lambda run: BY_PRIORITY.index(run.state))
     room = len(runs) if len(runs) < height else max(1, height - 2)
     shown = {run.name for run in by_priority[:room]}
-    width = max(len(HEAD[0]), *(len(run.name) for run in runs))
-    lines = [(_line(HEAD, width), "bold")]
-    for run in runs:
+    names = short_names([run.name for run in runs], max(8, width - REST))
+    size = max(len(HEAD[0]), *map(len, names))
+    lines = [(_line(HEAD, size), "bold")]
+    for name, run in zip(names, runs, strict=True):
         if run.name in shown:
-            lines.append((_line(_cells(run), width), STYLES.get(run.state, "")))
+            line = _line((name, *_cells(run)), size)
+            lines.append((shortened_end(line, width), STYLES.get(run.state, "")))
     if hidden := [run.state for run in by_priority[room:]]:
         counts = ((state, hidden.count(state)) for state in BY_PRIORITY)
         rest = ", ".join(f"{number} {state}" for state, number in counts if number)
-        lines.append((f"... and {rest}", "dim"))
+        lines.append((shortened_end(f"... and {rest}", width), "dim"))
     return lines
 
 
-def results_table(summary: Sequence[Group]) -> list[str]:
-    """Return the summary as text with aligned columns."""
+def short_names(names: Sequence[str], width: int) -> list[str]:
+    """Return names of runs; if one does not fit, without what all begin with, then cut."""
+    if max(map(len, names)) <= width:
+        return list(names)
+    alike = os.path.commonprefix(list(names)) if len(names) > 1 else ""  # noqa: RUF071
+    common = alike.rpartition("-")[0]
+    return [shortened(name.removeprefix(common + "-"), width) for name in names]
+
+
+def results_table(summary: Sequence[Group], width: int = UNLIMITED) -> list[str]:
+    """Return the summary as text with aligned columns.
+
+    Args:
+        width: cells in a line. In a wider table, what all rows share stands in a line above, and
+            the other measures go on below.
+    """
     head, *rows = _summary(summary, "+-")
+    number = _is_number(rows)
+    settings = len(summary[0].settings)
+    above: list[str] = []
+    if sum(max(map(len, column)) + 2 for column in zip(head, *rows, strict=True)) - 2 > width:
+        same = [n < settings and len({row[n] for row in rows}) == 1 for n in range(len(head))]
+        if any(same) and not all(same[:settings]):
+            shared = (f"{head[n]} {rows[0][n]}" for n in range(settings) if same[n])
+            above = [*wrap(f"all: {', '.join(shared)}", width), ""]
+            settings -= sum(same)
+            left = [n for n in range(len(head)) if not same[n]]
+            head, *rows = [[row[n] for n in left] for row in (head, *rows)]
+            number = [number[n] for n in left]
     sizes = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(size) if number else cell.ljust(size)
-            for cell, size, number in zip(row, sizes, _is_number(rows), strict=True)
-        ).rstrip()
+    padded = [
+        [cell.rjust(size) if is_number else cell.ljust(size)
+         for cell, size, is_number in zip(row, sizes, number, strict=True)]
         for row in (head, *rows)
-    ]
+    ]  # fmt: skip
+    lines = table(padded[0], padded[1:], left=settings, width=width)
+    return [*above, *(line.plain for line in lines)]
 
 
 def markdown_table(summary: Sequence[Group]) -> list[str]:
@@ -103,7 +139,7 @@ def _cells(run: PlannedRun) -> tuple[str, ...]:
     share = run.tested if run.state is State.TESTING else run.steps / run.total_steps
     full = int(share * BAR)
     bar = f"{'━' * full}{'─' * (BAR - full)} {share:4.0%}"
-    return run.name, run.state, bar, count(rate), duration(left), last
+    return run.state, bar, count(rate), duration(left), last
 
 
 def _line(cells: Sequence[str], width: int) -> str:

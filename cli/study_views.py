@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from dataclasses import asdict
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 from p2p.runs.journal import jsonable
 from p2p.study import Plan, PlannedRun, Results, State, find_capacity, seconds_left
 
-from .live.summary import short_path
+from .live.summary import next_lines, short_path
 from .study_tables import markdown_table, progress_table, results_table
 from .text.formats import count, counted, duration
+from .text.layout import wrap
+from .text.terminal import columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import Group
@@ -30,7 +34,7 @@ class StudyView(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
     def changed(self, run: PlannedRun) -> None: ...  # noqa: D102
-    def finished(self, results: Results, table: Path | None) -> None: ...  # noqa: D102
+    def finished(self, results: Results, written: Sequence[Path]) -> None: ...  # noqa: D102
 
 
 class StudyLines:
@@ -43,7 +47,7 @@ class StudyLines:
 
     def __enter__(self) -> Self:
         for line in header_lines(self._plan, self._jobs):
-            self._print(line)
+            self._say(line)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -53,14 +57,18 @@ class StudyLines:
         """Write a line if the run's state has changed, or a minute has passed."""
         if self._states[run.name] is not run.state:
             self._states[run.name] = run.state
-            self._print(f"{run.state:<8}  {run.name}{_outcome(run)}")
+            self._say(f"{run.state:<8}  {run.name}{_outcome(run)}", " " * 10)
         elif time.monotonic() - self._last >= LONGEST:
             self._last = time.monotonic()
-            self._print(progress_line(self._plan, self._jobs).removesuffix(HINT))
+            self._say(progress_line(self._plan, self._jobs).removesuffix(HINT))
 
-    def finished(self, results: Results, table: Path | None) -> None:
+    def finished(self, results: Results, written: Sequence[Path]) -> None:
         """Write the results."""
-        for line in result_lines(self._plan, results, table):
+        for line in result_lines(self._plan, results, written, columns(stream=self._stream)):
+            self._print(line)
+
+    def _say(self, sentence: str, indent: str = "") -> None:
+        for line in fitted(sentence, columns(stream=self._stream), indent):
             self._print(line)
 
     def _print(self, line: str) -> None:
@@ -83,7 +91,8 @@ class StudyTable:
 
     def __enter__(self) -> Self:
         for line in header_lines(self._plan, self._jobs):
-            self._print(line)
+            for part in fitted(line, self._console.width):
+                self._print(part)
         self._live.start(refresh=True)
         return self
 
@@ -94,9 +103,9 @@ class StudyTable:
     def changed(self, run: PlannedRun) -> None:
         """Do nothing: the next frame shows it."""
 
-    def finished(self, results: Results, table: Path | None) -> None:
+    def finished(self, results: Results, written: Sequence[Path]) -> None:
         """Print the results below the table."""
-        for line in result_lines(self._plan, results, table):
+        for line in result_lines(self._plan, results, written, self._console.width):
             self._print(line)
 
     def _print(self, line: str) -> None:
@@ -107,12 +116,9 @@ class StudyTable:
         from rich.text import Text
 
         size = self._console.size
-        lines = progress_table(self._plan.runs, size.height - 2)
-        texts = [
-            Text(line, style, no_wrap=True, overflow="ellipsis")
-            for line, style in [*lines, (progress_line(self._plan, self._jobs), "dim")]
-        ]
-        return Group(*texts)
+        below = wrap(progress_line(self._plan, self._jobs), size.width)
+        lines = progress_table(self._plan.runs, size.height - 1 - len(below), size.width)
+        return Group(*(Text(line, style) for line, style in [*lines, *((b, "dim") for b in below)]))
 
 
 class StudyJson:
@@ -142,7 +148,7 @@ class StudyJson:
             error=run.error or None,
         )
 
-    def finished(self, results: Results, table: Path | None) -> None:
+    def finished(self, results: Results, written: Sequence[Path]) -> None:
         """Write the results."""
         self._print("results", **asdict(results))
 
@@ -166,7 +172,7 @@ class StudyMarkdown:
     def changed(self, run: PlannedRun) -> None:
         """Do nothing."""
 
-    def finished(self, results: Results, table: Path | None) -> None:
+    def finished(self, results: Results, written: Sequence[Path]) -> None:
         """Write the table."""
         if results.summary:
             print("\n".join(markdown_table(results.summary)), file=self._stream, flush=True)
@@ -185,20 +191,61 @@ def header_lines(plan: Plan, jobs: int | None) -> list[str]:
     ]
 
 
-def result_lines(plan: Plan, results: Results, table: Path | None) -> list[str]:
-    """Return the results and their file, the failed, and the missing runs."""
-    lines = [f"failed   {r.name}: {r.error}" for r in plan.runs if r.state is State.FAILED]
+def result_lines(plan: Plan, results: Results, written: Sequence[Path], width: int) -> list[str]:
+    """Return the results and their files, the failed and missing runs, and what to type next.
+
+    Args:
+        written: the files of the results.
+        width: cells in a line.
+    """
+    lines = [
+        part
+        for run in plan.runs
+        if run.state is State.FAILED
+        for part in fitted(f"failed   {run.name}: {run.error}", width, " " * 9)
+    ]
     if not results.runs:
         return [*lines, "no run of this study is complete yet"]
     if results.summary:
-        lines = ["", *results_table(results.summary), "", *lines]
-    if table is not None:
-        lines.append(f"results  {short_path(table)}")
+        lines = ["", *results_table(results.summary, width), "", *lines]
+    labels = ["results", *[""] * len(written)]
+    lines += [
+        f"{label:<7}  {short_path(file)}" for label, file in zip(labels, written, strict=False)
+    ]
     for word, names in (("missing", results.missing), ("untested", results.untested)):
         if names:
             first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            lines.append(f"{word:<8} {counted(len(names), 'run')}: {first}")
-    return lines
+            text = f"{word:<8} {counted(len(names), 'run')}: {first}"
+            lines += fitted(text, width, " " * 9)
+    return [*lines, *next_lines(next_commands(plan, results), width, 9)]
+
+
+def fitted(sentence: str, width: int, indent: str = "") -> list[str]:
+    """Return a sentence over as many lines as it needs, if it does not fit one."""
+    return [sentence] if len(sentence) <= width else wrap(sentence, width, indent)
+
+
+def next_commands(plan: Plan, results: Results) -> list[str]:
+    """Return what shows more of the results: a comparison, and a figure."""
+    from p2p.plots import FIGURES
+    from p2p.plots.data import is_shipped
+
+    file = plan.study.file
+    folder = shlex.quote(short_path(plan.out))
+    study = file.stem if is_shipped(file) else shlex.quote(str(file))
+    words = ["p2p figures", study]
+    if plan.study.budget and plan.study.name.endswith(f"-{plan.study.budget}"):
+        words.append(f"--budget {plan.study.budget}")
+    if file.stem not in FIGURES:
+        words.append(f"--like {'fig4' if _over_strength(plan) else 'fig3'}")
+    several = len({tuple(run.settings.values()) for run in results.runs}) > 1
+    figure = [] if file.stem == "fig5" else [" ".join([*words, f"--runs {folder}"])]
+    return [*([f"p2p compare {folder}/*/"] if several else []), *figure]
+
+
+def _over_strength(plan: Plan) -> bool:
+    tests = plan.study.evaluate
+    return tests is not None and len(tests.eps_te) > 1
 
 
 def progress_line(plan: Plan, jobs: int | None) -> str:
@@ -213,6 +260,8 @@ def progress_line(plan: Plan, jobs: int | None) -> str:
     text += f"; {done / total:.0%} of {count(total)} steps"
     if plan.count(State.STOPPING) or plan.count(State.STOPPED):
         return f"{text}; stopping after this iteration"
+    if plan.count(State.COMPLETE) + plan.count(State.FAILED) == len(plan.runs):
+        return text
     left = duration(seconds_left(plan.runs, jobs))
     return f"{text}, {count(rate)} steps/s, {left} left{HINT}"
 

@@ -11,7 +11,17 @@ import click
 
 from p2p.analysis.surface.config import SurfaceConfig
 
-from .analysis import Files, how_far, output_options, progress, show, work_options
+from .analysis import (
+    Files,
+    check_runs,
+    how_far,
+    latest_run,
+    output_options,
+    progress,
+    show,
+    work_options,
+)
+from .interrupt import interrupts
 from .options import flags_in_messages, setting_option, source_options
 from .tables import as_text, assembled, cost_line, ground_style, table
 from .text.formats import compact, count, counted
@@ -31,7 +41,7 @@ EXAMPLES = """\b
 Examples:
   p2p surface runs/a
   p2p surface runs/a --peer 1 --grid 25 --domains 16
-  p2p surface runs/a --grid 7 --domains 2 --no-save     a first look, in half a minute
+  p2p surface runs/a --grid 7 --domains 2 --no-save   a look in half a minute
 """
 
 
@@ -56,15 +66,14 @@ def surface(
     Each point is an affine combination of the three; at each the training return (eps_tr of
     the run) and the test return (--eps-te) are measured. Episodes are kept in eval.h5 beside
     the run, and what is there is not run again; the surface goes to surface-peer-K.h5, and as a
-    picture to .png and .svg of that name. No RUN: the latest under runs/.
+    picture to .png and .svg of that name. No RUN: the latest finished one under runs/.
     """
-    from p2p.cohort import launch
+    check_runs([run] if run else [])
+    with interrupts.loading():
+        from p2p.analysis.surface.measure import find_surface
+        from p2p.runs import RunFolder
 
-    launch.start_server("p2p.analysis.evaluation.worker")  # it imports while we do
-    from p2p.analysis.surface.measure import find_surface
-    from p2p.runs import RunFolder
-
-    folder = RunFolder.open(run) if run else RunFolder.latest()
+    folder = RunFolder.open(run) if run else latest_run()
     with flags_in_messages(), progress("evaluating", how_far, plain=plain) as report:
         found = find_surface(folder, save=not no_save, workers=workers, report=report, **settings)
     pictures = [] if no_save else _keep(found)
@@ -106,7 +115,7 @@ def render(found: Surface, width: int) -> list[Text]:
         as_text(),
         *_scale(low, high),
         as_text(),
-        *_marks(found),
+        *_marks(found, width),
         as_text(),
         *_notes(found),
         cost_line(found.cost),
@@ -186,7 +195,7 @@ def _scale(low: float, high: float) -> list[Text]:
     return [scale, as_text(axes, "dim")]
 
 
-def _marks(found: Surface) -> list[Text]:
+def _marks(found: Surface, width: int) -> list[Text]:
     """Return a row a policy, and the best point of each map."""
     head = ["policy", "steps", "x", "y", "train", "test", "train, own", "test, own"]
     rows = [
@@ -198,7 +207,7 @@ def _marks(found: Surface) -> list[Text]:
         for mark in found.marks
     ]  # fmt: skip
     best = [as_text(f"best {one.scenario:<5} {_best(found.best(one))}") for one in found.landscapes]
-    return [*table(head, rows), as_text(), *best]
+    return [*table(head, rows, width=width), as_text(), *best]
 
 
 def _best(best: Best) -> str:

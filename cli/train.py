@@ -5,19 +5,21 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import click
 from click.core import ParameterSource
 
-from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Noted, Started
 from p2p.core import env_names
+from p2p.core.config import TrainConfig
 from p2p.core.errors import Interrupted, P2PError, UsageError
-from p2p.core.signals import request_stop
+from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE
+from p2p.core.signals import StopSignals, request_stop
 
-from .main import sigint
+from .interrupt import STOPPING, interrupts, say
 from .notices import say_if_compiling
 from .options import (
     FILE,
@@ -25,6 +27,7 @@ from .options import (
     KINDS,
     SettingsCommand,
     configure,
+    flags_in_messages,
     given_on_command_line,
     setting_options,
     term_option,
@@ -33,7 +36,7 @@ from .text.formats import counted
 from .text.terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
-ON_RESUME = {"resume", *GOAL, "as_json", "plain", *KINDS, "term"}
+ON_RESUME = {"resume", *GOAL, "track", "as_json", "plain", *KINDS, "term"}
 
 
 class View(Protocol):
@@ -44,21 +47,36 @@ class View(Protocol):
     def started(self, event: Started) -> None: ...  # noqa: D102
     def iterated(self, event: Iterated) -> None: ...  # noqa: D102
     def checkpointed(self, event: Checkpointed) -> None: ...  # noqa: D102
+    def noted(self, event: Noted) -> None: ...  # noqa: D102
     def finished(self, event: Finished) -> None: ...  # noqa: D102
 
 
 EXAMPLES = """\b
 Examples:
   p2p train --env humanoid --peers 4
-  p2p train --env hopper --method ppo --total-steps 3_000_000 --seed 1
+  p2p train --env hopper --method ppo --total-steps 3M --seed 1
   p2p train --env Pusher-v5 --randomise domains.toml
-  p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2_000_000
+  p2p train --resume runs/humanoid-p2pdrl-260101-120000 --total-steps 2M
 """
+
+
+def _explain(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print the glossary and end."""
+    if asked and not ctx.resilient_parsing:
+        from .glossary import lines
+        from .tables import print_lines
+        from .text.terminal import columns
+
+        print_lines(lines(columns()))
+        ctx.exit()
 
 
 @click.command(cls=SettingsCommand, params=setting_options(), epilog=EXAMPLES)
 @click.option("--config", "file", type=FILE, metavar="FILE.toml", help="Settings; flags win.")
-@click.option("--out", type=FOLDER, metavar="DIR", help="Run folder [default: a new one in runs/].")
+@click.option(
+    "--name", metavar="NAME", help="Name of the run's folder in runs/ [task, method, time]."
+)
+@click.option("--out", type=FOLDER, metavar="DIR", help="The run's folder, if not in runs/.")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
 @term_option
 @click.option(
@@ -70,11 +88,14 @@ Examples:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
+@click.option("--explain", is_flag=True, is_eager=True, expose_value=False, callback=_explain,
+              help="Say what each word on the screen means, and exit.")  # fmt: skip
 @click.pass_context
 def train(
     ctx: click.Context,
     /,
     file: Path | None,
+    name: str | None,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
@@ -82,28 +103,56 @@ def train(
     **settings: object,
 ) -> None:
     """Train a cohort of peers, one process each, and show how they do."""
-    from p2p.cohort import launch
-
     given = given_on_command_line(ctx)
     if resume is not None:
         _check_resumable(ctx)
-        for name in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
-            configure({name: given[name]})
+        for setting in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
+            configure({setting: given[setting]})
         _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
-    config = configure({} if resume else given, file)
+    folder = _named(name, out)
+    later = {name: given[name] for name in (*GOAL, "track") if name in given}
+    config = _checked(configure({} if resume else given, file), folder, resume, later)
     say_if_compiling(config.engine)
-    launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
+    with interrupts.loading():
+        from p2p.cohort import launch
+
+        launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
 
     def events() -> Iterator[Event]:
-        from p2p.cohort import cohort  # brings torch, so it comes after the first line is on screen
-
-        sigint.check()
+        with interrupts.loading():  # it takes a while: after the first line is on screen
+            from p2p.cohort import cohort
+        interrupts.check()
         if resume is None:
-            return cohort.train(config, out=out)
-        return cohort.resume(resume, **{name: given[name] for name in GOAL if name in given})
+            return cohort.train(config, out=folder)
+        return cohort.resume(resume, **later)
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
+
+
+def _named(name: str | None, out: Path | None) -> Path | None:
+    """Return the run's folder; None for a new one in runs/ by its default name."""
+    if name is None:
+        return out
+    if out is not None:
+        raise UsageError("--name and --out both name the run's folder; give one of them")
+    if not FOLDER_NAME.fullmatch(name):
+        raise UsageError(f"--name {name} {FOLDER_NAME_RULE}; --out takes any path")
+    return Path("runs") / name
+
+
+def _checked(
+    config: TrainConfig, out: Path | None, resume: Path | None, later: dict[str, Any]
+) -> TrainConfig:
+    """Return the settings of the run; what is wrong with it is said before torch is imported."""
+    with interrupts.loading():
+        from p2p.cohort import checks
+
+    if resume is None:
+        checks.check_new(config, out)
+        return config
+    with flags_in_messages():
+        return checks.check_resumable(resume, **later)[1]
 
 
 def _check_same_run(run: Path, given: Mapping[str, object]) -> None:
@@ -130,8 +179,8 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --json and --plain (and --task or "
-            "--method, to name code of yours), "
+            "--total-steps (or --total-steps-per-peer), --track, --json and --plain (and --task "
+            "or --method, to name code of yours), "
             f"not {', '.join(typed)}"
         )
 
@@ -161,6 +210,7 @@ def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:
     """
     unwritten: OSError | None = None
     with ExitStack() as stack:
+        stack.enter_context(_acknowledging(views))
         for view in views:
             stack.enter_context(view)
         events = stack.enter_context(closing(cast("Generator[Event]", start())))
@@ -181,6 +231,17 @@ def _show(start: Callable[[], Iterator[Event]], views: list[View]) -> None:
         raise _unwritable(unwritten, "the run is complete")
 
 
+@contextmanager
+def _acknowledging(views: list[View]) -> Iterator[None]:
+    """Say at a first Ctrl-C that it was heard, unless a view does: the iteration ends first."""
+    if not any(getattr(view, "says_that_it_stops", False) for view in views):
+        StopSignals.acknowledge = lambda: say(STOPPING)
+    try:
+        yield
+    finally:
+        StopSignals.acknowledge = None
+
+
 def _unwritable(error: OSError, run: str) -> P2PError:
     """Return what ends a run whose output cannot be written."""
     if isinstance(error, BrokenPipeError):
@@ -196,5 +257,7 @@ def _dispatch(event: Event, view: View) -> None:
             view.iterated(event)
         case Checkpointed():
             view.checkpointed(event)
+        case Noted():
+            view.noted(event)
         case Finished():
             view.finished(event)

@@ -35,6 +35,7 @@ from p2p.cli.options import given_on_command_line
 from p2p.cli.train import train
 from p2p.core.config import build_config
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.envs.build import bind
 from p2p.envs.domain import Domain
 from p2p.envs.vector import RandomisedEnvs
 
@@ -228,12 +229,15 @@ def test_an_evaluation_is_measured_beside_the_same_policys_steps(tmp_path):
     assert not (tmp_path / "run").exists()  # no policy had to be trained
 
 
+NOMINAL = bind("hopper").check(Domain())
+
+
 def test_a_measuring_process_that_fails_ends_the_measurement(tmp_path):
     """The second of two has no episode to play, while the first waits to start with it."""
     policy = tmp_path / "policy.safetensors"
     policy.write_bytes(make_policy("hopper").to_bytes())
     with pytest.raises(RuntimeError, match="IndexError"):
-        run_together(bare_episodes, [(policy, single_set(Domain()), 0)] * 2)
+        run_together(bare_episodes, [(policy, single_set(NOMINAL), 0)] * 2)
 
 
 def test_an_evaluation_of_fewer_domains_than_cores_is_measured(tmp_path, monkeypatch):

@@ -22,10 +22,11 @@ from made import METHODS
 from played import play
 
 from p2p.cli import main
+from p2p.cli.interrupt import interrupts
 from p2p.cli.live.plain import PlainLines
 from p2p.cli.options import fields
 from p2p.cli.train import _show, train
-from p2p.cohort import cohort, launch
+from p2p.cohort import checks, cohort, launch
 from p2p.cohort.events import Event, Iterated
 from p2p.core import errors
 from p2p.core.config import TrainConfig, build_config
@@ -50,6 +51,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(cohort, "train", train)
     monkeypatch.setattr(cohort, "resume", resume)
+    monkeypatch.setattr(checks, "check_resumable", lambda path, **goal: (None, TrainConfig()))
     monkeypatch.setattr(launch, "prepare", lambda engine: None)
     return seen
 
@@ -137,7 +139,8 @@ def test_a_flag_wins_over_the_file_that_counts_the_other_way(
     ("text", "message"),
     [
         ("eps_tra = 0.3", "unknown setting 'eps_tra'; did you mean 'eps_tr'?"),
-        ("env = 'ant'", "unknown setting 'env'; did you mean 'task'?"),
+        ("env = 'ant'\ntask = 'ant'", "env and task are the same setting; give one of them"),
+        ("gamma = 0.9", "unknown setting 'gamma'; it is called 'discount' here"),
         ("eps-tr = 0.3", "unknown setting 'eps-tr'; did you mean 'eps_tr'?"),
         ("clip = 'wide'", "clip='wide': input should be a valid number"),
         ("num_peers = 3", "num_peers=3 does not suit method 'ppo', which takes 1"),
@@ -180,11 +183,15 @@ def test_methods_lists_the_defaults_that_a_run_has() -> None:
     ("args", "message"),
     [
         ("trian", "no command 'trian'; did you mean 'train'? known: train, "),
+        ("resume runs/a", "no command 'resume'; did you mean 'train --resume RUN'? known: train, "),
+        ("evaluate runs/a", "no command 'evaluate'; did you mean 'eval'? known: train, "),
+        ("train hopper", "Got unexpected extra argument (hopper); a setting needs its name, as in"),
         ("train --env hoper", "unknown task 'hoper'; did you mean 'hopper'?"),
         ("train --method p2pdlr", "unknown method 'p2pdlr'; did you mean 'p2pdrl'?"),
         ("train --num-epoch 3", "No such option '--num-epoch'"),
         ("train --peers two", "Invalid value for '--peers' / '--num-peers': 'two' is not"),
         ("train --engine x", "Invalid value for '--engine': 'x' is not"),
+        ("completion", "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish (see"),
         ("train --peers 3", "--steps-per-iteration=4096 does not split over --peers=3"),
         ("train --total-steps 0", "--total-steps=0: input should be greater"),
         ("train --config nonesuch.toml", "cannot read --config nonesuch.toml: No such file"),
@@ -192,8 +199,8 @@ def test_methods_lists_the_defaults_that_a_run_has() -> None:
         (
             "train --resume r --eps-tr 0.1 --out o",
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --json and --plain (and --task or "
-            "--method, to name code of yours), not --eps-tr, --out",
+            "--total-steps (or --total-steps-per-peer), --track, --json and --plain (and --task "
+            "or --method, to name code of yours), not --eps-tr, --out",
         ),
     ],
 )
@@ -305,15 +312,15 @@ def test_ctrl_c_before_the_run_takes_over_ends_with_130(
 
     monkeypatch.setattr(launch, "prepare", interrupted)
     result = p2p("train")
-    assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
 def test_ctrl_c_that_an_import_swallows_starts_no_run(
     calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main.sigint, "received", True)
+    monkeypatch.setattr(interrupts, "received", True)
     result = p2p("train")
-    assert (result.exit_code, result.stderr, calls) == (130, "error: interrupted\n", [])
+    assert (result.exit_code, result.stderr, calls) == (130, "interrupted\n", [])
 
 
 class Unwritable(PlainLines):
@@ -468,7 +475,7 @@ def test_ctrl_c_that_an_import_turns_into_another_error_is_still_one_line() -> N
     )
     command = [sys.executable, "-P", "-c", code, "methods"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_a_temporary_folder_too_deep_for_a_socket_is_named(tmp_path: Path) -> None:
@@ -535,3 +542,24 @@ def test_every_command_of_the_list_exists_and_has_help() -> None:
     for name in main.COMMANDS:
         assert p2p(name, "--help").stdout.startswith(f"Usage: p2p {name} ")
         assert name in p2p("--help").stdout
+
+
+def test_name_names_the_folder_below_runs(calls: list[dict[str, Any]]) -> None:
+    assert p2p("train", "--name", "first-try").exit_code == 0
+    assert calls[0]["out"] == Path("runs/first-try")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--name a/b", "--name a/b must be the name of a folder: use letters"),
+        ("--name .. ", "--name .. must be the name of a folder: use letters"),
+        ("--name a --out b", "--name and --out both name the run's folder; give one of them"),
+        ("--resume r --name a", "--resume continues a run with its own settings and folder"),
+    ],
+)
+def test_a_name_that_cannot_be_one_is_refused(
+    calls: list[dict[str, Any]], args: str, message: str
+) -> None:
+    result = p2p("train", *args.split())
+    assert (result.exit_code, error_of(result)[: len(message)], calls) == (2, message, [])

@@ -20,10 +20,12 @@ import pytest
 
 import p2p
 from p2p.cohort import cohort, recorder, supervisor
+from p2p.cohort.checks import MAX_PEERS_PER_CORE
 from p2p.cohort.events import Checkpointed, Event, Iterated
 from p2p.cohort.peer_process import cores_for
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Interrupted, PeerLost, UsageError
+from p2p.core.platform import num_cores
 from p2p.peer.reports import split_by_peer
 from p2p.runs import RunFolder
 
@@ -399,7 +401,7 @@ def test_stopping_raises_interrupted_for_library_users(tmp_path):
 
 
 def test_more_peers_than_sense_are_refused():
-    many = len(os.sched_getaffinity(0)) * cohort.MAX_PEERS_PER_CORE * 2
+    many = num_cores() * MAX_PEERS_PER_CORE * 2
     config = TrainConfig(num_peers=many, steps_per_iteration=many * 64)
     with pytest.raises(UsageError, match="would only wait for one another; use at most"):
         drain(cohort.train(config))

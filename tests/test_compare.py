@@ -286,11 +286,63 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in result.stderr
 
 
-def test_a_studys_folder_of_logs_is_left_out_and_noted(runs: list[Path], tmp_path: Path) -> None:
+def test_the_helps_own_example_has_no_note(runs: list[Path], tmp_path: Path) -> None:
+    """`runs/studies/fig4/*` meets the study's logs and tables, which are none of the user's."""
     (tmp_path / "logs").mkdir()
-    result = p2p("compare", *runs, tmp_path / "logs", "--json")
+    (tmp_path / "results.csv").write_text("run\n")
+    result = p2p("compare", *runs, tmp_path / "logs", tmp_path / "results.csv", "--json")
     assert len(json.loads(result.stdout)["runs"]) == len(runs)
-    assert result.stderr.endswith(f"(no config.json): {tmp_path / 'logs'}\n")
+    assert result.stderr == ""
+
+
+def test_what_is_left_of_a_run_is_noted(runs: list[Path], tmp_path: Path) -> None:
+    """Its config.json is gone: that is not a folder of something else."""
+    (tmp_path / "hurt").mkdir()
+    (tmp_path / "hurt" / "journal.jsonl").write_text("")
+    note = f"note: left out, no complete run folder (no config.json): {tmp_path / 'hurt'}\n"
+    assert p2p("compare", *runs, tmp_path / "hurt").stderr == note
+
+
+@pytest.mark.parametrize("steps", [None, 2048])
+def test_beside_finished_runs_an_unfinished_one_is_left_out_with_a_note(
+    runs: list[Path], tmp_path: Path, steps: int | None
+) -> None:
+    """A study that still runs can be compared so far."""
+    half = make_run(tmp_path / "half", total_steps=4096, method="ppo", seed=9)
+    if steps is not None:
+        RunFolder.open(half).save_result({"steps": steps, "scores": [{"mean": 1.0}]})
+    found = compare([*runs, half])
+    assert [run.path for run in found.runs] == [str(run) for run in runs]
+    assert f"left out, not finished: {half}" in found.notes
+    assert f"note: left out, not finished: {half}" in p2p("compare", *runs, half).stdout
+
+
+def test_in_test_domains_too_an_unfinished_run_is_left_out(tmp_path: Path) -> None:
+    done, half = made(tmp_path / "a"), make_run(tmp_path / "b", seed=1)
+    found = compare([done, half], 0.4, domains=2)
+    assert [run.path for run in found.runs] == [str(done)]
+    assert found.notes == (f"left out, not finished: {half}",)
+
+
+def test_a_run_that_ended_without_a_score_is_left_out_with_what_to_do(runs: list[Path]) -> None:
+    scoreless = make_run(runs[0].parent / "z", total_steps=4096, final_episodes=0)
+    RunFolder.open(scoreless).save_result({"steps": 4096, "scores": []})
+    (note,) = (note for note in compare([*runs, scoreless]).notes if str(scoreless) in note)
+    assert note.startswith("left out, ended without a score; --eps-te evaluates them: ")
+
+
+def test_nothing_is_said_from_one_seed() -> None:
+    """P was 1.00, and the share of runs above a threshold 100 %."""
+    found = compared(scored([5.0]), scored([100.0], "dnc"))
+    (one,) = found.improvements
+    assert (one.probability, one.interval, found.profiles) == (None, None, {})
+    assert "hopper: nothing can be said from one seed, as of ppo, dnc" in found.warnings
+    text = "\n".join(line.plain for line in render(found, 80))
+    assert "probability of improvement: nothing can be said from one seed" in text
+    assert "1.00" not in text
+    found = compared(scored([1.0], "dppo"), *APART)
+    assert [one.probability for one in found.improvements] == [None, None, 1.0]
+    assert list(found.profiles) == ["ppo", "dnc"]
 
 
 def test_test_domains_are_evals_own_and_run_once(tmp_path: Path) -> None:

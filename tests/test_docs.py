@@ -22,6 +22,7 @@ FOLLOWED = {  # by tests of their own, which also check what is printed
     "add-a-method.md": "test_own_code.py",
     "add-a-task.md": "test_own_code.py",
     "add-a-term.md": "test_own_code.py",
+    "deploy.md": "test_export.py",
 }
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [page for page in PAGES if page.name not in FOLLOWED]
@@ -30,7 +31,7 @@ BLOCK = re.compile(
     r"(?P<fence>```+)(?P<kind>[^\n]*)\n(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
-KINDS = {"sh", "console", "python", "toml", "text", "json", "", "{include}"}
+KINDS = {"sh", "console", "python", "toml", "text", "json", "c", "", "{include}"}
 SHORT = [  # what takes long, and what takes its place
     (r"(p2p train --resume .*)--total-steps \S+", r"\1--total-steps 12_288"),
     (r"(p2p train --env .*)--total-steps \S+", r"\1--total-steps 8192 --final-episodes 1"),
@@ -107,8 +108,9 @@ def test_a_page_is_followed_as_it_stands(page: Path, tmp_path: Path, trained: Pa
 
 
 def named(text: str, trained: Path) -> str:
-    """Return text with folders in place of RUN and RUNS."""
+    """Return text with folders in place of RUN, RUNS and STUDY."""
     one, other = trained / "p2pdrl", trained / "ppo"
+    text = re.sub(r"\bSTUDY\b", str(trained), text)
     text = re.sub(r"\bRUNS\b(\.\.\.)?", f"{one} {other}", text)
     return re.sub(r"\bRUN\b(\.\.\.)?", str(one), text)
 

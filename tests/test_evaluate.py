@@ -16,7 +16,7 @@ from made import TASKS, make_policy, make_run
 
 import p2p
 from p2p.analysis.evaluation import session as evaluation
-from p2p.analysis.evaluation.config import parse_strengths
+from p2p.analysis.evaluation.config import build_eval_config, parse_strengths
 from p2p.analysis.evaluation.domain_sets import DomainSet, draw_set, single_set, sweep_set
 from p2p.analysis.evaluation.file import EvalFile, Key, Outcome
 from p2p.analysis.evaluation.results import (
@@ -229,11 +229,29 @@ def test_a_grid_holds_every_pair_the_second_factor_fastest():
     assert measured.by_domain.shape == (9,)
 
 
-def test_the_nominal_point_of_every_factor_is_one_episode(tmp_path):
-    """All points share their start, so it is the same one, and it runs once."""
+def test_the_nominal_point_of_every_factor_is_the_same_episodes(tmp_path):
+    """All points share their starts, so they are the same, and run once."""
     found = p2p.evaluate(make_run(tmp_path / "run", num_peers=1), by_factor=True, points=3)
     assert [m.set.axes[0].factor for m in found.runs[0].measured] == list(HALF_WIDTHS)
-    assert found.episodes == 5 * 2 + 1
+    assert found.episodes == 10 * (5 * 2 + 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "episodes"),
+    [
+        ({}, 1),
+        ({"eps_te": [0.2, 0.5]}, 1),
+        ({"domain": "wind=1"}, 1),
+        ({"by_factor": True}, 10),
+        ({"grid": ("wind", "mass")}, 4),
+        ({"by_factor": True, "episodes": 2}, 2),
+        ({"by_factor": True, "episodes": None}, 10),
+        ({"episodes": 3}, 3),
+    ],
+)
+def test_curves_by_factor_have_episodes_for_an_interval_and_others_as_before(settings, episodes):
+    """One episode a point made a spike at the nominal domain in all panels."""
+    assert build_eval_config(**settings).episodes == episodes
 
 
 def test_a_domain_that_is_given_is_the_one_that_is_tested():
@@ -282,6 +300,7 @@ def test_a_range_of_strengths_has_both_ends_if_the_step_meets_them(text, strengt
 
 
 def test_a_range_in_tenths_is_exact():
+    assert parse_strengths("0,0.5:1:0.5") == [0.0, 0.5, 1.0]
     assert parse_strengths("0:1:0.1") == [n / 10 for n in range(11)]
 
 

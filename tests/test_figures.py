@@ -280,6 +280,33 @@ def test_what_cannot_be_drawn_is_one_line_that_says_what_to_do(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("like", "add"),
+    [
+        ("fig2", "add a table [evaluate], such as eps_te = 0.5, to "),
+        ("fig4", "add a table [evaluate], such as eps_te = 0.5, to "),
+        ("fig8bc", "add grad_variance_every = 25 to "),
+        ("fig9", "add num_peers 1, 2, 4 at steps_per_iteration 4096, or 2048 of each peer, to "),
+    ],
+)
+def test_what_a_study_never_makes_is_said_with_what_its_file_lacks(
+    tmp_path: Path, like: str, add: str
+) -> None:
+    """To repeat a study that has no tests gives none."""
+    file = tmp_path / "tiny.toml"
+    file.write_text('[[grid]]\nmethod = "ppo"\n')
+    (tmp_path / "tiny.csv").write_text("run,task,method,seed\nx,hopper,ppo,0\n")
+    (tmp_path / "tiny-curves.csv").write_text("run,steps,return\nx,4096,1.0\n")
+    result = p2p("figures", file, "--like", like, "--tables", tmp_path, "--out", tmp_path)
+    assert f"as the study makes none: {add}{file}; then run: p2p study {file}" in result.stderr
+
+
+def test_a_shipped_study_is_to_be_copied_before_it_is_changed(tmp_path: Path) -> None:
+    (tmp_path / "learning.csv").write_text("run,task,method,seed\nx,hopper,ppo,0\n")
+    result = p2p("figures", "learning", "--like", "fig4", "--tables", tmp_path)
+    assert result.stderr.rstrip().endswith("to a copy of study learning")
+
+
 def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "fig4.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadArtefact, match=r"fig4\.csv is no table of results"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import p2p
@@ -310,6 +310,7 @@ TOML_VALUES = st.recursive(
 )
 
 
+@example({"text": "~nobody-of-that-name"})  # no user's home, so no path
 @given(st.dictionaries(st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True), TOML_VALUES))
 def test_a_name_holds_its_arguments_exactly(kwargs):
     name = env_names.with_kwargs("Ant-v5", kwargs)

@@ -309,6 +309,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
+import p2p.envs.units, p2p.runs.hdf5  # which the first run.h5 would import
 from p2p.runs import RunFolder
 with RunFolder.open(Path(sys.argv[1])) as run:
     found = run.load_checkpoint()

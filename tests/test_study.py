@@ -21,7 +21,7 @@ from made import forbid_writing
 from p2p.analysis.evaluation.file import EvalFile
 from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main
-from p2p.cli.study_tables import progress_table
+from p2p.cli.study_tables import progress_table, short_names
 from p2p.cohort import api
 from p2p.core.config import TrainConfig
 from p2p.core.errors import Interrupted, NoRoom, UsageError
@@ -655,7 +655,10 @@ def test_results_only_tabulates_what_is_complete_and_names_what_is_not(trained: 
         "hopper  p2pdrl      2         0.0001      2     155 +- 71  105  205",
         "",
         f"results  {trained.out / 'results.csv'}",
+        f"         {folder / 'saved' / 'tiny.csv'}",
+        f"         {folder / 'saved' / 'tiny-curves.csv'}",
         "missing  1 run: hopper-p2pdrl-seed=3",
+        f"next     p2p figures {file} --like fig3 --runs {trained.out}",
     ]
     saved = (folder / "saved" / "tiny.csv").read_bytes()
     assert saved == (trained.out / "results.csv").read_bytes()
@@ -668,17 +671,19 @@ def test_results_of_a_study_that_may_only_be_read_are_shown(
     """And saved where it was asked for; if that fails, they are shown first."""
     folder = trained.out.parent
     args = ("study", study_file(folder, "seed = [1, 2]"), "--out", trained.out, "--results-only")
-    *before, where = p2p(*args).stdout.splitlines()
+    *before, where, following = p2p(*args).stdout.splitlines()
     forbid_writing(monkeypatch, trained.out)
     result = p2p(*args, "--save", folder / "saved")
-    assert (result.exit_code, result.stdout.splitlines()) == (0, before)
+    saved = [folder / "saved" / name for name in ("tiny.csv", "tiny-curves.csv")]
+    files = [f"results  {saved[0]}", f"         {saved[1]}"]
+    assert (result.exit_code, result.stdout.splitlines()) == (0, [*before, *files, following])
     path = where.split()[1]
     assert result.stderr == (
         f"note: cannot write results {path}: permission denied; it is shown, not kept\n"
     )
     assert (folder / "saved" / "tiny.csv").read_bytes() == Path(path).read_bytes()
     result = p2p(*args, "--save", trained.out)
-    assert (result.exit_code, result.stdout.splitlines()) == (6, before)
+    assert (result.exit_code, result.stdout.splitlines()) == (6, [*before, following])
     assert result.stderr.endswith("/tiny.csv: permission denied; name another with --save\n")
 
 
@@ -792,6 +797,30 @@ def test_a_low_terminal_shows_what_runs_before_what_is_over(trained: Plan) -> No
     lines = [line for line, _ in progress_table(trained.runs, 4)]
     assert [line.split()[0] for line in lines[1:]] == [r.name for r in trained.runs[2:]] + ["..."]
     assert lines[-1] == "... and 2 complete"
+
+
+def test_plain_lines_tell_of_each_start_and_what_to_type_next(tmp_path: Path, played: None) -> None:
+    """Where the results lie, a comparison of the groups, and a figure that can be drawn."""
+    file = study_file(tmp_path, 'method = ["ppo", "p2pdrl"]\nseed = [1, 2]')
+    out = tmp_path / "out"
+    lines = p2p("study", file, "--out", out, "--jobs", "1").stdout.splitlines()
+    for run in ("hopper-ppo-seed=1", "hopper-p2pdrl-seed=2"):
+        begun = lines.index(f"running   {run}")
+        assert lines[begun + 1].startswith(f"complete  {run}  score ")
+    assert lines[-3:] == [
+        f"results  {out / 'results.csv'}",
+        f"next     p2p compare {out}/*/",
+        f"         p2p figures {file} --like fig3 --runs {out}",
+    ]
+
+
+def test_names_in_a_narrow_table_keep_what_tells_runs_apart() -> None:
+    names = [f"gymnasium_robotics-AdroitHandDoor-v1-p2pdrl-K=16-seed={n}" for n in (8, 9, 10)]
+    assert short_names(names, 80) == names
+    assert short_names(names, 20) == ["seed=8", "seed=9", "seed=10"]
+    (alone,) = short_names(names[:1], 20)
+    assert alone.startswith("gymnasium")
+    assert alone.endswith("16-seed=8")
 
 
 # The real thing

@@ -65,7 +65,7 @@ def test_rows_are_saved_as_each_run_ends(tmp_path, study, monkeypatch):
 
     saved = []
     write = command._save
-    monkeypatch.setattr(command, "_save", lambda *args: (write(*args), saved.append(1)))
+    monkeypatch.setattr(command, "_save", lambda *args: (saved.append(1), write(*args))[1])
     shutil.rmtree(tmp_path / "saved")
     assert p2p(*study).exit_code == 0
     assert len(saved) == 5  # one a run, and at the end

@@ -12,11 +12,14 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Finished, Iterated, Noted, Started
+from p2p.core.signals import StopSignals
 
+from ..interrupt import STOPPING
+from ..text.layout import message_lines
 from .frame import render
 from .history import History
-from .summary import short_path, summary
+from .summary import note_line, short_path, summary
 
 REFRESH = 2  # frames/s; each takes about 2 ms from the peers' cores
 WIDEST = 120  # columns; in a wider frame rows are hard to follow
@@ -31,6 +34,8 @@ class LiveView:
         stream: the terminal.
         label: the status until the first iteration ends.
     """
+
+    says_that_it_stops = True
 
     def __init__(self, stream: TextIO, label: str) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
@@ -63,7 +68,8 @@ class LiveView:
         """Show task and run folder; print notes above the frame."""
         past = event.run.records() if event.resumed_from else []
         for note in event.notes:
-            self._console.print(Text(f"note: {note}"))
+            for line in message_lines(f"note: {note}", self._console.width):
+                self._console.print(Text(line), soft_wrap=True)
         with self._lock:
             self._history = History(event.config, past)
             self._run = short_path(event.run.path)
@@ -83,14 +89,18 @@ class LiveView:
         with self._lock:
             self._saved = event.iteration
 
+    def noted(self, event: Noted) -> None:
+        """Print the note, above the frame while there is one."""
+        self._console.print(Text(note_line(event)), soft_wrap=True)
+
     def finished(self, event: Finished) -> None:
         """End the frame and print the summary below it."""
         self.__exit__()
         assert self._history is not None
-        first, *others = summary(event, self._history)
+        first, *others = summary(event, self._history, self._console.width)
         self._console.print()
         self._console.print(Text(first, "bold green"), soft_wrap=True)
-        for line in others:  # never wrapped, so that a command can be copied
+        for line in others:  # rich would break paths
             self._console.print(Text(line), soft_wrap=True)
 
     def _frame(self) -> Group:
@@ -104,6 +114,9 @@ class LiveView:
         return Group(*lines)
 
     def _status(self) -> str:
+        stopping = StopSignals.active is not None and StopSignals.active.received is not None
+        if stopping and self._phase != "":
+            return STOPPING
         if self._phase is None:
             saved = f"saved up to iteration {self._saved:,}; " if self._saved else ""
             text = f"{saved}Ctrl-C saves and stops"

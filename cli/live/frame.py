@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
+from p2p.core.returns import RECENT_EPISODES
+
 from ..text.formats import compact, count, counted, duration, fixed
-from .history import PHASES, RECENT_EPISODES, History, PeerRow
-from .summary import describe_run
+from ..text.layout import shortened, shortened_end
+from .history import PHASES, History, PeerRow
+from .summary import describe_run, describe_tests
 
 if TYPE_CHECKING:
     from p2p.envs.randomisation import Randomisation
@@ -101,7 +104,8 @@ def render(history: History | None, run: str, status: str, width: int, height: i
     head = [_header(history, width), Text(_tail(run, width), "dim")]
     if not history.rows:
         return [*head, *last]
-    below = [_returns(history, width), *_terms(history, width), _shares(history, width)]
+    returns = [_returns(history, width), *_tests(history, width)]
+    below = [*returns, *_terms(history, width), _shares(history, width)]
     sections = [head, [_progress(history, width)], [], below, last]
     blank = [Text()] if height >= SPACIOUS else []
     fixed = sum(map(len, sections)) + len(blank) * 4
@@ -114,7 +118,8 @@ def render(history: History | None, run: str, status: str, width: int, height: i
 def _header(history: History, width: int) -> Text:
     """Return task and settings, with the iteration at the right edge."""
     task, *others = describe_run(history.config)
-    left = Text.assemble((task, "bold"), *(f" · {part}" for part in others))
+    rest = "".join(f" · {part}" for part in others)
+    left = Text.assemble((shortened(task, max(8, width - len(rest))), "bold"), rest)
     right = f"iteration {count(history.iterations)} of {count(history.config.num_iterations)}"
     if history.rows and len(left) + len(right) + 2 <= width:
         left.append(right.rjust(width - len(left)))
@@ -124,10 +129,11 @@ def _header(history: History, width: int) -> Text:
 def _progress(history: History, width: int) -> Text:
     """Return the progress bar, steps, steps/s and time left; the bar fills the line."""
     share = min(1.0, history.steps / history.total_steps)
-    words = (
-        f"{share:4.0%}  {count(history.steps)} / {count(history.total_steps)} steps  "
-        f"{count(history.rate)} steps/s  {duration(history.seconds_left)} left"
-    )
+    left = f"{count(history.rate)} steps/s  {duration(history.seconds_left)} left"
+    goal = f"{count(history.steps)} / {count(history.total_steps)} steps  "
+    words = f"{share:4.0%}  {goal}{left}"
+    if len(words) > width:
+        words = f"{share:4.0%}  {left}"
     room = width - len(words) - 1
     if room < MIN_BAR:
         return Text(words.strip())
@@ -193,6 +199,18 @@ def _returns(history: History, width: int) -> Text:
     return Text.assemble("return  ", (sparkline(values, room), "cyan"), words)
 
 
+def _tests(history: History, width: int) -> list[Text]:
+    """Return the returns in held-out domains over the tests as a sparkline, if there are any."""
+    values = [sum(returns) / len(returns) for _, returns in history.tests]
+    if not values:
+        return []
+    words = f"  {compact(min(values))} to {compact(max(values))}"
+    if width >= 76:
+        words += f" ({describe_tests(history.config)})"
+    room = width - len("test    ") - len(words)
+    return [Text.assemble("test    ", (sparkline(values, room), "cyan"), words)]
+
+
 def _terms(history: History, width: int) -> list[Text]:
     """Return the mean a step of each reward term, as many as fit a line, if there are any."""
     words = [f"{name} {compact(mean)}" for name, mean in history.reward_terms.items()]
@@ -203,13 +221,9 @@ def _terms(history: History, width: int) -> list[Text]:
         rest = f"  ... {len(words) - n} more"
         room = width - (len(rest) if n < len(words) - 1 else 0)
         if len(line) + 1 + len(word) > room:
-            return [Text(_cut(line + rest, width), "dim")]
+            return [Text(shortened_end(line + rest, width), "dim")]
         line += f" {word} "
     return [Text(line.rstrip())]
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

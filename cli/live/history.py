@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from p2p.core.config import TrainConfig
-from p2p.core.returns import training_return
+from p2p.core.returns import RECENT_ITERATIONS, RecentReturns, mean_of
 
-RECENT_EPISODES = 20
-RECENT_ITERATIONS = 10
 PHASES = ("physics", "policy", "update", "waiting")
 
 
@@ -19,9 +18,7 @@ class PeerRow(NamedTuple):
 
     Attributes:
         factors: its domain, one number per factor.
-        episode_return, length: means over its last 20 episodes. If iterations cut episodes before
-            the time limit, the return is estimated from the last 10 iterations, and there is no
-            length.
+        episode_return, length: recent ones (`p2p.core.returns.RecentReturns`).
         kl: the KL that its method penalises, nats.
         entropy: of its policy, nats.
         clip_fraction: share of samples whose ratio was clipped, 0..1.
@@ -54,12 +51,11 @@ class History:
         self.unstable = 0
         self.returns: list[float] = []
         self.rows: list[PeerRow] = []
-        self._episodes: list[deque[tuple[float, float]]] = [
-            deque(maxlen=RECENT_EPISODES) for _ in range(config.num_peers)
+        self._recent = [
+            RecentReturns(config.cuts_episodes, config.max_episode_steps)
+            for _ in range(config.num_peers)
         ]
-        self._recent: list[deque[Mapping[str, Any]]] = [
-            deque(maxlen=RECENT_ITERATIONS) for _ in range(config.num_peers)
-        ]
+        self.tests: list[tuple[int, list[float]]] = []  # steps, return of each peer
         self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=RECENT_ITERATIONS)
         self._timed: list[float] = []
         self._session = 0  # iterations of this session
@@ -105,17 +101,17 @@ class History:
     @property
     def mean_return(self) -> float | None:
         """Mean over the peers of their recent returns."""
-        return _mean(row.episode_return for row in self.rows)
+        return mean_of(row.episode_return for row in self.rows)
 
     @property
     def mean_length(self) -> float | None:
         """Mean over the peers of their recent episode lengths, steps."""
-        return _mean(row.length for row in self.rows)
+        return mean_of(row.length for row in self.rows)
 
     @property
     def mean_kl(self) -> float | None:
         """Mean over the peers of the KL that their method penalises, nats."""
-        return _mean(row.kl for row in self.rows)
+        return mean_of(row.kl for row in self.rows)
 
     @property
     def reward_terms(self) -> dict[str, float]:
@@ -123,10 +119,22 @@ class History:
 
         Of tasks whose terms are summed at once there are none.
         """
-        seen = [peer.get("reward_terms", {}) for recent in self._recent for peer in recent]
+        seen = [peer.get("reward_terms", {}) for one in self._recent for peer in one.iterations]
         names = dict.fromkeys(name for terms in seen for name in terms)
-        means = {name: _mean(terms.get(name) for terms in seen) for name in names}
+        means = {name: mean_of(terms.get(name) for terms in seen) for name in names}
         return {name: mean for name, mean in means.items() if mean is not None}
+
+    @property
+    def best(self) -> list[tuple[int, float]]:
+        """Steps and return of each peer's best test, of equal ones the first; [] without a test."""
+        ranks = range(self.config.num_peers if self.tests else 0)
+        scores = [[(steps, returns[rank]) for steps, returns in self.tests] for rank in ranks]
+        return [max(tests, key=lambda test: test[1]) for tests in scores]
+
+    @property
+    def best_mean(self) -> float | None:
+        """Mean over the peers of their best tests."""
+        return mean_of(score for _, score in self.best)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add the record of one iteration."""
@@ -142,23 +150,21 @@ class History:
         self.rows = [self._row(rank, peer) for rank, peer in enumerate(peers)]
         if (mean := self.mean_return) is not None:
             self.returns.append(mean)
+        if all("test" in peer for peer in peers):
+            self.tests.append((self.steps, [_number(peer["test"]["return"]) for peer in peers]))
 
     def _forget_times(self) -> None:
         self._window.clear()
         self._timed.clear()
 
     def _row(self, rank: int, peer: Mapping[str, Any]) -> PeerRow:
-        episodes = self._episodes[rank]
-        episodes.extend((total, length) for total, length in peer["episodes"])
         recent = self._recent[rank]
-        recent.append(peer)
-        cut = self.config.cuts_episodes
-        mean = _mean(total for total, _ in episodes)
+        recent.add(peer)
         return PeerRow(
             rank=rank,
             factors=peer["factors"],
-            episode_return=training_return(recent, self.config.max_episode_steps) if cut else mean,
-            length=None if cut else _mean(length for _, length in episodes),
+            episode_return=recent.mean,
+            length=recent.length,
             kl=peer.get("penalty_kl", peer.get("kl_to_peers")),
             entropy=peer["entropy"],
             clip_fraction=peer["clip_fraction"],
@@ -166,6 +172,6 @@ class History:
         )
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _number(value: float | None) -> float:
+    """Return a return of the journal, which holds one that is not finite as null."""
+    return -math.inf if value is None else value

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TextIO
 
-from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
+from p2p.cohort.events import Checkpointed, Finished, Iterated, Noted, Started
 
-from ..text.formats import compact, count, duration
+from ..text.formats import compact, count, counted, duration
+from ..text.layout import message_lines
+from ..text.terminal import columns
 from .history import History
-from .summary import describe_run, short_path, summary
+from .summary import describe_run, note_line, short_path, summary
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two lines
 STRIDE = 0.01  # share of the run between two lines, so that a log has about a hundred
@@ -27,6 +29,9 @@ COLUMNS = {  # title: width
 }
 
 
+NARROW = ("length", "left", "steps", "KL")  # left out in this order where a line is too narrow
+
+
 class PlainLines:
     """A header, lines of progress, a summary; ASCII without escape codes."""
 
@@ -35,6 +40,7 @@ class PlainLines:
         self._clock = clock
         self._last_line = -LONGEST
         self._last_steps = 0
+        self._last_test = 0
 
     def __enter__(self) -> Self:
         return self
@@ -46,13 +52,13 @@ class PlainLines:
         """Write task, settings and run folder."""
         past = event.run.records() if event.resumed_from else []
         self._history = History(event.config, past)
-        self._print(", ".join(describe_run(event.config)))
+        self._say(", ".join(describe_run(event.config)))
         self._print(f"run: {short_path(event.run.path)}")
         if event.resumed_from:
             self._print(f"resumed after iteration {event.resumed_from}")
         for note in event.notes:
-            self._print(f"note: {note}")
-        self._print(_line(COLUMNS))
+            self._say(f"note: {note}")
+        self._print(_line({name: name for name in COLUMNS}, self._width))
         self._last_line = self._clock() - LONGEST  # the first iteration gets a line
 
     def iterated(self, event: Iterated) -> None:
@@ -63,14 +69,39 @@ class PlainLines:
         far = history.steps - self._last_steps >= STRIDE * history.total_steps
         if history.complete or waited >= LONGEST or (far and waited >= SHORTEST):
             self._last_line, self._last_steps = self._clock(), history.steps
-            self._print(_row(history))
+            self._print(_line(_cells(history), self._width))
+            self._print_test(history)
+
+    def _print_test(self, history: History) -> None:
+        """Write the newest test's returns, unless they were written."""
+        if not history.tests or history.tests[-1][0] == self._last_test:
+            return
+        self._last_test, returns = history.tests[-1]
+        mean, best = sum(returns) / len(returns), history.best_mean
+        domains = counted(history.config.test_domains, "held-out domain")
+        self._say(
+            f"tested at {count(self._last_test)} steps: return {compact(mean)}, best "
+            f"{compact(best)} ({domains})"
+        )
 
     def checkpointed(self, event: Checkpointed) -> None:
         """Do nothing."""
 
+    def noted(self, event: Noted) -> None:
+        """Write the note."""
+        self._print(note_line(event))
+
     def finished(self, event: Finished) -> None:
         """Write the summary."""
-        self._print("\n".join(["", *summary(event, self._history)]))
+        self._print("\n".join(["", *summary(event, self._history, self._width)]))
+
+    @property
+    def _width(self) -> int:
+        return columns(stream=self._stream)
+
+    def _say(self, sentence: str) -> None:
+        for line in message_lines(sentence, self._width):
+            self._print(line)
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
@@ -106,6 +137,10 @@ class JsonLines:
         """Write the checkpoint's path and iteration."""
         self._print("checkpoint", path=str(event.path), iteration=event.iteration)
 
+    def noted(self, event: Noted) -> None:
+        """Write the note."""
+        self._print("note", text=event.text, is_warning=event.is_warning)
+
     def finished(self, event: Finished) -> None:
         """Write the scores and the duration."""
         self._print(
@@ -123,8 +158,8 @@ class JsonLines:
         print(line, file=self._stream, flush=True)
 
 
-def _row(history: History) -> str:
-    """Return the line of one iteration; returns and lengths are means over the peers."""
+def _cells(history: History) -> dict[str, str]:
+    """Return the cells of one iteration; returns and lengths are means over the peers."""
     cells = (
         f"{history.iterations}/{history.config.num_iterations}",
         count(history.steps),
@@ -135,8 +170,17 @@ def _row(history: History) -> str:
         compact(history.mean_kl),
         str(history.unstable),
     )
-    return _line(cells)
+    return dict(zip(COLUMNS, cells, strict=True))
 
 
-def _line(cells: Iterable[str]) -> str:
-    return "  ".join(text.rjust(width) for text, width in zip(cells, COLUMNS.values(), strict=True))
+def _line(cells: Mapping[str, str], width: int) -> str:
+    """Align cells at the right edges of their columns; a longer one takes the gap beside it."""
+    shown = dict(COLUMNS)
+    for name in NARROW:
+        if sum(size + 2 for size in shown.values()) - 2 > width:
+            del shown[name]
+    line, edge = "", -2
+    for name, size in shown.items():
+        edge += 2 + size
+        line += f" {cells[name]}".rjust(edge - len(line)) if line else cells[name].rjust(size)
+    return line

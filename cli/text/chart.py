@@ -6,7 +6,7 @@ Each curve has its own marker at its points, so that colour is not needed to ide
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ MARKERS = "ox+*#@%&"
 STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille cell, by column and row
 BRAILLE = 0x2800
+MARKED = 24  # points of a curve that are all marked; of more, every so many-th
 LEFT = 8  # cells of the labels of the y axis
 
 
@@ -37,9 +38,9 @@ class Cell(NamedTuple):
 
 def chart(
     series: Sequence[Series], width: int, height: int = 13, *, x_label: str = "",
-    braille: bool = True,
+    braille: bool = True, x_text: Callable[[float], str] = count,
 ) -> list[Text]:  # fmt: skip
-    """Return curves over whole numbers x with axes and a legend; no lines if no point is finite.
+    """Return curves over x with axes and a legend; no lines if no point is finite.
 
     Where curves cross, the first one is on top.
 
@@ -47,6 +48,7 @@ def chart(
         series: points that are not finite are left out.
         width, height: cells of a line (40 or more) and of the y axis.
         braille: draw lines of braille dots, not of full stops.
+        x_text: writes the ends of the x axis.
     """
     curves = [(n, _finite(one.points)) for n, one in enumerate(series)]
     every = [point for _, points in curves for point in points]
@@ -64,19 +66,21 @@ def chart(
         style = STYLES[n % len(STYLES)]
         for place, dots in _lines(scaled).items():
             cells[place] = Cell(chr(BRAILLE + dots) if braille else ".", style)
-        for x, y in scaled:
+        for x, y in scaled[:: -(-len(scaled) // MARKED)]:
             cells[x // 2, y // 4] = Cell(MARKERS[n % len(MARKERS)], style)
     lines = []
+    digits = min(6, max(2, 2 - math.floor(math.log10(high - low))))
     for row in range(height):
         at = high - (high - low) * row / (height - 1)
-        label = fixed(at, 2) if row % 4 == 0 or row == height - 1 else ""
+        label = fixed(at, digits) if row % 4 == 0 or row == height - 1 else ""
         line = Text(label.rjust(LEFT) + (" |" if not braille else " │"))
         for column in range(columns):
             cell = cells.get((column, row))
             line.append(cell.glyph if cell else " ", cell.style if cell else "")
         line.rstrip()
         lines.append(line)
-    return [*lines, _axis(first, last, columns, x_label, braille=braille), *_legend(series, width)]
+    ends = x_text(first), x_text(last)
+    return [*lines, _axis(ends, columns, x_label, braille=braille), *_legend(series, width)]
 
 
 def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -115,18 +119,19 @@ def _between(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int
         )
 
 
-def _axis(first: float, last: float, columns: int, label: str, *, braille: bool) -> Text:
-    left, right = count(first), count(last)
+def _axis(ends: tuple[str, str], columns: int, label: str, *, braille: bool) -> Text:
+    left, right = ends
     room = columns - len(left) - len(right)
     corner = " " * LEFT + (" └" if braille else " +")
     return Text(corner + left + label.center(room) + right)
 
 
 def _legend(series: Sequence[Series], width: int) -> list[Text]:
-    """Return lines of markers with their labels, as many on a line as fit."""
+    """Return lines of markers with their labels, as many on a line as fit; long ones are cut."""
     lines = [Text(" " * (LEFT + 2))]
     for n, one in enumerate(series):
         entry = Text(f"{MARKERS[n % len(MARKERS)]} {one.label}", STYLES[n % len(STYLES)])
+        entry.truncate(width - LEFT - 2, overflow="ellipsis")
         if len(lines[-1]) + len(entry) > width and len(lines[-1]) > LEFT + 2:
             lines.append(Text(" " * (LEFT + 2)))
         lines[-1].append_text(entry).append("   ")

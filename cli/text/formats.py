@@ -8,12 +8,12 @@ NOTHING = "-"  # a value that is not known yet, or not finite
 
 
 def compact(value: float | None) -> str:
-    """Return three significant digits in at most 8 characters: `0.0012`, `34.5`, `-1204`."""
+    """Return three significant digits in at most 8 characters: `0.0012`, `34.5`, `-120400`."""
     if value is None or not isfinite(value):
         return NOTHING
     size = abs(value)
-    if size >= 1e5 or 0 < size < 1e-4:
-        return f"{value:.1e}" if size >= 1e5 else f"{value:.0e}"
+    if size >= 1e6 or 0 < size < 1e-4:
+        return f"{value:.1e}" if size >= 1e6 else f"{value:.0e}"
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.1 else 4
     return f"{value:.{digits}f}" if size else "0"
 
@@ -45,3 +45,11 @@ def count(number: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """Return `1 peer`, `4 peers`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def ago(seconds: float) -> str:
+    """Return an age in its largest unit: `40 s`, `12 min`, `5 h`, `3 d`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -18,9 +18,14 @@ def can_redraw(stream: TextIO) -> bool:
     return stream.isatty() and utf8 and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def columns(otherwise: int = UNLIMITED) -> int:
-    """Return the number of columns of stdout; `otherwise` if it is not a terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else otherwise
+def columns(otherwise: int = UNLIMITED, stream: TextIO | None = None) -> int:
+    """Return the number of columns of a stream; `otherwise` if it is not a terminal.
+
+    Args:
+        stream: default stdout.
+    """
+    terminal = (sys.stdout if stream is None else stream).isatty()
+    return shutil.get_terminal_size().columns if terminal else otherwise
 
 
 def unwritable(error: OSError, *said: str) -> NoRoom:

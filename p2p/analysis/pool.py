@@ -7,7 +7,6 @@ a bit. Importing this brings no torch: a fork server that preloads it stands in 
 
 from __future__ import annotations
 
-import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from p2p.cohort import launch
 from p2p.core import registry
 from p2p.core.errors import P2PError, PeerLost
+from p2p.core.platform import STOP_SIGNALS
 
 POLL = 0.5  # s, between checks for a request to stop
 
@@ -35,11 +35,6 @@ class WorkerReport(NamedTuple):
     steps: int
     ended: list[tuple[int, Any]]
     wants: int
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class Pool:
@@ -131,7 +126,7 @@ def worker_main(
     pipe: Connection, sources: Sequence[registry.Source], serve: Callable[..., None], *common: Any
 ) -> None:
     """Run `serve` in a process; send the parent what it raises."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent handles them
     launch.die_with_parent()
     try:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from p2p.analysis.file import ResultFile
-from p2p.analysis.pool import Pool, WorkerReport, num_cores
+from p2p.analysis.pool import Pool, WorkerReport
 from p2p.core.errors import Interrupted, PeerLost, UsageError
+from p2p.core.platform import num_cores
 from p2p.core.signals import StopSignals
 from p2p.runs.files import advising
 
@@ -134,7 +136,7 @@ class Session(ABC, Generic[K, V, J]):
         """Work through a batch on all cores, and save now and then."""
         saved = time.perf_counter()
         try:
-            with StopSignals() as signals, self.pool(jobs) as pool:
+            with StopSignals() as signals, self._started(jobs, signals) as pool:
                 for report in pool.reports():
                     self._note(report, jobs)
                     if signals.received is not None:
@@ -146,6 +148,17 @@ class Session(ABC, Generic[K, V, J]):
             raise PeerLost(f"{lost}; {self._so_far()}") from None
         finally:
             self._save()
+
+    @contextmanager
+    def _started(self, jobs: Sequence[J], signals: StopSignals) -> Iterator[Pool]:
+        """Start the pool of a batch, which waits for imports: a signal interrupts that."""
+        pool = self.pool(jobs)
+        try:
+            with signals.raising(self._so_far()):
+                pool.__enter__()
+            yield pool
+        finally:
+            pool.__exit__()
 
     def _note(self, report: WorkerReport, jobs: Sequence[J]) -> None:
         """Add what a process reports, and tell the caller how far the session is."""

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from p2p.bench.measure import Measurement, Results
 from p2p.core.errors import UsageError
 from p2p.envs.vector import RandomisedEnvs
-from p2p.plots.style import check_matplotlib, picture
+from p2p.plots.method_styles import TASKS
+from p2p.plots.style import BAND, PALETTE, RC, add_caption, check_matplotlib, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MARKERS = "osD^v"
 PARTS = ("train", "scaling", "envs", "engine")
 
 
@@ -28,29 +28,48 @@ def check_drawable(parts: Iterable[str]) -> None:
 
 
 def draw(results: Results) -> bytes:
-    """Return a PNG of `PARTS`: what was measured of them.
+    """Return a PNG of `PARTS`: what was measured of them, on which machine, how often.
 
     Raises:
         UsageError: none was measured, or matplotlib is not installed.
     """
-    panels: list[tuple[list[Measurement], Callable[[Any, list[Measurement]], None]]] = [
-        ([m for m in results.part("train") if m.ratios], _efficiency_bars),
-        (_speeds(results, "scaling"), partial(_scan_lines, xlabel="peers K, each with 2 envs")),
-        (_speeds(results, "envs"), partial(_scan_lines, xlabel="envs N of each of 2 peers")),
-        (results.part("engine"), _engine_lines),
+    panels: list[tuple[str, list[Measurement], Callable[[Any, list[Measurement]], None]]] = [
+        (
+            "Training, two peers, over bare mj_step",
+            [m for m in results.part("train") if m.ratios],
+            _efficiency_bars,
+        ),
+        (
+            "Training by the number of peers",
+            _speeds(results, "scaling"),
+            partial(_scan_lines, xlabel="peers K, each with 2 envs"),
+        ),
+        (
+            "Training by the number of envs",
+            _speeds(results, "envs"),
+            partial(_scan_lines, xlabel="envs N of each of 2 peers"),
+        ),
+        ("One minibatch step by engine", results.part("engine"), _engine_lines),
     ]
-    panels = [panel for panel in panels if panel[0]]
-    check_drawable(m.part for panel in panels for m in panel[0])
+    panels = [panel for panel in panels if panel[1]]
+    check_drawable(m.part for panel in panels for m in panel[1])
 
     def paint(figure: Figure) -> None:
-        all_axes = np.atleast_1d(figure.subplots(-(-len(panels) // 2), min(2, len(panels))))
-        for axes, (measured, draw_panel) in zip(all_axes.flat, panels, strict=False):
-            draw_panel(axes, measured)
-            axes.spines[["top", "right"]].set_visible(False)
-        for axes in all_axes.flat[len(panels) :]:
-            axes.remove()
+        from matplotlib import rc_context
 
-    return picture(paint, 4.5 * min(2, len(panels)), 3.4 * -(-len(panels) // 2))
+        with rc_context(RC):
+            shape = -(-len(panels) // 2), min(2, len(panels))
+            all_axes = figure.subplots(*shape, squeeze=False)
+            for axes, (title, measured, draw_panel) in zip(all_axes.flat, panels, strict=False):
+                draw_panel(axes, measured)
+                axes.set_title(title)
+            for axes in all_axes.flat[len(panels) :]:
+                axes.remove()
+            add_caption(
+                figure, f"{results.caption}. Bars and lines: medians; whiskers and bands: ranges."
+            )
+
+    return picture(paint, 4.0 * min(2, len(panels)), 3.0 * -(-len(panels) // 2))
 
 
 def _speeds(results: Results, part: str) -> list[Measurement]:
@@ -62,39 +81,45 @@ def _efficiency_bars(axes: Any, measured: list[Measurement]) -> None:
         ratio = m.ratio
         assert ratio is not None
         error = [[ratio.median - ratio.low], [ratio.high - ratio.median]]
-        axes.bar(i, ratio.median, yerr=error, color="tab:blue", capsize=3)
-    axes.set_xticks(range(len(measured)), [m.task for m in measured], rotation=20)
+        axes.bar(i, ratio.median, yerr=error, color=PALETTE[0], capsize=3)
+        axes.annotate(f"{ratio.median:.2f}", (i, 0.03), ha="center", color="white", fontsize=8)
+    names = [TASKS[m.task] for m in measured]
+    axes.set_xticks(range(len(measured)), names, fontsize=7)
+    axes.set_axisbelow(True)
     axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.set_ylabel("training steps/s over bare mj_step")
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel("steps/s over bare mj_step")
 
 
 def _scan_lines(axes: Any, measured: list[Measurement], xlabel: str) -> None:
-    for task in dict.fromkeys(m.task for m in measured):
+    for n, task in enumerate(dict.fromkeys(m.task for m in measured)):
         own = [m for m in measured if m.task == task]
         numbers = [int(m.name.partition("=")[2]) for m in own]
-        _line(axes, numbers, own, task)
+        _line(axes, numbers, own, TASKS[task], n)
     axes.set_xscale("log", base=2)
     axes.set_xticks(numbers, [str(number) for number in numbers])
     axes.set(xlabel=xlabel, ylabel="training steps/s", ylim=(0, None))
-    axes.legend(frameon=False)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.legend()
 
 
 def _engine_lines(axes: Any, measured: list[Measurement]) -> None:
     tasks = dict.fromkeys(m.task for m in measured)
     sizes = {task: RandomisedEnvs(task, 1).obs_dim for task in tasks}
-    for engine in dict.fromkeys(m.name for m in measured):
+    for n, engine in enumerate(dict.fromkeys(m.name for m in measured)):
         own = sorted((m for m in measured if m.name == engine), key=lambda m: sizes[m.task])
-        _line(axes, [sizes[m.task] for m in own], own, engine)
+        _line(axes, [sizes[m.task] for m in own], own, engine, n)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(sorted(set(sizes.values())), [str(n) for n in sorted(set(sizes.values()))])
     axes.minorticks_off()
-    axes.set(xlabel="numbers in an observation", ylabel="minibatch step (us)")
-    axes.legend(frameon=False)
+    axes.set(xlabel="numbers in an observation", ylabel="microseconds")
+    axes.legend()
 
 
-def _line(axes: Any, at: list[int], measured: list[Measurement], label: str) -> None:
-    """Draw medians over `at`, with a band from least to largest."""
-    axes.plot(at, [m.spread.median for m in measured], marker="o", label=label)
+def _line(axes: Any, at: list[int], measured: list[Measurement], label: str, n: int) -> None:
+    """Draw medians over `at`, with a band from least to largest, in the n-th colour."""
+    look = {"color": PALETTE[n % len(PALETTE)], "marker": MARKERS[n % len(MARKERS)]}
+    axes.plot(at, [m.spread.median for m in measured], label=label, **look)
     lows, highs = [m.spread.low for m in measured], [m.spread.high for m in measured]
-    axes.fill_between(at, lows, highs, alpha=0.2)
+    axes.fill_between(at, lows, highs, color=look["color"], alpha=BAND, lw=0)

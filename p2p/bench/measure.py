@@ -122,6 +122,15 @@ class Results:
         """Return the measurements of one part, in their order."""
         return [m for m in self.measurements if m.part == name]
 
+    @property
+    def caption(self) -> str:
+        """The machine and the number of rounds."""
+        machine, rounds = self.machine, self.settings["rounds"]
+        return (
+            f"{machine['cpu']}, {machine['cpus']} CPUs, load {machine['load']:.1f} at the start; "
+            f"median and range of {rounds} rounds, measured in turns; ratios within a round"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from p2p.core.errors import UsageError
+from p2p.core.platform import num_cores
 from p2p.core.registry import BUILT_IN
 
 PARTS = {  # in this order; name: what it measures
@@ -77,7 +77,7 @@ class Settings:
 
 def cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    return num_cores()
 
 
 def _check(what: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import Any
 
 from p2p.bench.measure import Measurement, Results, Tell
 from p2p.bench.settings import PARTS, Settings
+from p2p.core.platform import load_average
 from p2p.runs.versions import collect_versions
 
 
@@ -39,7 +39,7 @@ def gather(
     """
     from p2p.peer import preload
 
-    machine = {**collect_versions(), "load": os.getloadavg()[0]}
+    machine = {**collect_versions(), "load": load_average()}
     tell("loading the engine")
     preload.compile_all()  # so that no start-up below pays for it
     with tempfile.TemporaryDirectory(prefix="p2p-bench-") as folder:

@@ -6,29 +6,29 @@ The parent process takes no part in learning.
 
 from __future__ import annotations
 
-import os
+import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from p2p.cohort.events import Event, Started
+from p2p.cohort.checks import check_new, check_resumable, check_unfinished
+from p2p.cohort.events import Event, Finished, Started
 from p2p.cohort.peer_process import Failed
 from p2p.cohort.recorder import Recorder
-from p2p.cohort.supervisor import Supervisor
+from p2p.cohort.supervisor import STOPPED_EARLY, Supervisor
+from p2p.cohort.tracking.parent import Trackers
+from p2p.cohort.tracking.tracker import Status
 from p2p.core import registry
-from p2p.core.config import TrainConfig, build_config
-from p2p.core.consistency import override
-from p2p.core.errors import Diverged, Interrupted, P2PError, UsageError
+from p2p.core.config import TrainConfig
+from p2p.core.errors import Diverged, Interrupted, P2PError
 from p2p.core.signals import StopSignals
 from p2p.envs.build import build_envs, check_model
 from p2p.envs.task import find_task
-from p2p.methods import find_method
 from p2p.peer import reports
 from p2p.runs import RunFolder
+from p2p.runs.claim import discard_untrained
 from p2p.runs.initial import initial_state, policy_sha256
-
-MAX_PEERS_PER_CORE = 16  # beyond this peers only wait for one another
 
 
 def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
@@ -38,57 +38,56 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         out: the run folder to make; default a new one under `runs/`.
 
     Yields:
-        Started; per iteration Iterated, and Checkpointed after some; at last Finished.
+        Started; per iteration Iterated, and Checkpointed after some; at last Finished. Noted in
+        between and after.
 
     Raises:
-        UsageError: a setting or the folder cannot be used.
+        UsageError: a setting or the folder cannot be used, or the package of a tracker is missing.
         PeerLost: a peer died or hangs.
         Diverged: a peer's gradients became non-finite twice.
         Interrupted: SIGINT, SIGTERM or SIGHUP, after a checkpoint.
         NoRoom: disk or shared memory full.
     """
-    check_peers(config)
+    check_new(config, out)
     config = _with_hashes(config)
     states = _initial_states(config)
     run = RunFolder.create(config, out)
-    yield from _run(run, config, states, 0, [])
+    try:
+        yield from _run(run, config, states, 0, [])
+    except Interrupted as stopped:
+        if not discard_untrained(run.path):
+            raise
+        why = f"{STOPPED_EARLY}: nothing was trained, and no run folder is left"
+        raise Interrupted(why, stopped.signum) from None
 
 
 def resume(
-    path: Path, *, total_steps: int | None = None, total_steps_per_peer: int | None = None
+    path: Path,
+    *,
+    total_steps: int | None = None,
+    total_steps_per_peer: int | None = None,
+    track: Sequence[str] | None = None,
 ) -> Iterator[Event]:
     """Continue the run at `path` from its newest valid checkpoint.
 
     Args:
         total_steps: a new goal; default the run's own.
         total_steps_per_peer: the same, counted for each peer.
+        track: other trackers than those that the run remembers; () for none.
 
     Raises:
         BadArtefact: `path` is not a run folder, holds no valid checkpoint, or was made with a
             user's code that this process has not been told of.
-        UsageError: the run has already reached its goal.
+        UsageError: the run has already reached its goal, or the package of a tracker is missing.
     """
-    run = RunFolder.open(path)
-    config = run.config
-    find_task(config.task)  # raises where code of the user's was not named
-    find_method(config.method)
-    goal = {"total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer}
-    goal = {name: steps for name, steps in goal.items() if steps is not None}
-    config = build_config(**override(config.settings, goal))
-    if run.config.why_its_end_counts and config != run.config:
-        raise UsageError(
-            f"{path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
-        )
-    check_peers(config)
+    run, config = check_resumable(
+        path, total_steps=total_steps, total_steps_per_peer=total_steps_per_peer, track=track
+    )
     check_model(config.task, config.source_sha256)
     with run:
         checkpoint = run.load_checkpoint()
         done = checkpoint.iteration if checkpoint else 0
-        result = run.result()  # perhaps of a lower goal that the run had before
-        if done >= config.num_iterations and result and result["steps"] >= config.whole_steps:
-            why = config.why_its_end_counts
-            then = f"{why}; start a new run" if why else "give --total-steps to train on"
-            raise UsageError(f"{path} is complete ({done} iterations); {then}")
+        check_unfinished(run, config, done)
         run.replace_config(config)
         run.truncate_journal(done)
         notes = [*checkpoint.skipped] if checkpoint else ["no checkpoint yet: starting afresh"]
@@ -126,35 +125,38 @@ def _initial_states(config: TrainConfig) -> list[reports.State] | None:
     return None if state is None else [state] * config.num_peers
 
 
-def check_peers(config: TrainConfig) -> None:
-    """Raise UsageError for more than `MAX_PEERS_PER_CORE` peers on a core of this machine."""
-    cores = len(os.sched_getaffinity(0))
-    if config.num_peers > cores * MAX_PEERS_PER_CORE:
-        raise UsageError(
-            f"{config.num_peers} peers on {cores} cores would only wait for one another; "
-            f"use at most {cores * MAX_PEERS_PER_CORE}"
-        )
-
-
 def _run(
     run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
-    with run, StopSignals() as signals, Supervisor(config, states) as supervisor:
+    early = f"{STOPPED_EARLY}; continue with: p2p train --resume {shlex.quote(str(run.path))}"
+    with (
+        run, StopSignals() as signals, Supervisor(config, states, signals, early) as supervisor,
+        Trackers(run, config, done) as trackers,
+    ):  # fmt: skip
         notes = [*notes, *_notes_on_returns(config), *_notes_on_task(config)]
         yield Started(run, config, done, notes)
         recorder = Recorder(run, config, done)
+        scores: list[dict[str, float]] = []
+        begun = False  # before a peer has reported, there is nothing to save
         for rank, message in supervisor.messages():
+            begun = begun or message is not None
             if signals.received is not None:
+                if not begun:
+                    raise Interrupted(early, signals.received)
                 supervisor.arena.request_stop()
             if isinstance(message, Failed):
                 raise_failure(rank, message, run)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
+                scores = event.scores if isinstance(event, Finished) else scores
+            yield from trackers.notes()
+        status: Status = "stopped" if recorder.stopped else "finished"
+        yield from trackers.finish(status, scores, lambda: signals.received is not None)
         if recorder.stopped:
             raise Interrupted(
                 f"stopped after iteration {recorder.completed} of {config.num_iterations}; "
-                f"continue with: p2p train --resume {run.path}",
+                f"continue with: p2p train --resume {shlex.quote(str(run.path))}",
                 signals.received or signal.SIGINT,
             )
 

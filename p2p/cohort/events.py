@@ -1,9 +1,14 @@
-"""The events of a run, for whatever displays it, in the order in which they happen."""
+"""The events of a run, for whatever displays it, in the order in which they happen.
+
+`Noted` comes at any time between Started and the end, also after Finished. As text an event is one
+line, so that `p2p.train(config, report=print)` shows a run.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,12 +25,30 @@ class Started:
     resumed_from: int  # iterations already completed
     notes: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        config, notes = self.config, "".join(f"; {note}" for note in self.notes)
+        begun = f" after iteration {self.resumed_from:,}" if self.resumed_from else ""
+        return (
+            f"{'resumed' if begun else 'started'} {self.run.path}{begun}: {config.task}, "
+            f"{config.method}, {config.num_peers} peers, {config.whole_steps:,} steps{notes}"
+        )
+
 
 @dataclass(frozen=True)
 class Iterated:
     """All peers have completed an iteration; `record` is its line in the journal."""
 
     record: dict[str, Any]
+
+    def __str__(self) -> str:
+        ended = [episode[0] for peer in self.record["peers"] for episode in peer["episodes"]]
+        shown = "no episode ended"
+        if ended:
+            shown = f"return {fmean(ended):,.0f} over {len(ended)} episodes"
+        return (
+            f"iteration {self.record['iteration'] + 1:,}: {self.record['steps']:,} steps, {shown}, "
+            f"{self.record['steps_per_second']:,.0f} steps/s"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,17 @@ class Checkpointed:
 
     path: Path
     iteration: int  # iterations completed
+
+    def __str__(self) -> str:
+        return f"checkpoint after iteration {self.iteration:,}"
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something to say beside the run: where a tracker logs, or that it fails."""
+
+    text: str
+    is_warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,5 +79,10 @@ class Finished:
     seconds: float  # of all sessions
     steps: int
 
+    def __str__(self) -> str:
+        means = [score["mean"] for score in self.scores]
+        shown = f", score {fmean(means):,.0f}" if means else ""
+        return f"finished {self.run.path}: {self.steps:,} steps in {self.seconds:,.0f} s{shown}"
 
-Event = Started | Iterated | Checkpointed | Finished
+
+Event = Started | Iterated | Checkpointed | Noted | Finished

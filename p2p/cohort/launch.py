@@ -7,8 +7,8 @@ imports, so that both run at the same time.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
 
 from p2p.core.errors import UsageError
+from p2p.core.platform import STOP_SIGNALS, signal_at_parents_death
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 CHILD_ENVIRONMENT = {  # set in the processes that are started, whatever the parent has
@@ -27,13 +29,12 @@ CHILD_ENVIRONMENT = {  # set in the processes that are started, whatever the par
     "PYTHONSAFEPATH": "1",  # a file in the working directory must not shadow Python's own module
     "NUMBA_DISABLE_JIT": "0",  # kernels that are not compiled cannot be called
 }
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def prepare(engine: str) -> ForkServerContext:
     """Start a fork server for peers that use `engine`."""
     kernels = "p2p.peer.preload" if engine == "fused" else f"p2p.engine.{engine}"
-    return start_server("p2p.cohort.peer_process", kernels)
+    return start_server("torch", "p2p.cohort.peer_process", kernels)
 
 
 def start_server(*modules: str) -> ForkServerContext:
@@ -45,10 +46,7 @@ def start_server(*modules: str) -> ForkServerContext:
     Raises:
         UsageError: the working directory is gone, or TMPDIR is too long a path for a socket.
     """
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        raise UsageError("the working directory is gone; change to one that exists") from None
+    check_working_directory()
     context = get_context("forkserver")
     context.set_forkserver_preload(["p2p.cohort.server", *modules])
     try:
@@ -62,6 +60,14 @@ def start_server(*modules: str) -> ForkServerContext:
             f"{folder} is too long a path for a socket; set TMPDIR to another"
         ) from None
     return context
+
+
+def check_working_directory() -> None:
+    """Raise UsageError if the working directory was removed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory is gone; change to one that exists") from None
 
 
 @contextlib.contextmanager
@@ -83,9 +89,7 @@ def one_thread_each() -> Iterator[None]:
 def ignore_signals() -> Iterator[None]:
     """Block stop signals in a process started here, until `p2p.cohort.server` ignores them."""
     resource_tracker.ensure_running()  # starting it within the block would unblock the signals
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -108,13 +112,29 @@ def without_main() -> Iterator[None]:
         main.__dict__.update(hidden)
 
 
+def kill_server(*, at_once: bool = False) -> None:
+    """End the fork server of this process, which may still be importing, and what it started.
+
+    Only for a process that is about to end.
+
+    Args:
+        at_once: it ends by `os._exit`, so that nobody else removes the server's socket.
+    """
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if pid is None:
+        return
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    if at_once:
+        shutil.rmtree(get_temp_dir(), ignore_errors=True)
+
+
 def die_with_parent() -> None:
     """Have the kernel kill this process when the fork server ends.
 
     The fork server ends when the process that started it ends.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal_at_parents_death(signal.SIGKILL)
     if orphaned():  # the parent ended before the call above
         os._exit(1)
 

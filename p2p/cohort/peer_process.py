@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -10,13 +9,12 @@ from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-import torch
-
 from p2p.algorithm import run_peer
 from p2p.cohort.launch import die_with_parent, orphaned
 from p2p.core import registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import P2PError
+from p2p.core.platform import STOP_SIGNALS, run_on, usable_cores
 from p2p.core.registry import Source
 from p2p.exchange.shared_memory import Arena, Exchange, Phase
 from p2p.peer.reports import State
@@ -42,11 +40,13 @@ def peer_main(
     Args:
         sources: of the user's tasks and methods that the parent has loaded.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent handles them: see Arena.request_stop
     die_with_parent()
+    import torch  # which the fork server has imported; the parent needs none
+
     torch.set_num_threads(1)
-    os.sched_setaffinity(0, cores_for(rank, config.num_peers, os.sched_getaffinity(0)))
+    run_on(cores_for(rank, config.num_peers, usable_cores()))
     exchange = Exchange(arena, rank, orphaned)
     exchange.heartbeat(Phase.STARTING)
     try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from p2p.cohort.best import BestPolicies
 from p2p.cohort.events import Checkpointed, Event, Finished, Iterated
 from p2p.core.config import TrainConfig
 from p2p.peer import reports
 from p2p.runs import RunFolder
+from p2p.runs import hdf5 as hdf5  # now: the first checkpoint must not wait for its import
 from p2p.runs.files import write_atomically
 
 H5_PAUSE = 100  # times the duration of writing run.h5, until it is written again
@@ -26,7 +28,9 @@ class Recorder:
         self.run, self.config, self.completed = run, config, done
         self.stopped = False
         self.resumed_from = done
-        self.earlier_seconds = sum(record["seconds"] for record in run.records())
+        earlier = run.records()
+        self.earlier_seconds = sum(record["seconds"] for record in earlier)
+        self.best = BestPolicies(run, earlier)
         self.start = self.last = time.perf_counter()
         self.h5_due = 0.0  # when run.h5 may be written next
         self.h5_stale = False
@@ -50,6 +54,10 @@ class Recorder:
             self.run.append(record)
             self.completed = first.iteration + 1
             return Iterated(record)
+        if isinstance(first, reports.Tested):
+            for rank, part in enumerate(parts):
+                self.best.keep(rank, part)
+            return None
         if isinstance(first, reports.Milestone):
             self.run.save_milestone(first.iteration, reports.join_peers(parts))
             return None

@@ -7,5 +7,7 @@ server and the peers ignore the signal, and end when the parent ends.
 
 import signal
 
-for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+from p2p.core.platform import STOP_SIGNALS
+
+for _number in STOP_SIGNALS:
     signal.signal(_number, signal.SIG_IGN)

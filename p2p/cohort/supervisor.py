@@ -15,32 +15,56 @@ from p2p.cohort import launch, peer_process
 from p2p.core import registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import PeerLost
+from p2p.core.signals import StopSignals
 from p2p.exchange.shared_memory import Arena, Phase
 from p2p.peer import reports
-from p2p.peer.peer import slot_bytes
+from p2p.peer.slots import slot_bytes
 
 CLOSED = object()  # in the inbox: a peer's pipe has closed
 POLL = 0.5  # s, between two checks of the peers' heartbeats
 SUSPENDED = 4 * POLL  # s, between two checks, after which this process was suspended meanwhile
+STOPPED_EARLY = "stopped while the peers were starting"
 GRACE = 5.0  # s, for peers to end by themselves before they are killed
 
 
 class Supervisor:
     """K peer processes, their pipes and their shared memory.
 
+    Args:
+        signals: may interrupt the start.
+        early: what is said then.
+
     Attributes:
         arena: the shared memory that the peers exchange through.
     """
 
-    def __init__(self, config: TrainConfig, states: list[reports.State] | None) -> None:
-        self.config, self.states = config, states
+    def __init__(
+        self,
+        config: TrainConfig,
+        states: list[reports.State] | None,
+        signals: StopSignals | None = None,
+        early: str = STOPPED_EARLY,
+    ) -> None:
+        self.config, self.states, self.signals = config, states, signals or StopSignals()
+        self.early = early
         self.processes: list[BaseProcess] = []
         self.pipes: list[Connection] = []
         self.inbox: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
 
     def __enter__(self) -> Supervisor:
-        context = launch.prepare(self.config.engine)
         self.arena = Arena(self.config.num_peers, slot_bytes(self.config))
+        try:
+            with self.signals.raising(self.early):
+                self._start()
+        except BaseException as error:
+            self.__exit__(error)
+            raise
+        self.since = self.checked = time.monotonic_ns()
+        return self
+
+    def _start(self) -> None:
+        """Start the peers; this waits for the fork server, which may have to import first."""
+        context = launch.prepare(self.config.engine)
         sources = registry.sources()
         with launch.without_main():
             for rank in range(self.config.num_peers):
@@ -55,8 +79,6 @@ class Supervisor:
                 self.processes.append(child)
                 self.pipes.append(ours)
                 threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
-        self.since = self.checked = time.monotonic_ns()
-        return self
 
     def messages(self) -> Iterator[tuple[int, Any]]:
         """Yield (rank, message), and (-1, None) if none comes for `POLL` seconds.

@@ -14,6 +14,7 @@ from pydantic import ValidationError, ValidationInfo, field_validator, model_val
 from p2p.core import consistency, env_names, registry
 from p2p.core.consistency import settings_of
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.names import called
 from p2p.core.returns import MAX_EPISODE_STEPS
 from p2p.core.settings import GOAL, RECORD, Settings
 from p2p.core.validation import is_stored, one_line, validated
@@ -61,6 +62,17 @@ class TrainConfig(Settings):
         """Read a domains file; what a run folder has is read when it is needed."""
         return value if value is None or is_stored(info) else consistency.domain_tables(value)
 
+    @field_validator("track", mode="before")
+    @classmethod
+    def _each_once(cls, value: Any) -> Any:
+        """Take one name for a tuple of one, each name once, and "none" for no name."""
+        names = (value,) if isinstance(value, str) else value
+        if not isinstance(names, list | tuple):
+            return value
+        if "none" in names and len(names) > 1:
+            raise ValueError(f"{called('track')}=none stands alone")
+        return tuple(dict.fromkeys(name for name in names if name != "none"))
+
     @field_validator("method_settings", mode="after")
     @classmethod
     def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
@@ -84,6 +96,7 @@ class TrainConfig(Settings):
         consistency.count_alike(self)
         consistency.check_peers(self)
         consistency.check_divides(self)
+        consistency.check_tests(self)
         return self
 
     @property
@@ -163,6 +176,11 @@ class TrainConfig(Settings):
     def whole_steps(self) -> int:
         """Steps that the run will have made over all peers: whole iterations."""
         return self.num_iterations * self.steps_per_iteration
+
+    def is_test(self, iteration: int) -> bool:
+        """Say whether the policies after `iteration` iterations are tested in held-out domains."""
+        size, every = self.steps_per_iteration, self.test_every
+        return every > 0 and iteration * size // every > (iteration - 1) * size // every
 
     def is_milestone(self, iteration: int) -> bool:
         """Say whether the state after `iteration` iterations is kept for good."""

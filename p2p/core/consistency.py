@@ -213,3 +213,12 @@ def check_divides(config: TrainConfig) -> None:
             f"minibatches of {config.minibatch_size} sample leave no advantage to normalise; "
             f"raise {called(name)} or lower {called('num_minibatches')}"
         )
+
+
+def check_tests(config: TrainConfig) -> None:
+    """Check that a test is due before the run ends."""
+    if config.test_every > config.whole_steps:
+        raise ValueError(
+            f"{called('test_every')}={config.test_every} is beyond {called('total_steps')}="
+            f"{config.total_steps}: no test would be run"
+        )

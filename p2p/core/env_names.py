@@ -163,7 +163,7 @@ def _toml(value: Any) -> str:
 
 
 def _absolute(value: Any) -> Any:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RuntimeError):  # the last: `~name` of no user here
         if isinstance(value, str) and value and Path(value).expanduser().is_file():
             return str(Path(value).expanduser().absolute())
     return value

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+FOLDER_NAME_RULE = "must be the name of a folder: use letters, digits, '.', '_', '-'"
 _CALLED: ContextVar[Callable[[str], str]] = ContextVar("called", default=str)
 
 
 def called(name: str) -> str:
     """Return what the user knows the setting `name` as: its own name, or its flag."""
     return _CALLED.get()(name)
+
+
+def plain(name: str) -> str:
+    """Return a name as settings have it: no dashes in front, underscores, lower case."""
+    return name.lstrip("-").replace("-", "_").lower()
 
 
 @contextmanager

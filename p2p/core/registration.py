@@ -6,24 +6,38 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 
-from p2p.core.registry import BUILT_IN
-from p2p.core.returns import MAX_EPISODE_STEPS
+TYPE_CHECKING = False  # as in p2p/__init__.py
 
-# Gymnasium's own names and versions, by task
-IDS = {f"p2p/{cls.rpartition(':')[2]}-v5": task for task, cls in BUILT_IN["task"].items()}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    IDS: dict[str, str]  # Gymnasium's own names and versions, by task
+
+
+def __getattr__(name: str) -> dict[str, str]:
+    """Make `IDS` when it is asked for: the registry takes longer to import than all the rest."""
+    if name != "IDS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _ids()
+
+
+def _ids() -> dict[str, str]:
+    from p2p.core.registry import BUILT_IN
+
+    return {f"p2p/{cls.rpartition(':')[2]}-v5": task for task, cls in BUILT_IN["task"].items()}
 
 
 def register_envs() -> None:
     """Register all tasks: `gymnasium.make("p2p/Hopper-v5", eps=0.2)`. May be called twice."""
     import gymnasium
 
-    for env_id, task in IDS.items():
+    from p2p.core.returns import MAX_EPISODE_STEPS
+
+    for env_id, task in _ids().items():
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 env_id,
@@ -55,6 +69,8 @@ class _OnImport:
     ) -> ModuleSpec | None:
         if name != "gymnasium" or self._searching:
             return None
+        import importlib.util
+
         self._searching = True
         try:
             spec = importlib.util.find_spec(name)

@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     TEST_DOMAINS = 6
     DISTIL = 7
     GRADIENT = 8
+    HELD_OUT = 9
 
 
 class Streams:

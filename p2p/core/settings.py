@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from p2p.core import registry
-from p2p.core.validation import Count, Finite, Positive, Unit
+from p2p.core.validation import Count, Finite, Positive, Unit, Whole
 
 GRADIENT_STEPS = 4096  # fresh steps a peer to measure its gradient's variance on (section 4.4)
 GRADIENT_MINIBATCHES = 64
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 # A field's role, where it is no part of what tells runs apart. Of the others, and of those that
 # a later version adds, each is: another value is another run.
@@ -68,7 +69,7 @@ class Settings(BaseModel):
         exclude=True,
         description="The same counted for each peer: gives total_steps = K times this.",
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of every stream.")
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(0, description="Seed of every stream.")
 
     # The domain distribution (Table 1)
     eps_tr: Unit = Field(0.2, description="Randomisation strength in training, 0..1 (Table 1).")
@@ -154,19 +155,31 @@ class Settings(BaseModel):
     checkpoint_every: Count = Field(
         25, json_schema_extra=RECORD, description="Iterations between checkpoints."
     )
-    milestones: Annotated[int, Field(ge=0)] = Field(
+    milestones: Annotated[Whole, Field(ge=0)] = Field(
         10,
         json_schema_extra=RECORD,
         description="Checkpoints kept for good, evenly spaced, and the start; 0 keeps none.",
     )
-    grad_variance_every: Annotated[int, Field(ge=0)] = Field(
+    grad_variance_every: Annotated[Whole, Field(ge=0)] = Field(
         0,
         json_schema_extra=RECORD,
         description="Iterations between measurements of the gradient's variance (section 4.4), "
         f"each on {GRADIENT_STEPS} fresh steps a peer, which takes "
         "about two iterations' time; 0 measures none.",
     )
-    final_episodes: Annotated[int, Field(ge=0)] = Field(
+    test_every: Annotated[Whole, Field(ge=0)] = Field(
+        0,
+        json_schema_extra=RECORD,
+        description="Steps between tests in held-out domains, which train nothing; the best "
+        "policies are kept as policies/best-*; 0 tests none.",
+    )
+    test_domains: Count = Field(
+        8, json_schema_extra=RECORD, description="Held-out domains of a test, one episode in each."
+    )
+    test_eps: Unit = Field(
+        0.5, json_schema_extra=RECORD, description="Randomisation strength of these, 0..1."
+    )
+    final_episodes: Annotated[Whole, Field(ge=0)] = Field(
         20,
         json_schema_extra=RECORD,
         description="Episodes of the final score: mean action, nominal domain.",
@@ -175,6 +188,13 @@ class Settings(BaseModel):
         300.0,
         json_schema_extra=RECORD,
         description="Seconds without a sign of life before a peer counts as hung.",
+    )
+
+    track: tuple[Tracker, ...] = Field(
+        (),
+        json_schema_extra=RECORD,
+        description="Log the run to tensorboard, wandb, mlflow or trackio, or to several. A "
+        "resumed run remembers them, unless others or none are given.",
     )
 
     # What belongs to the method or task chosen

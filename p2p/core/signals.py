@@ -6,8 +6,13 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, ClassVar
+
+from p2p.core.errors import Interrupted
+from p2p.core.platform import STOP_SIGNALS
 
 ECHO = 1.0  # s: `timeout` and some terminals signal the process, and its group as well
 
@@ -20,26 +25,54 @@ class StopSignals:
     """
 
     active: ClassVar[StopSignals | None] = None  # the innermost one
+    acknowledge: ClassVar[Callable[[], None] | None] = None  # called in the handler of the first
+    end_now: ClassVar[Callable[[int], None]] = os._exit  # called with the exit code at a later one
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._when = 0.0
+        self._raises = ""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         self._outer, StopSignals.active = StopSignals.active, self
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in STOP_SIGNALS:
                 if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                     continue  # started by nohup: must survive its terminal
                 self._before[number] = signal.signal(number, self._receive)
         return self
 
+    @contextmanager
+    def raising(self, message: str) -> Iterator[None]:
+        """Let a signal interrupt the block, which waits for something and has nothing to save.
+
+        Raises:
+            Interrupted: with `message`, at the first signal, or if there was one before.
+        """
+        self._raises = message
+        try:
+            self._raise_if_received()
+            yield
+        finally:
+            self._raises = ""
+
+    def request(self, number: int) -> None:
+        """Take note of the first stop request."""
+        self.received, self._when = number, time.monotonic()
+
+    def _raise_if_received(self) -> None:
+        if self._raises and self.received is not None:
+            raise Interrupted(self._raises, self.received)
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
-            self.received, self._when = number, time.monotonic()
+            self.request(number)
+            if StopSignals.acknowledge is not None and not self._raises:
+                StopSignals.acknowledge()
+            self._raise_if_received()
         elif time.monotonic() - self._when > ECHO:
-            os._exit(128 + number)  # the peers die with us
+            StopSignals.end_now(128 + number)  # the peers die with us
 
     def __exit__(self, *exc: object) -> None:
         StopSignals.active = self._outer
@@ -53,4 +86,4 @@ def request_stop() -> None:
     if active is None:
         signal.raise_signal(signal.SIGTERM)
     elif active.received is None:
-        active._receive(signal.SIGTERM, None)
+        active.request(signal.SIGTERM)

@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from p2p.core.errors import UsageError
-from p2p.core.names import called, did_you_mean
+from p2p.core.foreign import hint
+from p2p.core.names import called
+from p2p.core.numbers import whole_number
 
-Count = Annotated[int, Field(ge=1)]
+
+def _as_whole(value: Any) -> Any:
+    try:
+        return whole_number(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise PydanticCustomError("whole_number", "{why}", {"why": str(error)}) from None
+
+
+Whole = Annotated[int, BeforeValidator(_as_whole)]  # texts too: 1e6, 1M, 1_000_000
+Count = Annotated[Whole, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -55,7 +67,7 @@ def one_line(error: ValidationError, known: Iterable[str]) -> str:
         message = item["msg"].removeprefix("Value error, ")
         first, *inner = (str(part) for part in item["loc"]) if item["loc"] else ("",)
         if item["type"] == "extra_forbidden":
-            parts.append(f"unknown setting {first!r}{did_you_mean(first, known)}")
+            parts.append(f"unknown setting {first!r}{hint(first, known)}")
         elif item["type"] == "value_error":
             parts.append(message)
         else:

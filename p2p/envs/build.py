@@ -54,23 +54,27 @@ def check_model(task: str, recorded: Mapping[str, str]) -> dict[str, str]:
     Raises:
         BadArtefact: it is another model.
     """
-    kind = find_task(task)
     if task in registry.BUILT_IN["task"]:
         return {}
-    if issubclass(kind, GymTask):
-        model, _ = build_envs(kind, 1, Randomisation()).simulation(0)
-    else:
-        model = load_model(kind)
-    buffer = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
-    mujoco.mj_saveModel(model, None, buffer)
-    name = f"model, MuJoCo {mujoco.__version__}"
-    found = hashlib.sha256(buffer.tobytes()).hexdigest()
+    name, found = hash_model(task)
     if recorded.get(name, found) != found:
         raise BadArtefact(
             f"the model of task {task} has changed: its hash is {found[:12]}, that of the run "
             f"{recorded[name][:12]}; restore the MJCF and what it includes"
         )
     return {name: found}
+
+
+def hash_model(task: str) -> tuple[str, str]:
+    """Return the SHA-256 of a task's compiled model, by a name that has MuJoCo's version."""
+    kind = find_task(task)
+    if issubclass(kind, GymTask):
+        model, _ = build_envs(kind, 1, Randomisation()).simulation(0)
+    else:
+        model = load_model(kind)
+    buffer = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return f"model, MuJoCo {mujoco.__version__}", hashlib.sha256(buffer.tobytes()).hexdigest()
 
 
 def bind(task: str | type[Task], randomisation: Randomisation | None = None) -> Binding:

@@ -56,12 +56,14 @@ class Domain(Mapping[str, Values]):
 
     @classmethod
     def parse(cls, text: str) -> Domain:
-        """Read `wind=3,mass=0.8`; `/` parts several values.
+        """Read `wind=3,mass=0.8`; `/` parts several values; `nominal` is the domain without any.
 
         Raises:
             UsageError: a part is no factor with its values, or a value is no finite number.
         """
         values: dict[str, Values] = {}
+        if text.strip() == "nominal":
+            return cls()
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, equals, value = (p.strip() for p in part.partition("="))
             if not name:

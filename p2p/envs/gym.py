@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from p2p.core.errors import UsageError
 from p2p.core.registration import register_envs
+from p2p.envs import gl
 from p2p.envs.domain import Domain, check_strength
 from p2p.envs.domain_file import from_tables, read_domains
 from p2p.envs.randomisation import Randomisation
@@ -139,10 +140,18 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
         return envs.obs[0].copy(), float(envs.reward[0]), bool(envs.terminated[0]), False, info
 
     def render(self) -> Any:
-        """Return an image as `render_mode` says; without a display, set MUJOCO_GL=egl."""
+        """Return an image as `render_mode` says; how it is drawn is found out (`p2p.envs.gl`).
+
+        Raises:
+            UsageError: nothing can draw here, or no window can be opened.
+        """
         if self.render_mode is None:
             gymnasium.logger.warn('make the env with render_mode="rgb_array" to render it')
             return None
+        if self.render_mode == "human" and not gl.has_display():
+            raise UsageError(
+                'there is no display, so render_mode="human" has no window; use "rgb_array"'
+            )
         if self._renderer is None:
             from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
@@ -151,7 +160,12 @@ class RandomisedEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]], EzP
             model.vis.global_.offheight = max(model.vis.global_.offheight, self._size[1])
             camera = {k: np.array(v) if k == "lookat" else v for k, v in self._camera.items()}
             self._renderer = MujocoRenderer(model, data, camera, *self._size)
-        return self._renderer.render(self.render_mode)
+        if self.render_mode == "human":
+            return self._renderer.render("human")
+        if self._renderer.viewer is not None:  # or it would draw in the env's that drew last
+            self._renderer.viewer.make_context_current()
+        with gl.chosen():
+            return self._renderer.render(self.render_mode)
 
     def close(self) -> None:
         """Free the renderer."""

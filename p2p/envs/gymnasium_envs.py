@@ -261,6 +261,11 @@ class GymEnvs(VectorEnvs):
         found, self._sums = self._sums, {}
         return found
 
+    @property
+    def cores(self) -> tuple[Any, ...]:
+        """The envs without wrappers, [N]."""
+        return tuple(self._cores)
+
     def simulation(self, env: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Return what MuJoCo knows of one env."""
         return self._models[env], self._cores[env].data

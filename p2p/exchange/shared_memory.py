@@ -12,18 +12,19 @@ its timeout (CPython issue 123899), and it costs several times as much.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from multiprocessing import heap
+from multiprocessing.sharedctypes import RawArray
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from p2p.core.errors import NoRoom, PeerLost
+from p2p.core.platform import free_shared_memory, yield_core
 
 CACHE_LINE = 64  # bytes: a counter alone on its line is not invalidated by its neighbours
 SPINS_BETWEEN_CHECKS = 2048  # ~1 us each; a check is a heartbeat and `check_liveness`
@@ -45,8 +46,8 @@ class Phase(IntEnum):
 class Arena:
     """Shared memory of a cohort of K peers; pass it to their processes unchanged.
 
-    The segments are unlinked as soon as they are made (torch's `file_descriptor`
-    sharing), so nothing is left in /dev/shm however the processes end.
+    One file without a name in /dev/shm (where there is none, among the temporary files), so
+    nothing is left however the processes end.
 
     Raises:
         NoRoom: /dev/shm is too small.
@@ -55,39 +56,51 @@ class Arena:
     def __init__(self, num_peers: int, slot_bytes: int) -> None:
         self.num_peers = num_peers
         self.slot_bytes = -(-slot_bytes // CACHE_LINE) * CACHE_LINE
-        need = 2 * num_peers * self.slot_bytes + (num_peers + 1) * CACHE_LINE * 2
+        need = 2 * num_peers * self.slot_bytes + (2 * num_peers + 1) * CACHE_LINE
         check_shm(need)
-        words = CACHE_LINE // 8
+        if free_shared_memory() is None:  # Linux without /dev/shm: Python would look there
+            heap.Arena._dir_candidates = []  # type: ignore[attr-defined]
         try:
-            torch.multiprocessing.set_sharing_strategy("file_descriptor")  # type: ignore[no-untyped-call]
-            self._slots = torch.zeros(2, num_peers, self.slot_bytes, dtype=torch.uint8)
-            self._counters = torch.zeros(num_peers, words, dtype=torch.int64)
-            self._heartbeats = torch.zeros(num_peers, words, dtype=torch.int64)
-            self._control = torch.zeros(words, dtype=torch.int64)
-            for tensor in (self._slots, self._counters, self._heartbeats, self._control):
-                tensor.share_memory_()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
+            self._memory = RawArray("B", need + CACHE_LINE)  # zeros; room to start at a cache line
+        except (OSError, MemoryError) as error:
             raise NoRoom(f"no shared memory for {need} bytes ({error}); enlarge /dev/shm") from None
+
+    def _view(self, lines: int, count: int) -> NDArray[np.uint8]:
+        """Return `count` cache lines after `lines` others, which follow the slots."""
+        memory = np.frombuffer(self._memory, np.uint8)
+        start = -memory.ctypes.data % CACHE_LINE + self.slots_bytes + lines * CACHE_LINE
+        return memory[start : start + count * CACHE_LINE]
+
+    @property
+    def slots_bytes(self) -> int:
+        """Size of both copies of all slots."""
+        return 2 * self.num_peers * self.slot_bytes
 
     @property
     def slots(self) -> NDArray[np.uint8]:
         """[2, K, slot_bytes]."""
-        return self._slots.numpy()
+        lines = self.slots_bytes // CACHE_LINE
+        return self._view(-lines, lines).reshape(2, self.num_peers, self.slot_bytes)
 
     @property
     def counters(self) -> NDArray[np.int64]:
         """[K], how many exchanges each peer has entered."""
-        return self._counters.numpy()[:, 0]
+        return self._words_of(0, self.num_peers)[:, 0]
 
     @property
     def heartbeats(self) -> NDArray[np.int64]:
         """[K, 2+]: time of each peer's last heartbeat (monotonic, ns), and its `Phase`."""
-        return self._heartbeats.numpy()
+        return self._words_of(self.num_peers, self.num_peers)
 
     @property
     def control(self) -> NDArray[np.int64]:
         """[2+], flags that the parent sets: stop after this iteration; abort now."""
-        return self._control.numpy()
+        row: NDArray[np.int64] = self._words_of(2 * self.num_peers, 1)[0]
+        return row
+
+    def _words_of(self, first: int, count: int) -> NDArray[np.int64]:
+        words: NDArray[np.int64] = self._view(first, count).view(np.int64).reshape(count, -1)
+        return words
 
     def request_stop(self) -> None:
         """Request that the peers end after the current iteration."""
@@ -164,7 +177,7 @@ class Exchange:
         start, spins = time.perf_counter(), 0
         for k in self.others:
             while counters[k] < turn:
-                os.sched_yield()
+                yield_core()
                 spins += 1
                 if spins % SPINS_BETWEEN_CHECKS == 0:
                     self.heartbeat()
@@ -191,13 +204,12 @@ class Exchange:
 
 
 def check_shm(need: int) -> None:
-    """Raise NoRoom unless /dev/shm has `need` free bytes (tmpfs would fault on write)."""
-    try:
-        shm = os.statvfs("/dev/shm")
-    except OSError as error:
-        raise NoRoom(f"/dev/shm cannot be used ({error.strerror}); mount a tmpfs there") from None
-    free = shm.f_bavail * shm.f_frsize
-    if free < need:
+    """Raise NoRoom unless /dev/shm, if there is one, has `need` free bytes.
+
+    Memory files hand out pages at the first write, which would be a SIGBUS.
+    """
+    free = free_shared_memory()
+    if free is not None and free < need:
         raise NoRoom(
             f"/dev/shm has {free / 2**20:.1f} MiB free, the peers' exchange needs "
             f"{need / 2**20:.1f}; free some, enlarge it (in a container: --shm-size), "

@@ -15,31 +15,19 @@ from p2p.core.rng import Purpose, Streams
 from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.engine import STATS, Batch, Minibatch, build_engine, epoch_order
 from p2p.envs.build import build_envs
-from p2p.envs.domain import Domain
 from p2p.exchange.shared_memory import Exchange, Phase
-from p2p.methods import build_method, find_method
+from p2p.methods import build_method
+from p2p.peer import reports
 from p2p.peer.gradient_variance import GradientVariance, measure, measuring
 from p2p.peer.metrics import iteration_metrics
-from p2p.peer.reports import Checkpoint, Ended, Iteration, Milestone, Report, State, Stopped
+from p2p.peer.reports import Report, State
 from p2p.peer.rollout import Clock, Rollout, gae, reward_scale
 from p2p.peer.sampler import Sampler, threads_of
-from p2p.policy.episodes import run_episodes, summarise
+from p2p.peer.scores import final_score, held_out_score
 from p2p.policy.normaliser import Moments, Normaliser
-from p2p.policy.parameters import actor_layout, critic_layout
 from p2p.policy.policy import Policy
 
 ROLLBACK_MEMORY = 10  # iterations within which a second roll-back means divergence
-
-
-def slot_bytes(config: TrainConfig) -> int:
-    """Return the room that a peer's largest exchange takes, bytes."""
-    envs = build_envs(config.task, 1, config.randomisation)
-    actor = actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size
-    critic = critic_layout(envs.obs_dim, config.hidden_sizes).size
-    moments = 8 * (4 + 1 + 2 * envs.obs_dim)
-    batches = [config, measuring(config)] if config.grad_variance_every else [config]
-    room_for = find_method(config.method).slot_bytes
-    return max(moments, *(room_for(one, envs.obs_dim, actor, critic) for one in batches))
 
 
 class Peer:
@@ -229,8 +217,9 @@ class Peer:
         self.clock.seconds["waiting"] += waiting
         self._set_normaliser()
         self.iteration += 1
+        test = self._test() if self.config.is_test(self.iteration) else {}
         self.exchange.heartbeat(Phase.REPORTING)
-        self.report(Iteration(self.iteration - 1, self.metrics(batch)))
+        self.report(reports.Iteration(self.iteration - 1, {**self.metrics(batch), **test}))
         self._begin_iteration()
         self._keep_milestone()
         if not self.goes_on or self.iteration % self.config.checkpoint_every == 0:
@@ -289,17 +278,17 @@ class Peer:
 
     def _keep_milestone(self) -> None:
         if self.config.is_milestone(self.iteration):
-            self.report(Milestone(self.iteration, self.state(), self.policy().to_bytes()))
+            self.report(reports.Milestone(self.iteration, self.state(), self.policy().to_bytes()))
 
     def _keep_checkpoint(self) -> None:
-        self.report(Checkpoint(self.iteration, self.state(), self.policy().to_bytes()))
+        self.report(reports.Checkpoint(self.iteration, self.state(), self.policy().to_bytes()))
 
     def end(self) -> None:
         """Report the end: stopped as asked, or through, with the final score."""
         if self.stopping:
-            self.report(Stopped(self.iteration))
+            self.report(reports.Stopped(self.iteration))
         else:
-            self.report(Ended(self.iteration, self._final_score()))
+            self.report(reports.Ended(self.iteration, self._final_score()))
 
     def _final_score(self) -> dict[str, float] | None:
         """Run the final evaluation in the nominal domain."""
@@ -308,9 +297,16 @@ class Peer:
             return None
         self.exchange.heartbeat(Phase.EVALUATING)
         rng = self.streams.generator(Purpose.EVALUATE)
-        alive = self.exchange.heartbeat
-        ran = run_episodes(self.policy(), [Domain()] * episodes, rng, after_step=alive)
-        return {"peer": self.rank, **summarise(ran)._asdict()}
+        score = final_score(self.policy(), episodes, rng, self.exchange.heartbeat)
+        return {"peer": self.rank, **score}
+
+    def _test(self) -> dict[str, Any]:
+        """Test the policy in held-out domains, report it, and return the record's part."""
+        self.exchange.heartbeat(Phase.EVALUATING)
+        policy, binding = self.policy(), self.sampler.envs.binding
+        score = held_out_score(policy, self.config, binding, self.exchange.heartbeat)
+        self.report(reports.Tested(self.iteration, score, policy.to_bytes()))
+        return {"test": score}
 
     def state(self) -> State:
         """Return everything that the next iteration depends on."""

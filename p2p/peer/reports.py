@@ -37,6 +37,14 @@ class Iteration(NamedTuple):
     metrics: dict[str, Any]
 
 
+class Tested(NamedTuple):
+    """A peer's policy after `iteration` iterations, and its score in held-out domains."""
+
+    iteration: int
+    score: dict[str, float]
+    policy: bytes
+
+
 class Ended(NamedTuple):
     """A peer is through: its score in the nominal domain (None if it was not asked for)."""
 
@@ -50,7 +58,7 @@ class Stopped(NamedTuple):
     completed: int
 
 
-Report = Callable[[Checkpoint | Milestone | Iteration | Ended | Stopped], None]
+Report = Callable[[Checkpoint | Milestone | Iteration | Tested | Ended | Stopped], None]
 
 
 def join_peers(parts: Sequence[Checkpoint | Milestone]) -> dict[str, NDArray[Any]]:

@@ -46,5 +46,13 @@ def how_tested(data: Data) -> str:
     if one is None:
         return "Tests: mean action."
     domains = f"{one.domains} domains" if one.domains > 1 else "one domain"
-    action = "sampled actions" if one.sampled else "mean action"
-    return f"Tests: {action}, {domains} a strength, the same for all; mean over a run's peers."
+    episodes = f"{one.episodes} episode{'s' if one.episodes > 1 else ''} each"
+    return (
+        f"Tests: {action_text(one.sampled)}, {domains} a strength, the same for all, {episodes}; "
+        "mean over a run's peers."
+    )
+
+
+def action_text(sampled: bool) -> str:
+    """Return how a policy acts."""
+    return "sampled actions" if sampled else "mean action"

@@ -8,7 +8,7 @@ import numpy as np
 
 from p2p.analysis.comparison.results import Comparison, Summary
 from p2p.plots.method_styles import METHODS, group_colours
-from p2p.plots.style import RETURN, picture
+from p2p.plots.style import RETURN, add_caption, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,11 +33,19 @@ def scores_and_profiles(found: Comparison) -> bytes:
             axes.tick_params(labelleft=axes is all_axes[0])
         if found.profiles:
             _profiles(all_axes[-1], found, labels)
-            figure.legend(loc="outside lower center", ncols=3, frameon=False)
+            figure.legend(loc="outside upper center", ncols=3, frameon=False)
         for axes in all_axes:
             axes.spines[["top", "right"]].set_visible(False)
+        add_caption(figure, f"Scores: {found.measure}. {_marks(found)}")
 
     return picture(draw, 3.6 * panels, 2.6 + 0.25 * len(labels))
+
+
+def _marks(found: Comparison) -> str:
+    """Say what the marks are, and over how many seeds."""
+    numbers = sorted({row.seeds for row in found.summaries})
+    seeds = " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
+    return f"Rings: seeds ({seeds} a group); diamonds: their mean; bars: Student's 95% interval."
 
 
 def _scores(

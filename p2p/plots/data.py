@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import StringIO
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.runs.files import reachable
-from p2p.study import Study, collect_results, curves_csv, plan_study
+from p2p.study import Study, collect_results, curves_csv, plan_study, shipped_studies
 
 Curve = list[tuple[int, float]]  # (steps, value)
 
@@ -101,9 +102,14 @@ def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path)
 
 def command(study: Study) -> str:
     """Return the command that makes the tables of a study."""
-    shipped = study.file.stem if study.file.parent.name == "studies" else str(study.file)
+    shipped = study.file.stem if is_shipped(study.file) else shlex.quote(str(study.file))
     budget = f" --budget {study.budget}" if study.name.endswith(f"-{study.budget}") else ""
     return f"p2p study {shipped}{budget} --save data/results"
+
+
+def is_shipped(file: Path) -> bool:
+    """Tell whether a study's file came with p2p."""
+    return shipped_studies().get(file.stem) == file
 
 
 def _read(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p.plots.method_styles import group_colours
-from p2p.plots.style import picture
+from p2p.plots.style import add_caption, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +38,22 @@ def gradient_curves(found: GradVariance) -> bytes:
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(frameon=False, fontsize="small")
         panels[0].set_ylabel("ln Var of the actor's gradient\n(mean over parameters)")
+        add_caption(figure, _how_measured(found))
 
     return picture(draw, 4.8 * len(tasks), 3.6)
+
+
+def _how_measured(found: GradVariance) -> str:
+    """Say on what it was measured, and over how many seeds."""
+    config = found.config
+    numbers = sorted({len(point.seeds) for curve in found.curves for point in curve.points})
+    seeds = " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
+    strengths = sorted({f"{run.settings['eps_tr']:g}" for run in found.runs})
+    bands = " Bands: Student's 95% interval over seeds." if numbers[-1] > 1 else ""
+    return (
+        f"{config.minibatches} minibatches of {config.steps // config.minibatches} fresh steps a "
+        f"peer, at strength {', '.join(strengths)}; mean over peers; seeds: {seeds}.{bands}"
+    )
 
 
 def _gradient_curve(axes: Any, curve: Curve, colour: str) -> None:

@@ -27,7 +27,7 @@ def entropy_scatter(data: Data) -> Layout:
         for row in data.rows:
             at, value = row.number("entropy"), row.number(column)
             if row.task == task and at is not None and value is not None:
-                coef = row.number("entropy_coef") if row.method == "entropy" else None
+                coef = entropy_coef(data, row)
                 settings.setdefault((row.method, coef), []).append((at, value))
         counts: dict[str, int] = {}
         for (method, coef), pairs in settings.items():
@@ -55,8 +55,22 @@ def entropy_scatter(data: Data) -> Layout:
     ylabel = f"test return, {strength_text(column)}"
     panels = [Panel(TASKS[t], "policy entropy (nats)", ylabel, partial(points, task=t))
               for t in data.tasks]  # fmt: skip
-    end = "Numbers: entropy coefficient c. Entropy: mean over the last tenth of training."
+    shown = (r for r in data.rows if None not in (r.number("entropy"), r.number(column)))
+    numbers = any(entropy_coef(data, row) is not None for row in shown)
+    end = "Numbers: entropy coefficient c. " if numbers else ""
+    end += "Entropy: mean over the last tenth of training."
     return Layout([panels], f"{how_trained(data)} {how_tested(data)} {end}")
+
+
+def entropy_coef(data: Data, row: Row) -> float | None:
+    """Return the coefficient of a run's entropy bonus; None of a method that has none.
+
+    Tables have a column of it where it varies; else it is the same for all of the method's runs.
+    """
+    if row.method != "entropy":
+        return None
+    fixed = {float(c.get("entropy_coef")) for c in data.study.configs if c.method == row.method}
+    return fixed.pop() if len(fixed) == 1 else row.number("entropy_coef")
 
 
 def sweep(data: Data) -> Layout:
@@ -68,7 +82,7 @@ def sweep(data: Data) -> Layout:
         "distill_coef": r"distillation coefficient $\alpha$",
     }
     swept = [name for name in axes_of if name in data.study.varying]
-    need(data, swept, f"runs by {', '.join(axes_of)}")
+    need(data, swept, f"runs by {', '.join(axes_of)}", "several values of one of them")
 
     def others_chosen(row: Row, swept: str) -> bool:
         chosen = TrainConfig(method=row.method)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,16 +11,27 @@ from p2p.analysis.statistics import bootstrap_interval, mean
 from p2p.plots.method_styles import MethodStyle
 from p2p.plots.style import BAND
 
-if TYPE_CHECKING:
-    from p2p.plots.data import Curve
-
 Points = dict[float, list[float]]  # values of the seeds by x
 
 
-def band(axes: Any, points: Points, look: MethodStyle, *, markers: bool = True) -> None:
-    """Draw the mean over seeds at each x, and its 95% interval by the bootstrap over seeds.
+def _bootstrap(values: Sequence[float]) -> tuple[float, float]:
+    return bootstrap_interval(values, mean)
+
+
+def band(
+    axes: Any,
+    points: Points,
+    look: MethodStyle,
+    *,
+    markers: bool = True,
+    interval: Callable[[Sequence[float]], tuple[float, float] | None] = _bootstrap,
+) -> None:
+    """Draw the mean over seeds at each x, and its 95% interval.
 
     A single seed has no interval.
+
+    Args:
+        interval: of the values of several seeds [by the bootstrap over seeds].
     """
     xs = sorted(points)
     if not xs:
@@ -29,11 +40,12 @@ def band(axes: Any, points: Points, look: MethodStyle, *, markers: bool = True) 
     marker = look.marker if markers else ""
     axes.plot(xs, middle, color=look.colour, ls=look.dash, marker=marker, label=look.label)
     if all(len(points[x]) > 1 for x in xs):
-        low, high = zip(*(bootstrap_interval(points[x], mean) for x in xs), strict=True)
+        ends = [interval(points[x]) or (middle[n], middle[n]) for n, x in enumerate(xs)]
+        low, high = zip(*ends, strict=True)
         axes.fill_between(xs, low, high, color=look.colour, alpha=BAND, lw=0)
 
 
-def on_common_steps(curves: Sequence[Curve], per: float = 1.0) -> Points:
+def on_common_steps(curves: Sequence[Sequence[tuple[float, float]]], per: float = 1.0) -> Points:
     """Return the curves' values at the steps of the one with the most points.
 
     Curves are interpolated linearly. Steps that some curve does not cover are left out.

@@ -82,3 +82,17 @@ def group_colours(labels: Sequence[str]) -> list[str]:
     rest = [n for n in range(len(labels)) if n not in colours]
     colours.update({n: free[i % len(free)] for i, n in enumerate(rest)})
     return [colours[n] for n in range(len(labels))]
+
+
+def group_styles(groups: Mapping[str, str]) -> list[MethodStyle]:
+    """Return how each group of runs is drawn.
+
+    Args:
+        groups: what each is called in the figure, by its label, which begins with the method.
+    """
+    looks = {look.colour: look for look in METHODS.values()}
+    colours = group_colours(list(groups))
+    return [
+        looks[colour]._replace(label=label)
+        for label, colour in zip(groups.values(), colours, strict=True)
+    ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2p.plots import lines
-from p2p.plots.style import CAPTION_LINE, LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC, picture
+from p2p.plots.style import LEGEND, LEGEND_ENTRY, LETTERS, PANEL, RC, add_caption, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,10 +24,16 @@ class Panel(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Rows of panels, and the part of the caption that is not about bands and seeds."""
+    """Rows of panels, the last of which may be shorter than the others.
+
+    Attributes:
+        caption: the part that is not about bands and seeds.
+        bands: what lines and bands are.
+    """
 
     rows: Sequence[Sequence[Panel]]
     caption: str
+    bands: str = BANDS
 
 
 class Drawn(NamedTuple):
@@ -54,10 +59,7 @@ def compose(layout: Layout) -> Drawn:
 
         with rc_context(RC):
             counts = _panels(figure, layout)
-            caption = f"{BANDS}; {lines.seeds_text(counts)}. {layout.caption}"
-            wrapped = textwrap.wrap(caption, int(width * 19))
-            figure.set_figheight(figure.get_figheight() + CAPTION_LINE * len(wrapped))
-            figure.supxlabel("\n".join(wrapped), x=0.01, ha="left", fontsize=7, color="0.35")
+            add_caption(figure, f"{layout.bands}; {lines.seeds_text(counts)}. {layout.caption}")
 
     height = LEGEND + PANEL[1] * len(layout.rows)
     files = {suffix: picture(paint, width, height, suffix) for suffix in ("png", "svg")}
@@ -71,7 +73,9 @@ def _panels(figure: Figure, layout: Layout) -> dict[str, int]:
     counts: dict[str, int] = {}
     handles: dict[str, Any] = {}
     for row, panels in zip(all_axes, layout.rows, strict=True):
-        for axes, panel in zip(row, panels, strict=True):
+        for axes in row[len(panels) :]:
+            axes.set_visible(False)
+        for axes, panel in zip(row, panels, strict=False):
             for label, number in panel.draw(axes).items():
                 counts[label] = min(number, counts.get(label, number))
             axes.set(title=panel.title, xlabel=panel.xlabel)

@@ -6,14 +6,26 @@ from collections.abc import Iterable
 
 from p2p.core.errors import UsageError
 from p2p.plots import lines
-from p2p.plots.data import Data, Row, command
-from p2p.plots.method_styles import METHODS, MethodStyle, group_colours
+from p2p.plots.data import Data, Row, command, is_shipped
+from p2p.plots.method_styles import METHODS, MethodStyle, group_styles
 
 
-def need(data: Data, found: Iterable[object], what: str) -> None:
-    """Raise UsageError if nothing of what a figure needs is found."""
-    if not any(True for _ in found):
+def need(data: Data, found: Iterable[object], what: str, add: str = "") -> None:
+    """Raise UsageError if nothing of what a figure needs is found.
+
+    Args:
+        add: what the study's file lacks; empty if the study makes it, so that running it helps.
+    """
+    if any(True for _ in found):
+        return
+    if not add:
         raise UsageError(f"{data.source} has no {what}; make it with: {command(data.study)}")
+    file = data.study.file
+    whose = f"a copy of study {file.stem}" if is_shipped(file) else str(file)
+    then = f"; then run: {command(data.study)}" if not is_shipped(file) else ""
+    raise UsageError(
+        f"{data.source} has no {what}, as the study makes none: add {add} to {whose}{then}"
+    )
 
 
 def task_groups(data: Data, task: str, *shown: str) -> list[tuple[MethodStyle, list[Row]]]:
@@ -32,14 +44,15 @@ def task_groups(data: Data, task: str, *shown: str) -> list[tuple[MethodStyle, l
         for row in data.select(lambda r, m=method: r.method == m):  # type: ignore[misc]
             settings = "".join(f", {name}={_shown(row.cells.get(name))}" for name in parting)
             groups.setdefault((method, settings), []).append(row)
-    colours = group_colours([method + settings.replace(",", " ") for method, settings in groups])
-    looks = {look.colour: look for look in METHODS.values()}
+    looks = group_styles(
+        {
+            method + settings.replace(",", " "): METHODS[method].label + settings
+            for method, settings in groups
+        }
+    )
     return [
-        (
-            looks[colour]._replace(label=METHODS[method].label + settings),
-            [row for row in rows if row.task == task],
-        )
-        for ((method, settings), rows), colour in zip(groups.items(), colours, strict=True)
+        (look, [row for row in rows if row.task == task])
+        for look, rows in zip(looks, groups.values(), strict=True)
     ]
 
 
@@ -63,8 +76,14 @@ def test_columns(data: Data) -> list[str]:
     return sorted((n for n in names if "peer" not in n), key=lambda n: float(n.partition("=")[2]))
 
 
+def need_tests(data: Data, columns: Iterable[str]) -> None:
+    """Raise UsageError if there are no columns of test returns."""
+    add = "" if data.study.evaluate else "a table [evaluate], such as eps_te = 0.5,"
+    need(data, columns, "test returns", add)
+
+
 def main_test_column(data: Data) -> str:
     """Return the column of test returns nearest the paper's eps_te 0.5."""
     names = test_columns(data)
-    need(data, names, "test returns")
+    need_tests(data, names)
     return min(names, key=lambda name: abs(float(name.partition("=")[2]) - 0.5))

@@ -10,7 +10,14 @@ from p2p.plots.captions import EPS_TE, EPS_TR, TEST, TRAIN, how_tested, how_trai
 from p2p.plots.data import Data
 from p2p.plots.method_styles import TASKS
 from p2p.plots.panels import Layout, Panel
-from p2p.plots.selection import main_test_column, need, task_groups, test_columns, values_by
+from p2p.plots.selection import (
+    main_test_column,
+    need,
+    need_tests,
+    task_groups,
+    test_columns,
+    values_by,
+)
 from p2p.plots.training import learning_panel
 
 
@@ -35,7 +42,7 @@ def _test_panel(data: Data, task: str) -> Panel:
 def _tested(data: Data) -> list[str]:
     """Return the tasks of which a run is tested."""
     columns = test_columns(data)
-    need(data, columns, "test returns")
+    need_tests(data, columns)
     there = {r.task for r in data.rows if any(r.number(name) is not None for name in columns)}
     return [task for task in data.tasks if task in there]
 
@@ -59,7 +66,8 @@ def regularised(data: Data) -> Layout:
 def over_training_strength(data: Data) -> Layout:
     """Figs. 2 and 6: test return (above) and training return (below) over eps_tr."""
     column = main_test_column(data)
-    need(data, (r for r in data.rows if r.number("eps_tr") is not None), "runs by eps_tr")
+    need(data, (r for r in data.rows if r.number("eps_tr") is not None), "runs by eps_tr",
+         "several values of eps_tr")  # fmt: skip
 
     def panel(axes: Any, task: str, y: str) -> dict[str, int]:
         counts = {}

@@ -6,6 +6,7 @@ How methods and tasks are drawn and called is in `p2p.plots.method_styles`. Pict
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ LEGEND = 0.3  # inches, a line of it above the panels
 LEGEND_ENTRY = 1.2  # inches, of a label
 LETTERS = 15  # of a label that fits in there; the longest name of a method
 CAPTION_LINE = 0.14  # inches
+CAPTION_LETTERS = 19  # of a caption in an inch
 BAND = 0.18  # opacity
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")  # Okabe and Ito's
 RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -65,6 +68,13 @@ def picture(
         dated = {"Date": None} if suffix == "svg" else None
         figure.savefig(out, format=suffix, dpi=DPI, metadata=dated)
     return out.getvalue()
+
+
+def add_caption(figure: Figure, caption: str) -> None:
+    """Write a caption below a figure, which becomes as much higher."""
+    lines = textwrap.wrap(caption, int(figure.get_figwidth() * CAPTION_LETTERS))
+    figure.set_figheight(figure.get_figheight() + CAPTION_LINE * len(lines))
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="0.35")
 
 
 def check_matplotlib() -> None:

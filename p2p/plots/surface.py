@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p2p.analysis.surface.results import Mark, Surface
-from p2p.plots.style import RETURN, picture
+from p2p.plots.style import RETURN, add_caption, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +51,11 @@ def _draw(figure: Figure, surface: Surface) -> None:
     figure.colorbar(filled, ax=panels, label=RETURN, pad=0.01)
     of = f"{surface.task}, {surface.method}, seed {surface.seed}, peer {surface.config.peer}"
     figure.suptitle(f"{of}: mean of {surface.config.domains} domains", fontsize="medium")
+    add_caption(
+        figure,
+        f"Each point: mean action, 1 episode in each of {surface.config.domains} domains (seed "
+        f"{surface.config.domain_seed}), the same at all points. One training seed: no interval.",
+    )
 
 
 def _label(axes: Any, mark: Mark, surface: Surface) -> None:

@@ -50,10 +50,9 @@ def learning_curves(data: Data) -> Layout:
 
 def gradient_variance(data: Data) -> Layout:
     """Fig. 8b, c: log variance of the gradient over steps, a panel a task."""
-    need(
-        data, data.curves.get("log_grad_variance", {}),
-        "variance of the gradient, which runs with grad_variance_every have",
-    )  # fmt: skip
+    measured = any(config.grad_variance_every for config in data.study.configs)
+    need(data, data.curves.get("log_grad_variance", {}), "variance of the gradient",
+         "" if measured else "grad_variance_every = 25")  # fmt: skip
     ylabel = "log Var of the gradient\n(natural log, mean over parameters)"
     panels = [learning_panel(data, task, "log_grad_variance", ylabel) for task in data.tasks]
     return Layout([panels], f"{how_trained(data)} Of the loss that each method minimises.")
@@ -79,7 +78,8 @@ def cohort_size(data: Data) -> Layout:
         return [(look, data.select(lambda r, k=k: belongs(r, k))) for k, look in looks.items()]  # type: ignore[misc]
 
     need(data, (r for each in (True, False) for _, g in groups(each) for r in g),
-          "runs by num_peers and steps_per_iteration")  # fmt: skip
+          "runs by num_peers and steps_per_iteration",
+          "num_peers 1, 2, 4 at steps_per_iteration 4096, or 2048 of each peer,")  # fmt: skip
     panels = [
         Panel(f"{steps} steps an iteration {of}", f"steps {of} (millions)", TRAIN, partial(
             _curve_panel, data=data, groups=groups(each), per_peer=each

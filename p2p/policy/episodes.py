@@ -11,7 +11,7 @@ from p2p.envs.base import Episode, VectorEnvs
 from p2p.envs.build import build_envs
 from p2p.envs.domain import Domain
 from p2p.envs.randomisation import Randomisation
-from p2p.policy.policy import Policy
+from p2p.policy.acting import ActingPolicy
 
 
 class Score(NamedTuple):
@@ -26,7 +26,7 @@ class Score(NamedTuple):
 class Job(NamedTuple):
     """An episode to run, with everything that it depends on."""
 
-    policy: Policy
+    policy: ActingPolicy
     domain: Domain
     rng: np.random.Generator  # reset noise; action noise comes from a stream spawned from it
 
@@ -125,9 +125,11 @@ class EpisodeRunner:
             (stream,) = job.rng.spawn(1)
             stream.standard_normal(dtype=np.float32, out=self.noise[env])
 
-    def group_by_policy(self) -> list[tuple[Policy, np.ndarray[tuple[int], np.dtype[np.intp]]]]:
+    def group_by_policy(
+        self,
+    ) -> list[tuple[ActingPolicy, np.ndarray[tuple[int], np.dtype[np.intp]]]]:
         """Return each policy that has a running job, with the indices of its envs."""
-        groups: dict[int, tuple[Policy, list[int]]] = {}
+        groups: dict[int, tuple[ActingPolicy, list[int]]] = {}
         for env, job in enumerate(self.jobs):
             if job is not None:
                 groups.setdefault(id(job.policy), (job.policy, []))[1].append(env)
@@ -135,7 +137,7 @@ class EpisodeRunner:
 
 
 def run_episodes(
-    policy: Policy,
+    policy: ActingPolicy,
     domains: Sequence[Domain],
     rng: np.random.Generator,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,10 @@ FORMAT = "p2p-policy-1"
 
 
 class Policy:
-    """A trained policy: maps raw observations to actions. Needs no torch.
+    """A trained policy: maps raw observations to actions. Needs neither torch nor MuJoCo.
+
+        policy = p2p.load_policy("runs/hopper-p2pdrl-260101-120000", peer=1)
+        action = policy.act(obs)
 
     Attributes:
         task: name of the task it was trained on.
@@ -27,6 +31,7 @@ class Policy:
         normaliser: of its observations.
         low, high: [A], bounds that actions are clipped to.
         meta: further facts about its training.
+        weights: the arrays of `actor` by name, as in `actor_layout`.
     """
 
     def __init__(
@@ -42,7 +47,15 @@ class Policy:
         self.task, self.actor, self.hidden = task, actor, hidden
         self.normaliser, self.low, self.high = normaliser, low, high
         self.meta = dict(meta or {})
-        self._net = actor_layout(len(normaliser.mean), hidden, len(low)).views(actor)
+        self.weights = actor_layout(len(normaliser.mean), hidden, len(low)).views(actor)
+
+    def __repr__(self) -> str:
+        meta, shape = self.meta, "x".join(map(str, self.hidden))
+        known = [str(meta["method"])] if "method" in meta else []
+        known += [f"{name} {meta[name]}" for name in ("seed", "peer") if name in meta]
+        known += [f"{meta['iterations']:,} iterations"] if "iterations" in meta else []
+        parts = [f"{self.obs_dim} observations to {self.action_dim} actions", f"hidden {shape}"]
+        return f"<policy for {self.task}: {', '.join([*parts, *known])}>"
 
     @property
     def obs_dim(self) -> int:
@@ -77,6 +90,11 @@ class Policy:
         Raises:
             UsageError: the last axis is not `obs_dim` long.
         """
+        if isinstance(obs, Mapping):
+            raise UsageError(
+                f"policy for {self.task} takes observations as one array [{self.obs_dim}], got a "
+                f"dict of {', '.join(map(str, obs))}; flatten it (gymnasium's FlattenObservation)"
+            )
         raw = np.asarray(obs, np.float64)
         if raw.ndim not in (1, 2) or raw.shape[-1] != self.obs_dim:
             raise UsageError(
@@ -84,7 +102,7 @@ class Policy:
                 f"[B, {self.obs_dim}], got {list(raw.shape)}"
             )
         # One product per row: BLAS orders the sums of a product by its size.
-        net, h = self._net, self.normaliser(raw)[..., None, :]
+        net, h = self.weights, self.normaliser(raw)[..., None, :]
         for i in (1, 2):
             h = np.tanh(h @ net[f"w{i}"].T + net[f"b{i}"])
         action = (h @ net["w3"].T + net["b3"])[..., 0, :]
@@ -95,6 +113,27 @@ class Policy:
             action = action + np.exp(net["log_std"]) * noise
         clipped: Floats = np.clip(action, self.low, self.high)
         return clipped
+
+    def predict(
+        self,
+        observation: ArrayLike,
+        state: None = None,
+        episode_start: ArrayLike | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Floats, None]:
+        """Return `(action, None)`: `act`, as users of Stable-Baselines3 type it.
+
+            action, _ = policy.predict(obs, deterministic=True)
+
+        Args:
+            observation: one observation [n], or a batch [B, n], raw.
+            state, episode_start: of recurrent policies; not looked at.
+            deterministic: return the mean, which is what p2p scores (SB3's default is to sample).
+
+        Raises:
+            UsageError: it has another shape, or is a dict.
+        """
+        return self.act(observation, deterministic), None
 
     def under(self, normaliser: Normaliser) -> Policy:
         """Return a policy that acts as this one does, with `normaliser` in place of its own.
@@ -117,6 +156,14 @@ class Policy:
         """Return a policy of the same shape and task with other parameters."""
         meta = {**self.meta, **meta}
         return Policy(self.task, actor, self.hidden, normaliser, self.low, self.high, meta)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all that determines its actions."""
+        normaliser = self.normaliser
+        hashed = hashlib.sha256(repr((self.task, self.hidden, normaliser.limit)).encode())
+        for part in (self.actor, normaliser.mean, normaliser.inv_std, self.low, self.high):
+            hashed.update(np.ascontiguousarray(part).tobytes())
+        return hashed.hexdigest()
 
     def to_bytes(self) -> bytes:
         """Return the artefact: a safetensors file with everything that `act` needs."""

@@ -51,6 +51,11 @@ class Checkpoints:
             path.parent.mkdir(exist_ok=True)  # earlier versions created none
             ckpt.write(path, iteration, tensors, {}, config)
 
+    def newest(self) -> int | None:
+        """Return the iterations of the newest file of a checkpoint, valid or not."""
+        files = self._files()
+        return int(files[0].stem.partition("-")[2]) if files else None
+
     def milestones(self) -> list[Path]:
         """Return the files of all milestones, oldest first."""
         return sorted((self.path / "milestones").glob(ckpt.PATTERN), key=_age)
@@ -82,8 +87,8 @@ class Checkpoints:
 
     def _check_none_were_deleted(self) -> None:
         """Raise BadArtefact if there were checkpoints: starting anew would delete the journal."""
-        # A policy is written after the checkpoint that it belongs to, never before.
-        if any((self.path / "policies").glob("*.safetensors")):
+        # A peer's policy is written after the checkpoint that it belongs to, never before.
+        if any((self.path / "policies").glob("peer-*.safetensors")):
             raise BadArtefact(
                 f"the checkpoints of {self.path} were deleted, but its policies exist; "
                 "put a checkpoint back, or start a new run with another --out"

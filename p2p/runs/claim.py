@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from contextlib import ExitStack, suppress
 from itertools import count
@@ -13,17 +14,17 @@ from p2p.core.errors import UsageError
 from p2p.runs.files import disk_errors
 from p2p.runs.lock import NAME as LOCK
 
+ROOT = Path("runs")  # of new folders
 SUBFOLDERS = ("checkpoints", "milestones", "policies")
 
 
 def claim_new(config: TrainConfig, undo: ExitStack) -> Path:
     """Create a new folder under runs/ and return it."""
     stem = f"{folder_part(config.task)}-{config.method}-{time.strftime('%y%m%d-%H%M%S')}"
-    root = Path("runs")
-    with disk_errors("run folder", root / stem):
-        _make(root, undo)
+    with disk_errors("run folder", ROOT / stem):
+        _make(ROOT, undo)
         for n in count(1):
-            path = root / (stem if n == 1 else f"{stem}-{n}")
+            path = ROOT / (stem if n == 1 else f"{stem}-{n}")
             with suppress(FileExistsError):
                 path.mkdir()
                 undo.callback(remove_folder, path)
@@ -39,6 +40,18 @@ def claim_given(path: Path, undo: ExitStack) -> Path:
     return path
 
 
+def check_claimable(config: TrainConfig, out: Path | None) -> None:
+    """Check that a run folder can be made and written: make it, write into it, and undo that.
+
+    Raises:
+        UsageError, NoRoom: as `RunFolder.create`.
+    """
+    with ExitStack() as undo:
+        path = claim_new(config, undo) if out is None else claim_given(Path(out), undo)
+        with disk_errors("run folder", path):
+            tempfile.TemporaryFile(dir=path).close()
+
+
 def check_empty(path: Path) -> None:
     """Raise UsageError if `path` is a file, or a folder that holds anything."""
     if path.exists() and not path.is_dir():
@@ -50,6 +63,21 @@ def check_empty(path: Path) -> None:
         )
     if path.exists() and not all(map(_is_leftover, path.iterdir())):
         raise UsageError(f"{path} is not empty; choose another folder with --out")
+
+
+def discard_untrained(path: Path) -> bool:
+    """Remove the run folder `path` if nothing was trained in it yet; return whether it is gone."""
+    kept = [file for name in SUBFOLDERS for file in (path / name).glob("*")]
+    if kept or (path / "journal.jsonl").exists():
+        return False
+    for name in SUBFOLDERS:
+        remove_folder(path / name)
+    for name in ("config.json", "versions.json", LOCK):
+        (path / name).unlink(missing_ok=True)
+    remove_folder(path)
+    if path.parent == ROOT:
+        remove_folder(ROOT)
+    return not path.exists()
 
 
 def remove_folder(path: Path) -> None:

@@ -144,11 +144,12 @@ def remove_stale_files(folder: Path) -> None:
     """
     for tmp in folder.glob(".*.tmp"):
         writer = WRITER.search(tmp.name)
-        if writer is None or not _is_alive(int(writer[1])):
+        if writer is None or not is_alive(int(writer[1])):
             tmp.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs."""
     try:
         os.kill(pid, 0)
     except PermissionError:  # of another user

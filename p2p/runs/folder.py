@@ -6,7 +6,7 @@
     run.h5            the journal as columns, rebuilt at checkpoints and at the end
     checkpoints/      the last two, `iteration-<n>.safetensors`
     milestones/       checkpoints that are never deleted, the first before training; named likewise
-    policies/         `peer-<rank>.safetensors`
+    policies/         `peer-<rank>.safetensors`; `best-<rank>.safetensors` if they were tested
     result.json       the final scores, written when training has reached its end
     evaluation.json   test scores of a study's run (`p2p.study.testing`)
     .lock             held by the process that writes
@@ -17,6 +17,7 @@ The analysis commands add files of their own:
     eval-by-factor.png, eval-<factor>-<factor>.png   pictures of `p2p eval`
     surface-peer-<k>.h5, .png, .svg   a return surface (`p2p.analysis.surface.file`)
     grad-variance.h5, .png   gradient variance (`p2p.analysis.gradient_variance.file`)
+    bundle/           an exported policy (`p2p.export`)
 
 The journal only grows; every other file is replaced as a whole.
 """
@@ -34,7 +35,7 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig, stored_config
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.envs.units import unit
+from p2p.runs.brief import describe
 from p2p.runs.checkpoint import Checkpoint, settings_that_differ
 from p2p.runs.checkpoints import Checkpoints, load_milestone
 from p2p.runs.claim import SUBFOLDERS, check_empty, claim_given, claim_new, remove_folder
@@ -46,7 +47,6 @@ from p2p.runs.files import (
     write_atomically,
     write_json,
 )
-from p2p.runs.hdf5 import encode_run
 from p2p.runs.journal import Journal
 from p2p.runs.lock import NAME as LOCK
 from p2p.runs.lock import FolderLock
@@ -74,6 +74,9 @@ class RunFolder:
         self.journal = Journal(path / "journal.jsonl")
         self._lock = FolderLock(path)
         self._checkpoints = Checkpoints(path)
+
+    def __repr__(self) -> str:
+        return f"<run {self.path}: {describe(self.path, self.config)}>"
 
     @classmethod
     def create(cls, config: TrainConfig, out: Path | None = None) -> Self:
@@ -115,6 +118,11 @@ class RunFolder:
             BadArtefact: not a run folder, or this version cannot read it.
         """
         path = Path(path)
+        if not (path / "config.json").exists() and (one := next(path.glob("*/config.json"), None)):
+            raise BadArtefact(
+                f"{path} is not a run folder, but holds runs: name one, such as {one.parent}, or "
+                f"all: {path}/*"
+            )
         settings = read_json(path / "config.json")
         made_by = _read_versions(path)
         version = f"it was made by p2p {made_by.get('p2p', '(unknown)')}"
@@ -130,15 +138,14 @@ class RunFolder:
 
     @classmethod
     def latest(cls, root: Path = Path("runs")) -> Self:
-        """Open the run under `root` that was written to last.
+        """Open the run under `root` that was written to last: of finished ones, if there are.
 
         Raises:
             BadArtefact: there is no run.
         """
-        runs = [file.parent for file in Path(root).glob("*/config.json")]
-        if not runs:
-            raise BadArtefact(f"no run under {root}; start one with `p2p train`, or name a folder")
-        return cls.open(max(runs, key=lambda run: (_last_written(run), run.name)))
+        from p2p.runs.listing import latest_run  # which reads run folders
+
+        return cls.open(latest_run(Path(root)).path)
 
     def lock(self) -> None:
         """Take the lock, and remove the temporary files of writers that were killed.
@@ -172,6 +179,10 @@ class RunFolder:
     def policy_path(self, rank: int) -> Path:
         """Return the policy file of peer `rank`."""
         return self.path / "policies" / f"peer-{rank}.safetensors"
+
+    def best_policy_path(self, rank: int) -> Path:
+        """Return the file of the policy with which peer `rank` did best in its tests."""
+        return self.path / "policies" / f"best-{rank}.safetensors"
 
     def versions(self) -> dict[str, Any]:
         """Return the versions that the run was started with; empty if the file is gone."""
@@ -294,6 +305,9 @@ class RunFolder:
             NoRoom: the disk is full or cannot be written; the earlier run.h5 is intact.
             BadArtefact: the journal is damaged.
         """
+        from p2p.envs.units import unit  # brings MuJoCo, and h5py: reading a run needs neither
+        from p2p.runs.hdf5 import encode_run
+
         self.lock()
         attributes = {
             "config": self.config.model_dump_json(),
@@ -314,7 +328,7 @@ def _is_result(value: Mapping[str, Any]) -> bool:
     )
 
 
-def _last_written(run: Path) -> float:
+def last_written(run: Path) -> float:
     """Return when a run's journal (else its config) was last written, s since the epoch."""
     journal = run / "journal.jsonl"
     return (journal if journal.exists() else run / "config.json").stat().st_mtime

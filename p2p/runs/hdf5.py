@@ -13,6 +13,7 @@ Axes: I records (one an iteration), K peers, E episodes. Every dataset has the a
     /peers/<metric>          [I, K]  float64  penalty_kl, entropy, ...: see `METRICS`
     /peers/time/<phase>      [I, K]  float64  s
     /peers/grad_variance/<quantity>  [I, K]  float64  if measured (`p2p.peer.gradient_variance`)
+    /peers/test/<quantity>   [I, K]  float64  in held-out domains, NaN between tests
     /episodes/iteration      [E]     int64    in which the episode ended
     /episodes/peer           [E]     int64    rank
     /episodes/return         [E]     float64  undiscounted, unscaled
@@ -58,6 +59,9 @@ METRICS = {
     **{f"time/{phase}": "s" for phase in ("physics", "policy", "update", "waiting")},
 }
 OPTIONAL = {  # units of quantities that only some runs measure, in some iterations
+    **{f"test/{name}": "1" for name in ("return", "std", "falls")},
+    "test/length": "steps",
+    "test/seconds": "s",
     "grad_variance/seconds": "s",
     **{
         f"grad_variance/{part}{name}": "1"

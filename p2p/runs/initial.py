@@ -16,6 +16,7 @@ from p2p.core.errors import BadArtefact, P2PError, UsageError
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.parameters import critic_layout
 from p2p.policy.policy import Policy
+from p2p.runs.bundle import is_bundle
 from p2p.runs.files import reachable
 from p2p.runs.folder import RunFolder
 from p2p.runs.policies import load_policy
@@ -77,6 +78,8 @@ def _best_policy(path: Path) -> tuple[int, Policy]:
     The run's task may have changed since, or be another: that its settings no longer hold is no
     reason not to start from its policy.
     """
+    if is_bundle(path):
+        raise BadArtefact(f"{path} is a bundle, of which no training can start; name its run")
     if not path.is_dir():
         return 0, load_policy(path)
     peer = 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 
 from p2p.core.errors import BadArtefact
 from p2p.runs.files import disk_errors, sync, write_all, write_atomically
@@ -52,11 +53,55 @@ class Journal:
         Raises:
             BadArtefact: a line before the last is damaged, or the file cannot be read.
         """
-        parsed = [(n, _parse(line)) for n, line in enumerate(self._lines(), 1)]
-        for number, record in parsed:
-            if record is None:
-                raise self._damaged(number)
-        return [record for _, record in parsed if record is not None]
+        return list(self.stream())
+
+    def stream(self) -> Iterator[Record]:
+        """Yield all complete records one at a time: long journals do not fit into memory.
+
+        Raises:
+            BadArtefact: a line before the last is damaged, or the file cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    if not line.endswith(b"\n"):
+                        return
+                    if (record := _parse(line)) is None:
+                        raise self._damaged(number)
+                    yield record
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise BadArtefact(f"cannot read {self.path}: {error.strerror}") from error
+
+    def count(self) -> int:
+        """Return the number of complete lines, without parsing them.
+
+        Raises:
+            BadArtefact: the file cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise BadArtefact(f"cannot read {self.path}: {error.strerror}") from error
+
+    def tail(self, offset: int) -> tuple[list[Record], int]:
+        """Return the complete records from byte `offset` on, and the offset after them.
+
+        What is damaged is left out: a reader of a running journal must go on.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                data = file.read()
+        except FileNotFoundError:
+            return [], offset
+        whole = data.rfind(b"\n") + 1
+        parsed = map(_parse, data[:whole].splitlines())
+        return [record for record in parsed if record is not None], offset + whole
 
     def truncate(self, iterations: int) -> None:
         """Delete the records of iteration `iterations` and later; the others keep their bytes.
@@ -113,7 +158,7 @@ def jsonable(value: Any) -> Any:
 def _parse(line: bytes) -> Record | None:
     """Return the record of a line, or None if the line is not a record."""
     try:
-        record = json.loads(line)
+        record = from_json(line)  # three times as fast as json's, which counts in long journals
     except ValueError:
         return None
     whole = isinstance(record, dict) and isinstance(record.get("iteration"), int)

@@ -12,12 +12,14 @@ from p2p.runs import Checkpoint, RunFolder
 from p2p.runs.files import reachable
 
 
-def load_policy(run_or_file: str | Path, peer: int = 0) -> Policy:
+def load_policy(run_or_file: str | Path, peer: int = 0, *, best: bool = False) -> Policy:
     """Load a trained policy. Needs neither torch nor MuJoCo.
 
     Args:
         run_or_file: a run folder, or a `.safetensors` file from its `policies/`.
         peer: which peer's policy, if a run folder is given.
+        best: of a run folder the policy with which the peer did best in its tests in held-out
+            domains (`test_every`), not the last one.
 
     Raises:
         BadArtefact: there is no policy, or it is damaged or not accessible.
@@ -28,7 +30,12 @@ def load_policy(run_or_file: str | Path, peer: int = 0) -> Policy:
         run = RunFolder.open(path)
         if not 0 <= peer < run.config.num_peers:
             raise UsageError(f"{path} has peers 0..{run.config.num_peers - 1}, not {peer}")
-        path = run.policy_path(peer)
+        path = run.best_policy_path(peer) if best else run.policy_path(peer)
+        if best and not path.exists():
+            raise BadArtefact(
+                f"{run.path} has no best policy: a run keeps them if it tests its policies while "
+                "it trains (p2p train --test-every N)"
+            )
         if not path.exists():
             raise BadArtefact(f"{run.path} has no policy yet: the first checkpoint writes one")
     return Policy.load(path)

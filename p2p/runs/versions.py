@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
+from p2p.core.platform import num_cores, processor
 from p2p.core.version import DISTRIBUTION
 
 PACKAGES = ("p2p", "torch", "mujoco", "gymnasium", "numpy", "numba", "scipy", "h5py", "safetensors")
@@ -23,16 +22,6 @@ def collect_versions() -> dict[str, Any]:
     return {
         **found,
         "platform": platform.platform(),
-        "cpu": _cpu_model(),
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpu": processor(),
+        "cpus": num_cores(),
     }
-
-
-def _cpu_model() -> str:
-    """Return the processor's name as the kernel reports it, else its architecture."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.machine()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from statistics import fmean
 from typing import Any
 
+from p2p.analysis.learning import POINTS, Peer, Read, stretches
 from p2p.core.returns import MAX_EPISODE_STEPS, training_return
 from p2p.runs import RunFolder
 from p2p.study.plan import Plan, PlannedRun
 from p2p.study.saved import number_of
-
-POINTS = 100
-Peer = Mapping[str, Any]  # one peer's part of a journal's record
 
 
 def _log_variance(peer: Sequence[Peer], limit: int) -> float | None:
@@ -23,7 +21,7 @@ def _log_variance(peer: Sequence[Peer], limit: int) -> float | None:
     return fmean(values) if values else None
 
 
-QUANTITIES: dict[str, Callable[[Sequence[Peer], int], float | None]] = {
+QUANTITIES: dict[str, Read] = {
     "return": training_return,  # undiscounted, estimated from all steps
     "log_grad_variance": _log_variance,  # natural log, of the iterations that measured it
 }
@@ -80,16 +78,10 @@ def training_curves(
     Args:
         limit: the task's time limit, steps.
     """
-    curve = []
     size = max(1, -(-len(records) // points))
-    for first in range(0, len(records), size):
-        stretch = records[first : first + size]
-        by_peer = list(zip(*(record.get("peers", ()) for record in stretch), strict=True))
-        row: dict[str, float] = {"steps": stretch[-1].get("steps", 0)}
-        for name, read in QUANTITIES.items():
-            values = [value for peer in by_peer if (value := read(peer, limit)) is not None]
-            if values and len(values) == len(by_peer):
-                row[name] = fmean(values)
-        if len(row) > 1:
-            curve.append(row)
-    return curve
+    found = stretches(records, size, QUANTITIES, limit)
+    return [
+        {"steps": point["steps"], **values}
+        for point in found
+        if (values := {name: point[name] for name in QUANTITIES if name in point})
+    ]

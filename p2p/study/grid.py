@@ -34,14 +34,14 @@ from p2p.analysis.evaluation.config import EvalConfig, build_eval_config, parse_
 from p2p.core.config import TrainConfig, build_config, setting_names
 from p2p.core.consistency import RENAMED, override
 from p2p.core.errors import UsageError
-from p2p.core.names import did_you_mean, nearest
+from p2p.core.foreign import COMMAND_LINE, hint, with_long_names
+from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE, did_you_mean, nearest
 from p2p.runs.files import reachable
 
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
 TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled", "randomise")  # of [evaluate]
 MAIN = ""  # the name of the test in [evaluate] itself
 DEFAULT_BUDGET = "small"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 TEST_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # part of the names of columns
 
 
@@ -151,10 +151,8 @@ def _study(content: Mapping[str, Any], file: Path, budget: str | None) -> Study:
 
 
 def _name(name: Any, key: str) -> str:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise UsageError(
-            f"{key}={name!r} must be the name of a folder: use letters, digits, '.', '_', '-'"
-        )
+    if not isinstance(name, str) or not FOLDER_NAME.fullmatch(name):
+        raise UsageError(f"{key}={name!r} {FOLDER_NAME_RULE}")
     return name
 
 
@@ -162,10 +160,9 @@ def _budgets(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     budgets = content.get("budget", {})
     if not isinstance(budgets, dict) or not all(isinstance(b, dict) for b in budgets.values()):
         raise UsageError("budget must hold tables: [budget.small]")
-    for name, settings in budgets.items():
+    for name in budgets:
         _name(name, "budget")
-        _check_names(settings, f"[budget.{name}]")
-    return budgets
+    return {name: _long_names(part, f"[budget.{name}]") for name, part in budgets.items()}
 
 
 def _choose_budget(budgets: Mapping[str, Any], wanted: str | None) -> tuple[str | None, str | None]:
@@ -205,8 +202,9 @@ def _test_name(name: str) -> str:
 def _evaluate(settings: Mapping[str, Any], where: str) -> EvalConfig:
     for name in settings:
         if name not in TESTED:
-            hint = did_you_mean(name, TESTED)
-            raise UsageError(f"{where}: unknown setting {name!r}{hint}; known: {', '.join(TESTED)}")
+            raise UsageError(
+                f"{where}: unknown setting {name!r}{hint(name, TESTED)}; known: {', '.join(TESTED)}"
+            )
     eps_te = settings.get("eps_te", EvalConfig().eps_te)
     items = eps_te if isinstance(eps_te, list | tuple) else [eps_te]
     try:
@@ -230,7 +228,7 @@ def _configs(
         raise UsageError("has no [[grid]]; a study needs at least one")
     if not isinstance(settings, dict):
         raise UsageError("settings must be a table: [settings]")
-    _check_names(settings, "[settings]")
+    settings = _long_names(settings, "[settings]")
     configs: dict[TrainConfig, None] = {}
     for number, grid in enumerate(grids, 1):
         where = f"grid {number}" if len(grids) > 1 else "grid"
@@ -249,14 +247,12 @@ def _at_budget(
     grid: Mapping[str, Any], budget: str | None, common: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
     """Return a grid with the values of a budget in place of its own."""
-    plain = {name: value for name, value in grid.items() if name != "budget"}
-    _check_names(plain, where)
+    plain = _long_names({n: value for n, value in grid.items() if n != "budget"}, where)
     own = grid.get("budget", {})
     if not isinstance(own, dict) or not all(isinstance(part, dict) for part in own.values()):
         raise UsageError(f"{where}: budget must hold tables: [grid.budget.small]")
-    for name, settings in own.items():
-        _check_names(settings, f"{where}, budget {name}")
-    return override(override(plain, common), own.get(budget or "", {}))
+    parts = {name: _long_names(part, f"{where}, budget {name}") for name, part in own.items()}
+    return override(override(plain, common), parts.get(budget or "", {}))
 
 
 def _axis(name: str, value: Any, where: str) -> list[Any]:
@@ -272,8 +268,13 @@ def _axis(name: str, value: Any, where: str) -> list[Any]:
     return value
 
 
-def _check_names(settings: Mapping[str, Any], where: str) -> None:
+def _long_names(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return settings with `env` and `peers` by their long names, all of them known."""
     known = setting_names()
     for name in settings:
-        if name not in known and name not in RENAMED:
-            raise UsageError(f"{where}: unknown setting {name!r}{did_you_mean(name, known)}")
+        if name not in known and name not in RENAMED and name not in COMMAND_LINE:
+            raise UsageError(f"{where}: unknown setting {name!r}{hint(name, known)}")
+    try:
+        return with_long_names(settings)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None

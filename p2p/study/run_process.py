@@ -12,28 +12,28 @@ file descriptor FD, one JSON object per line:
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from p2p.analysis.evaluation.config import EvalConfig
 from p2p.cohort import launch
-from p2p.cohort.events import Iterated, Started
+from p2p.cohort.events import Iterated, Noted, Started
 from p2p.core import registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import P2PError, UsageError
+from p2p.core.platform import STOP_SIGNALS, signal_at_parents_death
+from p2p.core.signals import request_stop
 from p2p.runs import RunFolder
 from p2p.runs.lock import FolderLock
 from p2p.study.testing import run_tests
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = 600.0  # s, in which a process of a killed scheduler must finish its iteration
 
 
@@ -41,11 +41,16 @@ def main() -> int:
     """Train and test the run, send messages, and return the exit code."""
     fd, parent, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     cores = int(sys.argv[4])
+    for number in STOP_SIGNALS:  # until the run handles them, there is nothing to save
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, end_now)
     stop_with_parent(parent)
 
     def send(**message: Any) -> None:
-        with suppress(BrokenPipeError):  # the scheduler has ended, and this process is about to
+        try:
             os.write(fd, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:  # the scheduler has ended; only Linux says so by a signal
+            request_stop()
 
     given = json.load(sys.stdin)
     try:
@@ -66,13 +71,20 @@ def main() -> int:
     except P2PError as error:
         send(error=str(error), exit_code=error.exit_code)
         return error.exit_code
+    finally:
+        launch.kill_server()
     return 0
+
+
+def end_now(number: int, _: FrameType | None) -> None:
+    """End this process, and the fork server that it has started."""
+    launch.kill_server(at_once=True)
+    os._exit(128 + number)
 
 
 def stop_with_parent(parent: int) -> None:
     """Have the kernel send SIGTERM, which saves a checkpoint, when the scheduler ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal_at_parents_death(signal.SIGTERM)
     if os.getppid() != parent:  # the scheduler ended before the call above
         sys.exit(128 + signal.SIGTERM)
 
@@ -97,6 +109,8 @@ def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
             yield {"steps": event.resumed_from * config.steps_per_iteration, "seconds": None}
         elif isinstance(event, Iterated):
             yield {key: event.record[key] for key in ("steps", "seconds")}
+        elif isinstance(event, Noted) and event.is_warning:
+            print(f"warning: {event.text}", file=sys.stderr)
 
 
 def wait_until_free(folder: Path) -> None:

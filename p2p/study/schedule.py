@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from p2p.cohort.checks import check_peers
 from p2p.core.config import TrainConfig
 from p2p.core.errors import Interrupted
+from p2p.core.platform import num_cores
 from p2p.core.signals import StopSignals
 from p2p.envs.task import find_task
 from p2p.runs.files import disk_errors
@@ -41,7 +42,7 @@ def find_capacity(jobs: int | None = None) -> Capacity:
     Cores are the default because that is faster: two peers with a core each exchange at once,
     while those of two runs on the same two cores wait for a peer that is not scheduled.
     """
-    return Capacity(jobs or len(os.sched_getaffinity(0)), packed=jobs is not None)
+    return Capacity(jobs or num_cores(), packed=jobs is not None)
 
 
 def run_study(plan: Plan, jobs: int | None = None) -> Iterator[PlannedRun]:
@@ -80,12 +81,8 @@ def run_study(plan: Plan, jobs: int | None = None) -> Iterator[PlannedRun]:
 
 def _check_peers(plan: Plan) -> None:
     """Raise UsageError, before the first run starts, if one has too many peers."""
-    cores = len(os.sched_getaffinity(0))
-    if many := [run for run in plan.runs if run.config.num_peers > cores]:
-        from p2p.cohort.cohort import check_peers  # imports torch, which is not needed otherwise
-
-        for run in many:
-            check_peers(run.config)
+    for run in plan.runs:
+        check_peers(run.config)
 
 
 def _schedule(

@@ -54,7 +54,9 @@ def run_tests(
         sets = run.to_dict()["sets"]
         scores = [{key: one[key] for key in ("eps_te", "hash", "score", "peers")} for one in sets]
         asked = {"steps": steps, "config": config.model_dump(mode="json")}
-        write_json(_file(path, name), {**asked, "versions": simulated_by(), "tests": scores})
+        write_json(
+            file_of_tests(path, name), {**asked, "versions": simulated_by(), "tests": scores}
+        )
         before += sizes[name]
 
 
@@ -70,7 +72,7 @@ def read_tests(
     Raises:
         BadArtefact: the file is damaged.
     """
-    file = _file(path, name)
+    file = file_of_tests(path, name)
     if not file.exists():
         return None
     kept = read_json(file)
@@ -82,5 +84,6 @@ def read_tests(
     return tests
 
 
-def _file(path: Path, name: str) -> Path:
+def file_of_tests(path: Path, name: str = "") -> Path:
+    """Return the file in a run folder with the scores of a study's test of that name."""
     return path / (f"evaluation-{name}.json" if name else "evaluation.json")

@@ -57,7 +57,7 @@ def compare(
         settings: of the evaluation, fields of `EvalConfig`.
 
     Raises:
-        UsageError: a run has no score, two are the same seed, or there is no such group.
+        UsageError: no run has a score, two are the same seed, or there is no such group.
         BadArtefact: there is no run there, or it is damaged.
         NoRoom, Interrupted, PeerLost: from the evaluation.
     """
@@ -65,15 +65,20 @@ def compare(
     if not paths:
         raise UsageError("nothing to compare: name run folders")
     if eps_te is None:
-        return compare_scores(final_scores(paths), FINAL, against=against, resamples=resamples)
-    scored, measure, warnings = evaluated_scores(paths, eps_te, report, save=save, **settings)
-    return compare_scores(scored, measure, warnings, against=against, resamples=resamples)
+        scored, notes = final_scores(paths)
+        measure, warnings = FINAL, list[str]()
+    else:
+        scored, measure, warnings, notes = evaluated_scores(
+            paths, eps_te, report, save=save, **settings
+        )
+    return compare_scores(scored, measure, warnings, notes, against=against, resamples=resamples)
 
 
 def compare_scores(
     runs: Sequence[ScoredRun],
     measure: str,
     warnings: Sequence[str] = (),
+    notes: Sequence[str] = (),
     *,
     against: str | None = None,
     resamples: int = stats.RESAMPLES,
@@ -111,7 +116,7 @@ def compare_scores(
         tuple(_improvements(pairs, tasks, resamples)),
         _profiles(whole, tasks, scale, resamples),
         resamples,
-        (*warnings, *_warnings(groups, tasks)), tuple(differences(runs)),
+        (*warnings, *_warnings(groups, tasks)), (*notes, *differences(runs)),
     )  # fmt: skip
 
 
@@ -218,7 +223,8 @@ def _improvements(
             x, y, a, b, probability = y, x, b, a, 1.0 - probability
         testable = all(len(column) > 1 for column in (*a.values(), *b.values()))
         interval = stats.improvement_interval(a, b, resamples=resamples) if testable else None
-        yield Improvement(x.label, y.label, len(shared), probability, interval)
+        known = probability if testable else None
+        yield Improvement(x.label, y.label, len(shared), known, interval)
 
 
 def _profiles(
@@ -227,12 +233,19 @@ def _profiles(
     scale: Mapping[str, float] | None,
     resamples: int,
 ) -> dict[str, Profile]:
-    """Return each group's profile; of raw scores if a single task cannot be normalised."""
+    """Return each group's profile; of raw scores if a single task cannot be normalised.
+
+    A group that has one seed on a task has none.
+    """
     if scale is None:
         if len(tasks) > 1:
             return {}
         scale = dict.fromkeys(tasks, 1.0)
-    scores = {group.label: _normalised(group, scale) for group in groups}
+    scores = {
+        group.label: _normalised(group, scale)
+        for group in groups
+        if all(len(group.scores[task]) > 1 for task in scale)
+    }
     if not scores:
         return {}
     thresholds = _thresholds(
@@ -261,10 +274,13 @@ def _warnings(groups: Sequence[Group], tasks: Sequence[str]) -> Iterator[str]:
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{label} {n}" for label, n in counts.items())
             yield f"{task}: unequal numbers of seeds: {listed}"
-        if min(counts.values()) < ENOUGH:
-            fewest = min(counts.values())
-            least = "1 seed" if fewest == 1 else f"{fewest} seeds"
-            yield f"{task}: {least}, fewer than {ENOUGH}; only large differences can be shown"
+        fewest = min(counts.values())
+        if single := [label for label, n in counts.items() if n == 1]:
+            yield f"{task}: nothing can be said from one seed, as of {', '.join(single)}"
+        elif fewest < ENOUGH:
+            yield (
+                f"{task}: {fewest} seeds, fewer than {ENOUGH}; only large differences can be shown"
+            )
     if len(groups) == 1:
         yield f"all runs are of one group, {groups[0].label}: there is nothing to compare it with"
     for group in groups:

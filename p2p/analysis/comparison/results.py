@@ -53,12 +53,16 @@ class PairTest(NamedTuple):
 
 
 class Improvement(NamedTuple):
-    """How likely a run of group x scores above one of y; mean over the tasks that both have."""
+    """How likely a run of group x scores above one of y; mean over the tasks that both have.
+
+    Attributes:
+        probability, interval: None where a group has one seed, which says nothing.
+    """
 
     x: str
     y: str
     tasks: int
-    probability: float
+    probability: float | None
     interval: Interval | None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from p2p.runs import RunFolder
 from p2p.runs.files import reachable
 from p2p.runs.measures import measures
 
+NAMED = 3  # runs that a note names
 FINAL = "final score: mean action, nominal domain, undiscounted return, mean over peers"
 
 
@@ -36,14 +38,24 @@ class ScoredRun:
     score: float
 
 
-def final_scores(paths: Iterable[Path]) -> list[ScoredRun]:
-    """Return the runs with the score that each had at its end.
+def final_scores(paths: Iterable[Path]) -> tuple[list[ScoredRun], list[str]]:
+    """Return the runs with the score that each had at its end, and notes on those left out.
 
     Raises:
-        UsageError: a run is not finished, or ended without a score.
+        UsageError: no run has a score; it says why of the first.
         BadArtefact: there is no run there, or it is damaged.
     """
-    return [_final(RunFolder.open(path)) for path in unique(paths)]
+    runs = [RunFolder.open(path) for path in unique(paths)]
+    without = {run: why for run in runs if (why := _no_score(run))}
+    if len(without) == len(runs):
+        raise UsageError(next(iter(without.values())))
+    found = [_final(run) for run in runs if run not in without]
+    unfinished = [run for run in without if not is_finished(run)]
+    scoreless = [run for run in without if run not in unfinished]
+    return found, [
+        *_left_out("not finished", unfinished),
+        *_left_out("ended without a score; --eps-te evaluates them", scoreless),
+    ]
 
 
 def evaluated_scores(
@@ -51,8 +63,11 @@ def evaluated_scores(
     eps_te: float,
     report: Callable[[Progress], None] | None = None,
     **settings: Any,
-) -> tuple[list[ScoredRun], str, list[str]]:
+) -> tuple[list[ScoredRun], str, list[str], list[str]]:
     """Return the runs with their mean return in test domains; what is missing is evaluated.
+
+    Beside finished runs, others are left out; if none is finished, their latest policies are
+    compared.
 
     Args:
         eps_te: randomisation strength of the test domains.
@@ -60,9 +75,14 @@ def evaluated_scores(
         settings: as of `evaluate`.
 
     Returns:
-        The runs; what was measured; warnings.
+        The runs; what was measured; warnings; notes on runs that are left out.
     """
     given = list(unique(paths))
+    unfinished = [
+        run for path in given if path.is_dir() and not is_finished(run := RunFolder.open(path))
+    ]
+    left_out = unfinished if len(unfinished) < len(given) else []
+    given = [path for path in given if path not in {run.path for run in left_out}]
     found = evaluate(given, eps_te, report=report, **settings)
     runs = [
         ScoredRun(r.path, r.task, r.method, r.seed, r.settings, r.measured[0].score.mean)
@@ -70,15 +90,17 @@ def evaluated_scores(
     ]
     hashes = {run.task: run.measured[0].set.hash for run in found.runs}
     others = {run.task for run in found.runs if run.measured[0].set.hash != hashes[run.task]}
-    notes = [*_unfinished(path for path in given if path.is_dir())]
-    notes += [f"{task}: test domains differ between runs, as settings do" for task in others]
+    warnings = [] if left_out else [
+        f"{run.path} is not finished: its latest policies are compared" for run in unfinished
+    ]  # fmt: skip
+    warnings += [f"{task}: test domains differ between runs, as settings do" for task in others]
     config = found.config
     action = "sampled actions" if config.sampled else "mean action"
     measure = (
         f"return at eps_te {eps_te:g}: {config.domains} test domains, seed {config.domain_seed}, "
         f"hash {', '.join(dict.fromkeys(hashes.values()))}; {action}, mean over peers"
     )
-    return runs, measure, notes
+    return runs, measure, warnings, list(_left_out("not finished", left_out))
 
 
 def unique(paths: Iterable[Path]) -> Iterator[Path]:
@@ -116,28 +138,37 @@ def _counted(name: str, rivals: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{value} ({n})" for value, n in values.items())
 
 
-def _final(run: RunFolder) -> ScoredRun:
+def is_finished(run: RunFolder) -> bool:
+    """Tell whether training has reached its goal."""
     result = run.result()
-    if result is None or result["steps"] < run.config.whole_steps:
-        raise UsageError(
-            f"{run.path} is not finished and has no final score; continue it with "
-            f"p2p train --resume {run.path}, leave it out, or give --eps-te"
+    return result is not None and bool(result["steps"] >= run.config.whole_steps)
+
+
+def _no_score(run: RunFolder) -> str:
+    """Return why a run has no final score, and what to do; empty if it has one."""
+    if not is_finished(run):
+        return (
+            f"{run.path} is not finished and has no final score; give --eps-te, leave it out, or "
+            f"continue it with: p2p train --resume {shlex.quote(str(run.path))}"
         )
     scores = measures(run).get("score", [])
     if not scores or not all(isinstance(s, float | int) and math.isfinite(s) for s in scores):
-        raise UsageError(
+        return (
             f"{run.path} ended without a final score (final_episodes "
             f"{run.config.final_episodes}); give --eps-te to evaluate it"
         )
-    config = run.config
+    return ""
+
+
+def _final(run: RunFolder) -> ScoredRun:
+    config, result = run.config, run.result() or {}
     settings = config.identity(result["steps"])
-    return ScoredRun(
-        str(run.path), config.task, config.method, config.seed, settings, fmean(scores)
-    )
+    score = fmean(measures(run)["score"])
+    return ScoredRun(str(run.path), config.task, config.method, config.seed, settings, score)
 
 
-def _unfinished(paths: Iterable[Path]) -> Iterator[str]:
-    for run in map(RunFolder.open, paths):
-        result = run.result()
-        if result is None or result["steps"] < run.config.whole_steps:
-            yield f"{run.path} is not finished: its latest policies are compared"
+def _left_out(why: str, runs: Sequence[RunFolder]) -> Iterator[str]:
+    """Yield a note on runs that are left out, if there are any."""
+    if runs:
+        more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
+        yield f"left out, {why}: {', '.join(str(run.path) for run in runs[:NAMED])}{more}"

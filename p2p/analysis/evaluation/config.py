@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from p2p.core.consistency import domain_tables
 from p2p.core.errors import UsageError
 from p2p.core.names import called
-from p2p.core.validation import Count, validated
+from p2p.core.validation import Count, Whole, validated
 
 
 class EvalConfig(BaseModel):
@@ -20,14 +20,17 @@ class EvalConfig(BaseModel):
 
     eps_te: tuple[float, ...] = Field(
         (0.5,),
-        description="Randomisation strength of the test domains, 0..1: a number or a "
-        "range 0:1:0.1, and as often as you like.",
+        description="Randomisation strength of the test domains, 0..1: a number, several as in "
+        "0,0.5,1, or a range 0:1:0.1; and as often as you like.",
     )
     domains: Count = Field(24, description="Test domains at each strength, the same for all runs.")
-    domain_seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+    domain_seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(
         0, description="Seed of the test domains and of the start noise; no run's own."
     )
-    episodes: Count = Field(1, description="Episodes in each domain.")
+    episodes: Count = Field(
+        1,
+        description="Episodes in each domain [default: 1; 10 with --by-factor, 4 with --grid].",
+    )
     sampled: bool = Field(False, description="Sample the actions instead of taking their mean.")
     by_factor: bool = Field(
         False, description="Vary one factor at a time over its range at that strength."
@@ -41,9 +44,18 @@ class EvalConfig(BaseModel):
     randomise: dict[str, Any] | None = Field(
         None, description="What varies in the test: a domains file (TOML) [as in training]."
     )
-    points: Annotated[int, Field(ge=2)] = Field(
+    points: Annotated[Whole, Field(ge=2)] = Field(
         9, description="Values a factor with --by-factor and --grid; odd has the nominal one."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_episodes(cls, given: Any) -> Any:
+        """Fill in how many episodes there are: curves by factor have an interval over starts."""
+        if isinstance(given, dict) and given.get("episodes") is None:
+            default = 10 if given.get("by_factor") else 4 if given.get("grid") else 1
+            return {**given, "episodes": default}
+        return given
 
     @field_validator("eps_te")
     @classmethod
@@ -87,12 +99,16 @@ def build_eval_config(**settings: Any) -> EvalConfig:
 
 
 def parse_strengths(text: str) -> list[float]:
-    """Read a strength, or a range `first:last:step` with both ends.
+    """Read strengths parted by commas: each a number, or a range `first:last:step` with both ends.
 
     Raises:
-        UsageError: it is neither, or has more than 1001 strengths.
+        UsageError: one is neither, or has more than 1001 strengths.
     """
-    parts = text.split(":")
+    return [eps for part in text.split(",") for eps in _strengths(part, text)]
+
+
+def _strengths(part: str, text: str) -> list[float]:
+    parts = part.split(":")
     try:
         numbers = [float(part) for part in parts]
     except ValueError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from p2p.envs.domain_file import from_tables, to_tables
 from p2p.envs.randomisation import Randomisation, is_table_1
 from p2p.envs.task import find_task
 from p2p.envs.vector import Episode
-from p2p.policy.policy import Policy
+from p2p.policy.acting import ActingPolicy
 from p2p.runs.files import advising
 
 
@@ -40,6 +40,7 @@ def evaluate(
     runs: Given | Sequence[Given],
     eps_te: float | Sequence[float] = 0.5,
     *,
+    policies: Literal["last", "best"] = "last",
     save: bool = True,
     workers: int | None = None,
     report: Callable[[Progress], None] | None = None,
@@ -48,8 +49,10 @@ def evaluate(
     """Test trained policies in randomised domains, on all cores.
 
     Args:
-        runs: run folders, policy files or policies, one or several.
+        runs: run folders, policy files, exported bundles or policies, one or several.
         eps_te: randomisation strength of the test domains, one or several.
+        policies: of run folders the last ones, or those that did best in held-out domains while
+            they trained (`TrainConfig.test_every`); these domains are none of the test domains.
         save: keep the episodes in `eval.h5` beside each run, and use what is there.
         workers: number of processes; default one a core.
         report: called with a `Progress` now and then.
@@ -66,9 +69,10 @@ def evaluate(
         settings["domain"] = str(settings["domain"])
     config = build_eval_config(eps_te=np.atleast_1d(eps_te).tolist(), **settings)
     workers = check_workers(workers)
-    launch.start_server("p2p.analysis.evaluation.worker")  # while we read
     given = [runs] if isinstance(runs, Given) else runs
-    targets = [EvaluationTarget(subject, config, save) for subject in load_subjects(given)]
+    subjects = load_subjects(given, best=policies == "best")
+    launch.start_server("p2p.analysis.evaluation.worker")  # while we read
+    targets = [EvaluationTarget(subject, config, save) for subject in subjects]
     session = EvaluationSession(config, targets, workers, report)
     session.run()
     evaluated = tuple(target.result(session.rows) for target in targets)
@@ -84,7 +88,7 @@ class Job(NamedTuple):
     """An episode to run."""
 
     key: Key
-    policy: Policy
+    policy: ActingPolicy
     domain: Domain
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from p2p.core import registry
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.envs.domain_file import from_tables
 from p2p.envs.randomisation import Randomisation, table_1
 from p2p.envs.task import find_task
+from p2p.policy.acting import ActingPolicy, MeanPolicy
+from p2p.policy.exported import ExportedPolicy
 from p2p.policy.policy import Policy
 from p2p.runs import RunFolder
+from p2p.runs.bundle import is_bundle, load_bundle
 from p2p.runs.files import reachable
 from p2p.runs.policies import load_policy
 
@@ -35,7 +35,7 @@ class Subject:
 
     path: str
     folder: Path | None
-    policies: tuple[Policy, ...]
+    policies: tuple[ActingPolicy, ...]
     method: str
     seed: int
     settings: Mapping[str, Any]
@@ -52,11 +52,15 @@ class Subject:
         return tuple(int(p.meta.get("peer", k)) for k, p in enumerate(self.policies))
 
 
-Given = str | Path | RunFolder | Policy | Subject
+Loose = Policy | MeanPolicy | ExportedPolicy
+Given = str | Path | RunFolder | Loose | Subject
 
 
-def load_subjects(given: Iterable[Given]) -> list[Subject]:
-    """Load run folders, policy files and policies, each once; subjects are passed through.
+def load_subjects(given: Iterable[Given], *, best: bool = False) -> list[Subject]:
+    """Load run folders, policy files, bundles and policies, each once; subjects pass through.
+
+    Args:
+        best: of run folders take the policies that did best in held-out domains while they trained.
 
     Raises:
         UsageError: nothing is given.
@@ -67,24 +71,33 @@ def load_subjects(given: Iterable[Given]) -> list[Subject]:
         if isinstance(item, Subject):
             subjects[id(item)] = item
             continue
-        if isinstance(item, Policy):
+        if isinstance(item, Loose):
             subjects[id(item)] = _loose(item, "policy")
             continue
         path = reachable(item.path if isinstance(item, RunFolder) else Path(item))
         if path.resolve() not in subjects:
-            one = _loose(load_policy(path), str(path)) if path.is_file() else _whole(path)
-            subjects[path.resolve()] = one
+            subjects[path.resolve()] = _of_path(path, best)
     if not subjects:
         raise UsageError("nothing to evaluate: name a run folder or a policy file")
     return list(subjects.values())
 
 
-def _whole(path: Path) -> Subject:
+def _of_path(path: Path, best: bool) -> Subject:
+    if is_bundle(path):
+        return _loose(load_bundle(path), str(path))
+    return _loose(load_policy(path), str(path)) if path.is_file() else _whole(path, best)
+
+
+def _whole(path: Path, best: bool) -> Subject:
     run = RunFolder.open(path)
-    return of_run(run, tuple(load_policy(path, rank) for rank in range(run.config.num_peers)))
+    last = of_run(run, tuple(load_policy(path, rank) for rank in range(run.config.num_peers)))
+    if not best:
+        return last
+    kept = tuple(load_policy(path, rank, best=True) for rank in range(run.config.num_peers))
+    return replace(last, policies=kept, settings={**last.settings, "policies": "best"})
 
 
-def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
+def of_run(run: RunFolder, policies: tuple[ActingPolicy, ...]) -> Subject:
     """Return a subject of `policies` that is tested, and kept, as the run's own policies are."""
     path, config = run.path, run.config
     iterations = min(policy.meta.get("iterations", config.num_iterations) for policy in policies)
@@ -94,7 +107,7 @@ def of_run(run: RunFolder, policies: tuple[Policy, ...]) -> Subject:
     )
 
 
-def _loose(policy: Policy, path: str) -> Subject:
+def _loose(policy: ActingPolicy, path: str) -> Subject:
     """Return a policy as a subject that is tested, and grouped, as its run is.
 
     A file that does not say how it was trained is a group of its own.
@@ -121,15 +134,11 @@ def _loose(policy: Policy, path: str) -> Subject:
     return Subject(path, None, (policy,), method, seed, settings, varied)
 
 
-def _default(policy: Policy, *how: str) -> Randomisation:
+def _default(policy: ActingPolicy, *how: str) -> Randomisation:
     """Return what varied in training if no domains file was given."""
     return find_task(policy.task).default_randomisation(*how)
 
 
-def digest(policy: Policy) -> str:
+def digest(policy: ActingPolicy) -> str:
     """Return the SHA-256 of all that determines a policy's actions."""
-    normaliser = policy.normaliser
-    hashed = hashlib.sha256(repr((policy.task, policy.hidden, normaliser.limit)).encode())
-    for part in (policy.actor, normaliser.mean, normaliser.inv_std, policy.low, policy.high):
-        hashed.update(np.ascontiguousarray(part).tobytes())
-    return hashed.hexdigest()
+    return policy.digest()

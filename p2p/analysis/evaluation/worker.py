@@ -18,8 +18,8 @@ from p2p.envs.domain import Domain
 from p2p.envs.randomisation import Randomisation
 from p2p.envs.task import find_task
 from p2p.envs.vector import Episode
+from p2p.policy.acting import ActingPolicy
 from p2p.policy.episodes import Job, run_jobs
-from p2p.policy.policy import Policy
 
 MAX_ENVS = 24  # a process; more make a step no cheaper, and the last ones idle longer
 REPORT_EVERY = 0.25  # s
@@ -39,7 +39,7 @@ class Work(NamedTuple):
     """What all tickets have in common."""
 
     task: str
-    policies: Sequence[Policy]
+    policies: Sequence[ActingPolicy]
     seed: int
     deterministic: bool
     randomisation: Randomisation

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from p2p.core.names import called
 from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
-from p2p.core.validation import Count, validated
+from p2p.core.validation import Count, Whole, validated
 
 
 class GradVarianceConfig(BaseModel):
@@ -20,7 +20,7 @@ class GradVarianceConfig(BaseModel):
         GRADIENT_STEPS,
         description="Fresh steps of each peer at each checkpoint, collected as the run would.",
     )
-    minibatches: Annotated[int, Field(ge=2)] = Field(
+    minibatches: Annotated[Whole, Field(ge=2)] = Field(
         GRADIENT_MINIBATCHES, description="Minibatches that they are split into."
     )
 

@@ -87,7 +87,11 @@ def _preload(folders: Iterable[RunFolder]) -> list[str]:
     """Return the modules that the fork server imports, those of the engines above all."""
     engines = {folder.config.engine for folder in folders}
     modules = {"fused": "p2p.peer.preload", "autograd": "p2p.engine.autograd"}
-    return ["p2p.analysis.gradient_variance.worker", *(modules[name] for name in sorted(engines))]
+    return [
+        "torch",
+        "p2p.analysis.gradient_variance.worker",
+        *(modules[name] for name in sorted(engines)),
+    ]
 
 
 def serve(pipe: Connection, steps: int, minibatches: int) -> None:

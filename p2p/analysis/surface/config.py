@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from p2p.core.validation import Count, NonNegative, Unit, validated
+from p2p.core.validation import Count, NonNegative, Unit, Whole, validated
 
 
 class SurfaceConfig(BaseModel):
@@ -14,10 +14,10 @@ class SurfaceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    peer: Annotated[int, Field(ge=0)] = Field(
+    peer: Annotated[Whole, Field(ge=0)] = Field(
         0, description="Peer whose policies span the plane (a central policy is every peer's)."
     )
-    grid: Annotated[int, Field(ge=2)] = Field(
+    grid: Annotated[Whole, Field(ge=2)] = Field(
         15,
         description="Points along each axis. 15 with 8 domains are 3,680 episodes: about a minute "
         "for HalfCheetah on two cores, less where policies fall, more for Ant.",
@@ -28,7 +28,7 @@ class SurfaceConfig(BaseModel):
     domains: Count = Field(
         8, description="Domains of each return, an episode each, the same at all points."
     )
-    domain_seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+    domain_seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(
         0, description="Seed of the domains and of the start noise; no run's own."
     )
     margin: NonNegative = Field(

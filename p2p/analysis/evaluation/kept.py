@@ -1,0 +1,116 @@
+"""What is known of a run from its eval.h5, without an episode more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from p2p.analysis.evaluation.config import build_eval_config
+from p2p.analysis.evaluation.file import EvalFile
+from p2p.analysis.evaluation.results import EvaluatedRun
+from p2p.analysis.evaluation.session import EvaluationTarget
+from p2p.analysis.evaluation.subjects import Subject, load_subjects
+from p2p.core.errors import UsageError
+from p2p.runs import RunFolder
+
+
+class Kept(NamedTuple):
+    """Evaluations of a run's policies by the versions installed that are kept beside it.
+
+    Attributes:
+        strengths: in domains drawn at strengths, in their order; None if there is none.
+        factors: along one factor at a time; None if there is none.
+        others: whether the file holds episodes, but of other policies, settings or versions.
+    """
+
+    strengths: EvaluatedRun | None
+    factors: EvaluatedRun | None
+    others: bool
+
+
+class _Drawn(NamedTuple):
+    """How a set of domains in the file was made."""
+
+    name: str
+    eps: float
+    seed: int
+    size: int
+
+
+def kept_evaluations(run: RunFolder) -> Kept:
+    """Return what eval.h5 holds of a run: mean action, in the domains of its own training.
+
+    Of several sets, those with the most strengths, then the most domains and episodes.
+
+    Raises:
+        BadArtefact: eval.h5 or a policy is damaged, or the task's code is not loaded.
+    """
+    file = EvalFile(run.path)
+    file.load()
+    if not file.rows:
+        return Kept(None, None, False)
+    (subject,) = load_subjects([run])
+    drawn = [
+        _Drawn(
+            str(one.attributes.get("name", "")), float(one.attributes.get("eps_te", math.nan)),
+            int(one.attributes.get("domain_seed", 0)), len(one.domains),
+        )
+        for one in file.sets.values()
+    ]  # fmt: skip
+    most = 1 + max(key.episode for key in file.rows)
+    strengths = _best(_by_strength(subject, drawn, most))
+    factors = _best(_by_factor(subject, drawn, most))
+    return Kept(strengths, factors, strengths is None and factors is None)
+
+
+def _best(found: Iterable[EvaluatedRun]) -> EvaluatedRun | None:
+    def extent(one: EvaluatedRun) -> tuple[int, int]:
+        return len(one.measured), sum(m.episode_return.size for m in one.measured)
+
+    return max(found, key=extent, default=None)
+
+
+def _by_strength(subject: Subject, drawn: list[_Drawn], most: int) -> Iterator[EvaluatedRun]:
+    """Yield what is complete, for each seed and number of test domains."""
+    names = {(one.seed, one.size) for one in drawn if one.name == f"eps_te {one.eps:g}"}
+    for seed, size in sorted(names):
+        strengths = sorted({
+            one.eps for one in drawn
+            if (one.seed, one.size) == (seed, size) and one.name == f"eps_te {one.eps:g}"
+        })  # fmt: skip
+        for episodes in range(most, 0, -1):
+            how = {"domains": size, "domain_seed": seed, "episodes": episodes}
+            if found := _known(subject, eps_te=strengths, **how):
+                yield found
+
+
+def _by_factor(subject: Subject, drawn: list[_Drawn], most: int) -> Iterator[EvaluatedRun]:
+    names = set(subject.randomisation.names)
+    sweeps = {(one.eps, one.seed, one.size) for one in drawn if one.name in names and one.size > 1}
+    for eps, seed, points in sorted(sweeps):
+        for episodes in range(most, 0, -1):
+            how: dict[str, Any] = {"by_factor": True, "points": points, "episodes": episodes}
+            if found := _known(subject, eps_te=[eps], domain_seed=seed, **how):
+                yield found
+                break
+
+
+def _known(subject: Subject, **settings: Any) -> EvaluatedRun | None:
+    """Return the evaluation with these settings, in the sets of which all episodes are kept.
+
+    Along factors, all sets must be.
+    """
+    with suppress(UsageError):  # a factor that is none any more
+        target = EvaluationTarget(subject, build_eval_config(**settings), save=True)
+        assert target.file is not None
+        rows, asked, complete = target.file.rows, target.sets, []
+        for one in asked:
+            target.sets = [one]
+            if set(target.keys()) <= rows.keys():
+                complete.append(one)
+        target.sets = complete
+        if complete and (len(complete) == len(asked) or not target.config.by_factor):
+            return target.result(rows)
+    return None

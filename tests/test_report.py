@@ -1,0 +1,312 @@
+"""`p2p report`: one page that loads nothing, escapes everything, and says what it stands on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from made_curves import make_trained
+
+from p2p.analysis.evaluation.kept import kept_evaluations
+from p2p.analysis.evaluation.session import evaluate
+from p2p.cli import main, report
+from p2p.core.errors import UsageError
+from p2p.envs import gl
+from p2p.plots.method_styles import METHODS
+from p2p.report import strip
+from p2p.report.charts import Curve, Row, interval_chart, line_chart
+from p2p.report.formats import duration, number, plus_minus, tick
+from p2p.report.page import CONTRAST, GROUND, colours, contrast, legible
+from p2p.report.run import run_page
+from p2p.report.source import of_folder
+from p2p.report.study import study_page
+from p2p.runs import RunFolder
+
+VOID = {"meta", "img", "br", "link"}
+LOADS = {"src", "href", "xlink:href", "data", "poster", "srcset", "action", "background"}
+
+
+class Checked(HTMLParser):
+    """A page as a browser sees it: what it would load, its anchors, texts and open elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.anchors: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), f"{tag} has {name}"
+            if name == "id":
+                self.ids.append(value or "")
+            if name in LOADS and (value or "").startswith("#"):
+                self.anchors.append((value or "")[1:])
+            elif name in LOADS:
+                self.loads.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def check(html: str) -> Checked:
+    """Return the page, which holds to what every page must."""
+    page = Checked(html)
+    assert len(html.encode()) < 3e6
+    assert all(load.startswith("data:image/jpeg;base64,") for load in page.loads)
+    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(page.tags)
+    assert "url(" not in html
+    assert "@import" not in html
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert page.anchors
+    assert set(page.anchors) == set(page.ids)
+    assert "default-src 'none'" in html
+    assert "prefers-color-scheme:dark" in html
+    return page
+
+
+def p2p(*args: str | Path) -> Result:
+    return CliRunner().invoke(main.p2p, ["report", *(str(arg) for arg in args)])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_trained(tmp_path / "run", 2.0, learning_rate=0.0003)
+
+
+def test_a_runs_page_has_all_sections_and_its_numbers(run: Path) -> None:
+    """Final scores 100 and 102 of two peers: 101."""
+    page = check(run_page(run, frames=0).html())
+    assert page.ids == ["summary", "curves", "evaluation", "domains", "settings", "versions"]
+    for said in ("Hopper, P2PDRL", "mean of 2 peers", " 101 ", "16,384", "20 episodes each",
+                 "p2p eval", "--by-factor", "A point is the mean over 1 iteration",
+                 "Sliding friction", "learning_rate 0.0003 0.0001", "mujoco"):  # fmt: skip
+        assert said in page.text, said
+
+
+def test_the_page_is_a_function_of_the_run(run: Path) -> None:
+    """Also of its date, which is that of the journal, unless one is given."""
+    first = run_page(run, frames=0).html()
+    assert first == run_page(run, frames=0).html()
+    assert "Last trained on 1 April 1990." in run_page(run, frames=0, date="1 April 1990").html()
+
+
+def test_an_unfinished_run_is_reported_as_far_as_it_came(tmp_path: Path) -> None:
+    run = make_trained(tmp_path / "run", total_steps=16 * 4096, score=None)
+    page = check(run_page(run, frames=0).html())
+    assert "not finished: 25% of its steps are done" in page.text
+    assert "no final score yet" in page.text
+
+
+def test_strangers_texts_are_escaped_wherever_they_stand(tmp_path: Path) -> None:
+    """Folder, version, reward term and study's name hold markup; so may a task's name."""
+    evil = "<img src=x onerror=alert(1)>&\"'"
+    folder = tmp_path / "<b onclick=alert(1)>"
+    for seed in (0, 1):
+        run = make_trained(
+            folder / f"run-{seed}-<i>", seed=seed, more={"reward_terms": {evil: 1.0}}
+        )
+        (run / "versions.json").write_text(json.dumps({"p2p": evil, "cpu": evil}))
+        config = json.loads((run / "config.json").read_text())
+        config |= {"task": f"tasks.py:{evil}", "source_sha256": {f"tasks.py:{evil}": "0" * 64}}
+        (run / "config.json").write_text(json.dumps(config))
+    (folder / "results.json").write_text(json.dumps({"study": evil}))
+    for html in (run_page(run, frames=0).html(), study_page(of_folder(folder)).html()):
+        page = check(html)
+        assert "img" not in page.tags
+        assert "b" not in page.tags
+        assert "onerror=alert(1)>" in page.text
+
+
+def test_what_eval_h5_holds_is_shown_and_nothing_is_run(run: Path) -> None:
+    """Two strengths and all factors; with another policy the file says nothing of this one."""
+    settings = {"domains": 2, "workers": 1}
+    evaluate(run, [0.0, 1.0], **settings)
+    evaluate(run, 1.0, by_factor=True, points=3, episodes=3, workers=1)
+    kept = kept_evaluations(RunFolder.open(run))
+    assert kept.strengths is not None
+    assert kept.factors is not None
+    assert [one.set.eps for one in kept.strengths.measured] == [0.0, 1.0]
+    assert kept.factors.measured[0].episode_return.shape == (2, 3, 3)
+    page = check(run_page(run, frames=0).html())
+    assert "2 domains a strength" in page.text
+    assert "the 6 episodes of a point" in page.text
+    assert "p2p eval" not in page.text
+    other = make_trained(run.parent / "other", seed=7)
+    for rank in (0, 1):
+        name = f"policies/peer-{rank}.safetensors"
+        shutil.copy(other / name, run / name)
+    assert kept_evaluations(RunFolder.open(run)) == (None, None, True)
+    assert "of other policies, settings or versions" in run_page(run, frames=0).html()
+
+
+def test_a_studys_page_has_results_bands_comparison_and_runs(tmp_path: Path) -> None:
+    """P2PDRL 101 and 201, PPO 300 and 400: means with intervals, and no difference shown."""
+    for method, base in (("p2pdrl", 100.0), ("ppo", 300.0)):
+        for seed in (0, 1):
+            name, score = f"{method}-{seed}", base + 100 * seed
+            make_trained(tmp_path / name, 1 + seed, score=score, method=method, seed=seed)
+    damaged = make_trained(tmp_path / "damaged", seed=9)
+    (damaged / "journal.jsonl").write_text("x\n")
+    page = check(study_page(of_folder(tmp_path)).html())
+    assert page.ids == ["results", "comparison", "curves", "runs", "settings"]
+    for said in ("151 \u00b1 635", "350 \u00b1 635", "Hopper: no difference shown.",
+                 "n = 2 seeds a line", "Left out:", "damaged", "p2pdrl-1", "4 of 5"):  # fmt: skip
+        assert said in page.text, said
+    assert "band c0" in study_page(of_folder(tmp_path)).html()
+
+
+def test_a_value_that_some_seeds_lack_says_how_many_it_stands_on(tmp_path: Path) -> None:
+    """Two seeds tested at strengths 0 and 1, one of them at 0.5 too: no point of one seed alone."""
+    for seed in (0, 1):
+        run = make_trained(tmp_path / f"run-{seed}", seed=seed)
+        tests = [
+            {"eps_te": eps, "peers": [{"mean": 10.0 + seed, "worst": 0.0}] * 2}
+            for eps in (0.0, 0.5, 1.0) if eps != 0.5 or seed == 0
+        ]  # fmt: skip
+        config = {"domains": 4, "episodes": 1}
+        (run / "evaluation.json").write_text(json.dumps({"tests": tests, "config": config}))
+    html = study_page(of_folder(tmp_path)).html()
+    assert "10 (n = 1)" in check(html).text
+    (line,) = re.findall(r'class="line c0" d="([^"]*)"[^/]*/?[^/]*<title>P2PDRL</title>', html)
+    assert line.count("L") == 1
+
+
+def test_a_study_by_name_is_made_from_its_saved_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The committed tables of fig4: five methods on two tasks, tested over the strength."""
+    monkeypatch.chdir(tmp_path)
+    tables = Path(__file__).parents[1] / "data" / "results"
+    done = p2p("fig4", "--tables", tables, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["sections"] == ["results", "comparison", "strength", "curves", "runs"]
+    page = check((tmp_path / found["report"]).read_text())
+    for said in ("HalfCheetah", "Walker2d", "24 domains a strength", "n = 4 seeds",
+                 "each group by itself, with its band", "Last trained"):  # fmt: skip
+        assert (said in page.text) == (said != "Last trained"), said
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["nothing"], 2, "neither a run folder"),
+        (["."], 5, "no run folder inside"),
+        (["run", "-o", "no/such/folder.html"], 6, "name another with -o"),
+        (["fig4", "--evaluate"], 2, "tests a run"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], code: int, said: str
+) -> None:
+    make_trained(tmp_path / "below" / "run")
+    monkeypatch.chdir(tmp_path / "below" if "run" in args else tmp_path)
+    done = p2p(*args, "--frames", "0")
+    assert done.exit_code == code
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+def test_without_a_graphics_library_the_page_says_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise UsageError("no OpenGL here")
+
+    monkeypatch.setattr(gl, "back_end", fail)
+    assert "No pictures: no OpenGL here." in check(run_page(run).html()).text
+
+
+def test_the_strip_is_small_pictures_of_one_episode(run: Path) -> None:
+    """As many as asked for; a fall of the untrained policy may end it earlier."""
+    try:
+        frames, caption = strip.film_strip(RunFolder.open(run), 3)
+    except UsageError as error:
+        pytest.skip(str(error))
+    assert 2 <= len(frames) <= 3
+    assert all(frame.jpeg.startswith(b"\xff\xd8") for frame in frames)
+    assert sum(len(frame.jpeg) for frame in frames) < 100_000
+    assert frames[0].label == "0.0 s, return 0"
+    assert caption.startswith("Peer 1, the one with the highest final score.")
+    run_again = evaluate(run, save=False, domain="nominal").runs[0]
+    assert f"return {number(run_again.measured[0].episode_return[1, 0, 0])} in" in caption
+
+
+def test_lines_stand_out_from_both_grounds():
+    """Each method's colour, mixed with black or white as far as it must be."""
+    for name, look in METHODS.items():
+        for ground, colour in GROUND.items():
+            made = legible(look.colour, colour, CONTRAST[ground])
+            assert contrast(made, colour) >= CONTRAST[ground], name
+    assert legible("#0072B2", GROUND["light"], 3.2) == "#0072b2"
+    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
+    assert colours([]).startswith(".c0{")
+
+
+def test_a_chart_draws_points_where_its_axes_say():
+    """From (0, 0) to (10, 5), the span of the axes: corner to corner of the frame."""
+    chart = line_chart([Curve("a<b", [(0, 0), (10, 5)])], title="t", x_label="x", span=(0.0, 5.0))
+    (path,) = re.findall(r'class="line c0" d="([^"]*)"', chart)
+    assert path == "M54.0 196.0L348.0 30.0"
+    assert "a&lt;b" in chart
+    assert line_chart([], title="t", x_label="x") == ""
+    rows = [Row("one", [1.0, 3.0], 2.0, (-10.0, 14.0), 0), Row("two", [2.0], 2.0, None, 1)]
+    drawn = interval_chart(rows, title="t", x_label="x")
+    assert drawn.count('class="seed"') == 3
+    assert drawn.count('class="interval"') == 1  # a single seed has none
+
+
+def test_numbers_have_the_digits_that_mean_something():
+    assert [number(v) for v in (1003520, 34.56, 0.012345, -2.5, 0, None, 12.0)] == [
+        "1,003,520", "34.6", "0.0123", "\u22122.50", "0", "\u2013", "12",
+    ]  # fmt: skip
+    assert plus_minus(1500.0, (1000.0, 2000.0)) == "1,500 \u00b1 500"
+    assert [tick(v) for v in (250000, 1e6, 0.25, -2000)] == ["250k", "1M", "0.25", "\u22122000"]
+    assert [duration(s) for s in (0.4, 12, 292, 3900)] == [
+        "0.4 s",
+        "12 s",
+        "4 min 52 s",
+        "1 h 5 min",
+    ]
+
+
+def test_evaluate_runs_what_is_missing_and_then_nothing_is(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer strengths and episodes than a user gets; untrained policies fall at once."""
+    monkeypatch.setattr(report, "STRENGTHS", (0.0, 1.0))
+    monkeypatch.setattr(report, "EPISODES", 1)
+    assert "adds what is not tested" in p2p(run, "--frames", "0").output
+    done = p2p(run, "--frames", "0", "--evaluate")
+    assert done.exit_code == 0, done.output
+    assert "adds what is not tested" not in done.output
+    page = check((run / "report.html").read_text())
+    assert "24 domains a strength" in page.text
+    assert "9 values a factor, 1 episode each" in page.text
