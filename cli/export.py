@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from p2p.core import registry
+
 from .analysis import how_far, output_options, progress, show, work_options
-from .options import FOLDER, flags_in_messages, source_options
+from .options import FOLDER, WholeRange, flags_in_messages, source_options
 from .tables import as_text, assembled, table
 from .text.formats import NOTHING, compact, count, counted
 
@@ -45,11 +48,11 @@ LISTED = 3  # names of constant observations
     help="Strength of the held-out test domains.",
 )  # fmt: skip
 @click.option(
-    "--domains", type=click.IntRange(1), default=24, show_default=True,
+    "--domains", type=WholeRange(1), default=24, show_default=True,
     help="How many held-out test domains.",
 )  # fmt: skip
 @click.option(
-    "--domain-seed", type=click.IntRange(0), default=1, show_default=True,
+    "--domain-seed", type=WholeRange(0), default=1, show_default=True,
     help="Their seed; that of `p2p eval` is 0.",
 )  # fmt: skip
 @work_options
@@ -88,6 +91,8 @@ def export(
 
 def render(found: Export) -> list[Text]:
     """Return everything that is shown of an export."""
+    from p2p.runs.bundle import GRAPH
+
     held, first = found.held, found.bundles[0]
     subject, told = held.subject, first.told["scores"]
     parts = [subject.task, subject.method, counted(len(held.policies), "peer")]
@@ -106,9 +111,10 @@ def render(found: Export) -> list[Text]:
         lines += [as_text("all peers have one policy: the method's central one", "dim"), as_text()]
     for bundle in found.bundles:
         lines += _bundle(bundle)
-    own = ".py:" in subject.task and first.told["env"]["gymnasium_id"] is None
-    code = f" --task PATH/{subject.task}" if own else ""
-    return [*lines, as_text(f"next: p2p eval {first.path}{code}", "dim")]
+    if GRAPH in first.sizes:  # what evaluation runs
+        command = f"p2p eval {shlex.quote(str(first.path))}{registry.loading_options()}"
+        lines.append(as_text(f"next: {command}", "dim"))
+    return lines
 
 
 def _scores(found: Export) -> list[Text]:

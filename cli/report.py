@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from p2p.core import registry
 from p2p.core.errors import UsageError
 
 from .analysis import how_far, progress
-from .options import FILE, FOLDER, source_options
+from .options import FILE, FOLDER, WholeRange, source_options
 from .study import STUDIES, _complete
 from .text.formats import counted
 
@@ -24,9 +25,9 @@ EPISODES = 8  # of each value of a factor, for an interval
 EXAMPLES = """\b
 Examples:
   p2p report runs/a -o a.html
-  p2p report runs/a --evaluate          tests it first: over strength, and by factor
-  p2p report runs/studies/methods       a study's folder, or any folder of runs
-  p2p report fig4 -o fig4.html          a study by name: its saved tables, else its runs
+  p2p report runs/a --evaluate      tests it first: over strength, by factor
+  p2p report runs/studies/methods   a study's folder, or any folder of runs
+  p2p report fig4 -o fig4.html      a study: its saved tables, else its runs
 """
 
 
@@ -41,7 +42,7 @@ Examples:
     help="Of a run: first run the test episodes that are missing, on all cores.",
 )  # fmt: skip
 @click.option(
-    "--frames", type=click.IntRange(0, 24), default=6, show_default=True,
+    "--frames", type=WholeRange(0, 24), default=6, show_default=True,
     help="Pictures of the trained policy; 0 draws none.",
 )  # fmt: skip
 @click.option("--date", metavar="TEXT", help="The date to state [default: of the last training].")
@@ -96,7 +97,8 @@ def report(
         return
     print(f"report: {target} ({len(html) / 1e6:.2f} MB, {counted(len(page.sections), 'section')})")
     if any(isinstance(block, Text) and block.command for s in page.sections for block in s.blocks):
-        print(f"next    p2p report {shlex.quote(str(path))} --evaluate   adds what is not tested")
+        command = f"p2p report {shlex.quote(str(path))} --evaluate{registry.loading_options()}"
+        print(f"next    {command}   adds what is not tested")
 
 
 def _is_run(path: Path) -> bool:

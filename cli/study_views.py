@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
+from p2p.core import registry
 from p2p.runs.journal import jsonable
 from p2p.study import Plan, PlannedRun, Results, State, find_capacity, seconds_left
 
@@ -239,8 +240,9 @@ def next_commands(plan: Plan, results: Results) -> list[str]:
     if file.stem not in FIGURES:
         words.append(f"--like {'fig4' if _over_strength(plan) else 'fig3'}")
     several = len({tuple(run.settings.values()) for run in results.runs}) > 1
-    figure = [] if file.stem == "fig5" else [" ".join([*words, f"--runs {folder}"])]
-    return [*([f"p2p compare {folder}/*/"] if several else []), *figure]
+    code = registry.loading_options()
+    figure = [] if file.stem == "fig5" else [" ".join([*words, f"--runs {folder}"]) + code]
+    return [*([f"p2p compare {folder}/*/{code}"] if several else []), *figure]
 
 
 def _over_strength(plan: Plan) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .analysis import Command, output_options, progress, show
-from .options import FILE, source_options
+from .options import FILE, Whole, WholeRange, source_options
 from .tables import as_text, assembled, table
 from .text.formats import compact, count, counted
 
@@ -52,11 +52,11 @@ def player_options(command: Command) -> Command:
         help="What varies: a domains file [as in training].",
     )(command)  # fmt: skip
     command = click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+        "--seed", type=WholeRange(min=0), default=0, show_default=True,
         help="Of the start noise; `p2p eval --domain-seed` means the same.",
     )(command)  # fmt: skip
     return click.option(
-        "--peer", type=click.IntRange(min=0), default=0, show_default=True,
+        "--peer", type=WholeRange(min=0), default=0, show_default=True,
         help="Whose policy acts.",
     )(command)  # fmt: skip
 
@@ -70,7 +70,7 @@ def player_options(command: Command) -> Command:
 @click.option("--side-by-side", is_flag=True, help="Show the domains at the same time.")
 @player_options
 @click.option("--seconds", type=float, help="Of each episode that are shown [default: 10].")
-@click.option("--steps", type=int, help="The same in steps.")
+@click.option("--steps", type=Whole(), help="The same in steps.")
 @click.option("--fps", type=float, default=25.0, show_default=True,
               help="Pictures a second; at most one a step.")  # fmt: skip
 @click.option("--size", type=Size(), default="480x360", show_default=True,

@@ -10,10 +10,11 @@
     found = p2p.evaluate(run, [0.0, 0.5, 1.0])      # in domains that it was not trained in
 
 Train and look: `TrainConfig`, `train`, `resume`, what `report` is told (`Started`, `Iterated`,
-`Checkpointed`, `Finished`), `RunFolder`. Policies: `load_policy`, `Policy`. Analyses: `evaluate`,
-`compare`, `measure_surface`, `grad_variance`. Robots and domains: `task`, `build_envs`, `Domain`,
-`Randomisation`, `sample_domain`. Code of your own: `Task`, `Servo`, `term`, `Method`,
-`MethodSettings`, `Penalty`, `register`. Every error that you can act on is a `P2PError`.
+`Checkpointed`, `Finished`), `RunFolder`. Policies: `load_policy`, `Policy`, `export_policy`.
+Analyses: `evaluate`, `compare`, `measure_surface`, `grad_variance`, `make_film`. Robots and
+domains: `task`, `build_envs`, `Domain`, `Randomisation`, `sample_domain`. Code of your own: `Task`,
+`Servo`, `term`, `Method`, `MethodSettings`, `Penalty`, `register`. Every error that you can act on
+is a `P2PError`.
 
 Importing p2p imports nothing else: each name brings what it needs when it is first used.
 docs/library.md is a tour.

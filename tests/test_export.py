@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import onnx
 import pytest
@@ -20,6 +21,7 @@ from made import make_policy, make_run
 from onnx import numpy_helper
 
 import p2p
+from p2p.analysis.evaluation.kept import Kept
 from p2p.cli import main
 from p2p.core import registry
 from p2p.core.errors import BadArtefact, UsageError
@@ -34,6 +36,7 @@ from p2p.policy.exported import ExportedPolicy
 from p2p.policy.normaliser import Normaliser
 from p2p.policy.parameters import actor_layout
 from p2p.policy.policy import Policy
+from p2p.report.measured import evaluation_section
 from p2p.runs.files import write_atomically
 from p2p.runs.initial import policy_sha256
 
@@ -356,6 +359,26 @@ def test_what_a_killed_export_left_is_cleared(run, left):
     assert [path.name for path in run.glob(".bundle*")] == [f".bundle.{os.getppid()}.{left}"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": "x"}, {"seed": None}, {"iterations": [1]}, {"method": {}}, {"task": ["hopper"]},
+        {"action_low": None}, {"action_high": [1.0]}, {"training": {"settings": {"eps_tr": "x"}}},
+        {"training": {"settings": {"eps_tr": None}}}, {"training": 3},
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_one_line(made, tmp_path, change):
+    copy = shutil.copytree(made / "bundle", tmp_path / "bundle")
+    told = json.loads((copy / "policy.json").read_text())
+    inner = change.get("training", 0)
+    if isinstance(inner, dict):
+        change = {"training": {"settings": {**told["training"]["settings"], **inner["settings"]}}}
+    (copy / "policy.json").write_text(json.dumps({**told, **change}))
+    result = cli("eval", copy, "--domains", 1, "--workers", 1)
+    assert result.exit_code == 5
+    assert f"{copy} is damaged: " in result.stderr
+
+
 def test_a_rename_that_fails_leaves_the_bundle_before(run, monkeypatch):
     p2p.export_policy(run, **FEW)
     before = (run / "bundle" / "policy.json").read_bytes()
@@ -569,7 +592,12 @@ def test_a_robot_of_ones_own_is_exported(own, monkeypatch):
     run, reference = own
     result = cli("export", run, "--task", reference, "--domains", 2, "--workers", 1)
     assert result.exit_code == 0, result.stderr
-    told = json.loads((run / "bundle" / "policy.json").read_text())
+    bundle = run / "bundle"
+    assert f"next: p2p eval {bundle} --task {reference}" in result.stdout
+    section = evaluation_section(Kept(None, None, False), str(run))  # of a report
+    told_how = [block.command for block in section.blocks]
+    assert f"p2p eval {run} --task {reference} --eps-te 0:1:0.1" in told_how
+    told = json.loads((bundle / "policy.json").read_text())
     assert (told["joint_names"], told["default_joint_pos"]) == (["hip"], [0.2])
     assert (told["joint_stiffness"], told["joint_damping"]) == ([20.0], [1.0])
     assert (told["action_scale"], told["action_offset"]) == ([0.5], [0.2])
@@ -587,6 +615,69 @@ def test_a_robot_of_ones_own_is_exported(own, monkeypatch):
     file.write_text(file.read_text().replace('mass="3"', 'mass="4"'))
     result = cli("eval", run / "bundle", "--domains", 2, "--workers", 1, "--task", reference)
     assert "the model of task balance.py:Balance has changed" in result.stderr
+
+
+ARM = """
+<mujoco>
+  <worldbody>
+    <body>
+      <joint name="waist" range="-90 90" axis="0 0 1"/><geom size=".1" mass="1"/>
+      <body pos=".3 0 0">
+        <joint name="elbow" range="-90 90" axis="0 0 1"/><geom size=".1" mass="1"/>
+        <body pos=".3 0 0">
+          <joint name="wrist" range="-90 90" axis="0 0 1"/><geom size=".1" mass="1"/>
+        </body>
+      </body>
+    </body>
+  </worldbody>
+  <actuator>
+    <velocity joint="wrist" kv="3" ctrlrange="-1 1"/>
+    <position joint="elbow" kp="7" kv=".5" gear="-2" ctrlrange="-1 1" forcerange="-4 1"/>
+    <motor joint="waist" gear="5" ctrlrange="-1 1" forcerange="-2 2"/>
+  </actuator>
+</mujoco>
+"""
+REACH = """
+import p2p
+
+
+class Reach(p2p.Task):
+    model, frame_skip, max_episode_steps = "arm.xml", 2, 20
+
+    def observe(self, s):
+        return {"angles": s.qpos}
+
+    def reward(self, s, action):
+        return {"angle": s.qpos[:, 0]}
+"""
+
+
+def test_gains_are_those_that_the_joints_feel(tmp_path):
+    """Velocity servos have no stiffness; a gear acts twice on a gain, once on a torque."""
+    (tmp_path / "arm.xml").write_text(ARM)
+    (tmp_path / "reach.py").write_text(REACH)
+    task = p2p.register("task", f"{tmp_path / 'reach.py'}:Reach")
+    run = make_run(tmp_path / "run", task=task, num_peers=1, method="ppo")
+    (made,) = p2p.export_policy(run, formats=["c"], **FEW).bundles
+    told = made.told
+    model = mujoco.MjModel.from_xml_string(ARM)
+    data = mujoco.MjData(model)
+
+    def torque(**state: list[float]) -> np.ndarray:
+        for name in ("qpos", "qvel", "ctrl"):
+            getattr(data, name)[:] = state.get(name, 0.0)
+        mujoco.mj_forward(model, data)
+        return data.qfrc_actuator.copy()
+
+    step, joints = 1e-3, [model.joint(name).id for name in told["joint_names"]]
+    felt = [-torque(**{name: [step] * 3})[joints] / step for name in ("qpos", "qvel")]
+    assert told["joint_names"] == ["wrist", "elbow", "waist"]
+    assert told["joint_ids_map"] == joints
+    assert told["joint_stiffness"] == pytest.approx(felt[0]) == [0, 28, 0]
+    assert told["joint_damping"] == pytest.approx(felt[1]) == [3, 2, 0]
+    most = [torque(ctrl=[sign * 100] * 3)[joints] for sign in (-1, 1)]
+    assert told["joint_effort_limit"] == [None, [-2, 8], [-10, 10]]
+    assert sorted([most[0][1], most[1][1]]) == [-2, 8]
 
 
 def test_the_script_simulates_ones_own_robot(own):

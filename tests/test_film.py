@@ -197,6 +197,23 @@ def test_the_model_that_is_drawn_has_all_that_is_seen_and_moves_as_the_simulated
         np.testing.assert_array_equal(drawn.subtree_com, own.subtree_com)
 
 
+def test_a_geom_that_a_domain_changes_is_drawn_so_among_those_that_are_only_seen(
+    own_robot: Policy,
+):
+    """The simulated model has fewer geoms: the shin's number there is the shell's here."""
+    tables = {
+        "wide": {"vary": "geom_size[0]", "of": "shin", "add": [0, 0.2]},
+        "side": {"vary": "geom_pos[0]", "of": "box", "add": [0, 0.2]},
+        "slide": {"vary": "friction", "scale": 0.5},
+    }
+    nominal = record(Player(own_robot, randomise=tables)).model
+    take = record(Player(own_robot, "wide=0.1,side=0.1,slide=1.2", randomise=tables))
+    for name, size, x in (("shin", 0.1, 0), ("box", 0, 0.1), ("shell", 0, 0), ("floor", 0, 0)):
+        one, had = take.model.geom(name), nominal.geom(name)
+        assert one.size[0] - had.size[0] == pytest.approx(size)
+        assert one.pos[0] - had.pos[0] == pytest.approx(x)
+
+
 @pytest.mark.parametrize("task", ["hopper", "walker2d", "halfcheetah", "ant", "humanoid"])
 def test_all_five_tasks_are_drawn_with_their_files_light(task: str):
     """And the picture shows something: ground, sky, robot."""
@@ -327,6 +344,12 @@ def test_a_label_says_what_is_not_nominal_with_its_unit(domain: Domain, label: s
     assert captions.domain_label(table_1(), table_1().complete(domain)) == label
 
 
+def test_a_return_of_less_than_half_has_no_sign(run: Path):
+    take = record(Player(run))
+    moment = take.moments[0]._replace(episode_return=-0.3)
+    assert captions.status(take, moment) == "0.00 s   return 0"
+
+
 def test_time_and_return_are_those_of_the_moment_and_the_end_is_told(run: Path):
     take = record(Player(run))
     step = take.moments[10]
@@ -374,7 +397,11 @@ def test_a_film_replaces_the_old_one_whole_or_not_at_all(run: Path, tmp_path: Pa
         make_film(run, out, report=fail, **SMALL)
     assert out.read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} == {"run", "film.webp"}
+    killed, other = f".film.webp.{2**22 + 1}.tmp", f".mine.{2**22 + 1}.tmp"
+    for name in (killed, other):
+        (tmp_path / name).touch()
     make_film(run, out, seconds=0.2, **SMALL)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "film.webp", other}
     assert out.read_bytes().startswith(b"RIFF")
 
 

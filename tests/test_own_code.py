@@ -87,7 +87,9 @@ def test_the_page_on_methods_is_followed(tmp_path, method_file):
 def test_the_page_on_tasks_is_followed(tmp_path, task_file):
     (tmp_path / "tall.toml").write_text(blocks("add-a-task.md", "toml")[0])
     train, *others = commands("add-a-task.md")
-    assert "overrides reward: its steps run in numpy" in run(train, tmp_path)
+    said = run(train, tmp_path)
+    assert "overrides reward: its steps run in numpy" in said
+    assert "next   p2p eval runs/tall --eps-te 0.5 --task tall_hopper.py:TallHopper\n" in said
     for command in others:
         run(command, tmp_path)
     assert len(list((tmp_path / "figures").iterdir())) == 2  # PNG and SVG
@@ -349,6 +351,41 @@ def test_an_installed_package_may_register_a_name(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert registry.add("method", "mean-peer") == "mean-peer"
     assert find_method(build_config(method="mean-peer").method).label == "Mean peer"
+
+
+def test_commands_to_copy_load_what_this_process_has_loaded(tmp_path, monkeypatch, task_file):
+    """Each option, split as a shell does, loads the same class again; nothing for p2p's own."""
+    monkeypatch.chdir(tmp_path)
+    assert registry.loading_options() == ""
+    folder = tmp_path / "my robots"
+    folder.mkdir()
+    inside = task_file.rename(folder / "tall_hopper.py")
+    outside = tmp_path.parent / f"{tmp_path.name}-mean_peer.py"
+    outside.write_text(blocks("add-a-method.md", "python")[0])
+    package = tmp_path / "two_envs"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Mine-v0', 'gymnasium.envs.mujoco.reacher_v5:ReacherEnv')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for reference in (f"{inside}:TallHopper", "two_envs:Mine-v0", "Pusher-v5", "hopper"):
+        registry.add("task", reference)
+    method = registry.add("method", f"{outside}:MeanPeer")
+    words = shlex.split(registry.loading_options())
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    assert pairs == [
+        ("--task", "my robots/tall_hopper.py:TallHopper"),
+        ("--task", "two_envs:Mine-v0"),
+        ("--method", f"{outside}:MeanPeer"),
+    ]
+    had, _ = registry.sources(), registry._added.clear()
+    for option, reference in pairs:
+        registry.add(option.removeprefix("--"), reference)
+    assert registry.sources() == had
+    one = registry.loading_options(task="two_envs:Mine-v0?frame_skip=3", method=method)
+    assert shlex.split(one)[:2] == ["--task", "two_envs:Mine-v0"]
+    assert len(shlex.split(one)) == 4
 
 
 def test_a_class_may_be_passed_where_a_name_is(task_file):

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from made import make_policy, make_run
+from test_film import policy_of
 
 from p2p.cli import main
+from p2p.core import registry
 from p2p.envs import gl
 from p2p.film import play
 from p2p.film.episode import Player, set_state
@@ -64,6 +66,28 @@ def watch(player: Player, window: Window) -> tuple[int, list[Any]]:
         player, ended.append, launch=window, clock=lambda: window.now, sleep=window.sleep
     )
     return number, ended
+
+
+def test_what_an_env_moves_at_each_reset_is_shown_where_it_is(monkeypatch):
+    """AdroitHandDoor's door, say: it is in the model, not in the state."""
+    monkeypatch.setattr(registry, "_added", {})
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    task = registry.add("task", "odd_envs:Moves-v0")
+    player = Player(policy_of(task))
+    window = Window(3 * 21)
+    places: list[tuple[float, float]] = []
+
+    def look() -> None:
+        simulated, _ = player.envs.simulation(0)
+        if window.left % 21 == 0:  # an episode has begun
+            places.append((window.data.body("target").xpos[0], simulated.body("target").pos[0]))
+
+    before = Window.sync
+    monkeypatch.setattr(Window, "sync", lambda self: (look(), before(self)))
+    watch(player, window)
+    assert len({shown for shown, _ in places}) == 3
+    for shown, simulated in places:
+        assert shown == pytest.approx(simulated)
 
 
 def test_the_window_shows_every_step_of_the_episode_in_real_time():

@@ -15,7 +15,7 @@ from made_curves import make_trained
 from p2p.analysis.evaluation.kept import kept_evaluations
 from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main, report
-from p2p.core.errors import UsageError
+from p2p.core.errors import BadArtefact, UsageError
 from p2p.envs import gl
 from p2p.plots.method_styles import METHODS
 from p2p.report import strip
@@ -162,7 +162,8 @@ def test_what_eval_h5_holds_is_shown_and_nothing_is_run(run: Path) -> None:
     for rank in (0, 1):
         name = f"policies/peer-{rank}.safetensors"
         shutil.copy(other / name, run / name)
-    assert kept_evaluations(RunFolder.open(run)) == (None, None, True)
+    known = kept_evaluations(RunFolder.open(run))
+    assert (known.strengths, known.factors, known.others) == (None, None, True)
     assert "of other policies, settings or versions" in run_page(run, frames=0).html()
 
 
@@ -180,6 +181,65 @@ def test_a_studys_page_has_results_bands_comparison_and_runs(tmp_path: Path) -> 
                  "n = 2 seeds a line", "Left out:", "damaged", "p2pdrl-1", "4 of 5"):  # fmt: skip
         assert said in page.text, said
     assert "band c0" in study_page(of_folder(tmp_path)).html()
+
+
+def test_a_study_shows_no_tests_side_by_side_that_are_not_of_one_kind(tmp_path: Path) -> None:
+    """Held-out domains of `p2p export`, and tests of a run that was trained on since."""
+    runs = [make_trained(tmp_path / f"run-{seed}", seed=seed) for seed in range(3)]
+    evaluate(runs[0], 0.5, domains=2, workers=1)
+    evaluate(runs[1], 0.5, domains=2, workers=1, domain_seed=1)
+    tests = [{"eps_te": 0.5, "peers": [{"mean": 10.0, "worst": 0.0}] * 2}]
+    config = {"domains": 2, "episodes": 1}
+    stale = {"tests": tests, "config": config, "steps": 4096}
+    (runs[2] / "evaluation.json").write_text(json.dumps(stale))
+    source = of_folder(tmp_path)
+    assert [("eps_te=0.5" in run.measures) for run in source.runs] == [True, False, False]
+    text = check(study_page(source).html()).text
+    assert "run-1: tested in other domains than the first; not shown." in text
+    assert "run-2: tested after 4,096 steps, and trained on since; not shown." in text
+    assert "the same for all runs" in text
+
+
+@pytest.mark.parametrize(
+    "more", [{"config": 3}, {"config": {"domains": "x"}}, {"config": {"episodes": None}},
+             {"steps": "x"}, {"tests": 3}],
+)  # fmt: skip
+def test_damaged_tests_of_a_run_are_a_note(tmp_path: Path, more: dict[str, object]) -> None:
+    for seed in (0, 1):
+        run = make_trained(tmp_path / f"run-{seed}", seed=seed)
+    tests = [{"eps_te": 0.5, "peers": [{"mean": 10.0, "worst": 0.0}] * 2}]
+    config = {"domains": 2, "episodes": 1}
+    (run / "evaluation.json").write_text(json.dumps({"tests": tests, "config": config, **more}))
+    text = check(study_page(of_folder(tmp_path)).html()).text
+    assert "Left out: " in text
+    assert "run-1 is damaged" in text or "evaluation.json is damaged" in text
+
+
+def test_numbers_of_a_journal_that_are_not_finite_are_damage(run: Path) -> None:
+    """p2p writes null for them."""
+    journal = run / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"approx_kl": 0.01', '"approx_kl": Infinity'))
+    with pytest.raises(BadArtefact, match="a record is not as p2p writes it"):
+        run_page(run, frames=0)
+
+
+def test_domains_that_differ_with_the_runs_own_are_not_called_the_same(tmp_path: Path) -> None:
+    for seed, factor in enumerate(("mass", "friction")):
+        run = make_trained(tmp_path / factor, seed=seed, randomise={factor: {"scale": 0.3}})
+        evaluate(run, 0.5, domains=2, workers=1)
+    text = check(study_page(of_folder(tmp_path)).html()).text
+    assert "2 domains a strength, each run in those of its own training, 1 episode each" in text
+    assert "the same for all runs" not in text
+
+
+def test_strength_0_is_every_seeds(run: Path) -> None:
+    """Its domains are nominal, so that their set is one set, whichever seed was last."""
+    evaluate(run, [0.0, 1.0], domains=2, workers=1)
+    evaluate(run, 0.0, domains=2, workers=1, domain_seed=1)
+    kept = kept_evaluations(RunFolder.open(run))
+    assert kept.strengths is not None
+    assert [one.set.eps for one in kept.strengths.measured] == [0.0, 1.0]
+    assert kept.domain_seed == 0
 
 
 def test_a_value_that_some_seeds_lack_says_how_many_it_stands_on(tmp_path: Path) -> None:

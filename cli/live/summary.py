@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from p2p.cohort.events import Finished, Noted
+from p2p.core import registry
 from p2p.core.config import TrainConfig
 
 from ..text.formats import compact, count, counted, duration
@@ -14,8 +15,8 @@ from ..text.layout import command_lines, wrap
 from .history import History
 
 NEXT = (  # commands to type after a run; {run} is its folder, quoted for a shell
-    "p2p eval {run} --eps-te 0.5",
-    "p2p train --resume {run} --total-steps {twice}",
+    "p2p eval {run} --eps-te 0.5{code}",
+    "p2p train --resume {run} --total-steps {twice}{code}",
 )
 
 
@@ -66,11 +67,16 @@ def summary(event: Finished, history: History, width: int) -> list[str]:
         lines += ["", *_scores(event.scores, width)]
     if history.tests:
         lines += ["", *_best(history)]
-    twice = 2 * history.config.total_steps
-    following = NEXT[:1] if history.config.why_its_end_counts else NEXT
+    config = history.config
+    filled = {
+        "run": shlex.quote(run),
+        "twice": 2 * config.total_steps,
+        "code": registry.loading_options(config.task, config.method),
+    }
+    following = NEXT[:1] if config.why_its_end_counts else NEXT
     if history.tests:
         following = (following[0] + " --policies best", *following)
-    commands = [text.format(run=shlex.quote(run), twice=twice) for text in following]
+    commands = [text.format(**filled) for text in following]
     return [*lines, "", f"run    {run}", *next_lines(commands, width)]
 
 

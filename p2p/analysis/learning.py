@@ -6,6 +6,7 @@ a stretch is its mean there, over iterations and then over peers; nothing else i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -129,6 +130,8 @@ def read_learning(path: str | Path) -> LearningRun:
     try:
         points = tuple(stretches(tail.noting(journal.stream()), size, reads, limit))
         last = next(stretches(tail.records, max(1, count), reads, limit, tail.before), Point())
+        if not all(math.isfinite(value) for point in (*points, last) for value in point.values()):
+            raise ValueError("a number is not finite")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadArtefact(
             f"{journal.path} is damaged: a record is not as p2p writes it ({error}); restore it "

@@ -129,7 +129,9 @@ def _run(
     run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
     notes: list[str],
 ) -> Iterator[Event]:  # fmt: skip
-    early = f"{STOPPED_EARLY}; continue with: p2p train --resume {shlex.quote(str(run.path))}"
+    code = registry.loading_options(config.task, config.method)
+    resume = f"continue with: p2p train --resume {shlex.quote(str(run.path))}{code}"
+    early = f"{STOPPED_EARLY}; {resume}"
     with (
         run, StopSignals() as signals, Supervisor(config, states, signals, early) as supervisor,
         Trackers(run, config, done) as trackers,
@@ -156,7 +158,7 @@ def _run(
         if recorder.stopped:
             raise Interrupted(
                 f"stopped after iteration {recorder.completed} of {config.num_iterations}; "
-                f"continue with: p2p train --resume {shlex.quote(str(run.path))}",
+                f"{resume}",
                 signals.received or signal.SIGINT,
             )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Literal, NamedTuple
 
+from p2p.core import env_names
 from p2p.core.errors import UsageError
 
 Kind = Literal["task", "method", "term"]
@@ -74,3 +78,37 @@ def import_failed(kind: Kind, what: str, error: BaseException) -> BaseException:
         where = f", line {error.lineno}"
     text = " ".join(str(error).split())
     return UsageError(f"cannot import {kind} {what}{where}: {type(error).__name__}: {text}")
+
+
+def how_to_add(kind: Kind, name: str) -> str:
+    """Say how a class of the user's is loaded."""
+    if ".py:" in name:
+        return f"name the same file: --{kind} PATH/{name}"
+    return f"name it: --{kind} {env_names.base_of(name)}"
+
+
+def options(given: Iterable[Source], only: Mapping[Kind, str]) -> str:
+    """Return the options that load sources, to put behind a command that somebody copies.
+
+    Files below the working directory are named relative to it.
+
+    Args:
+        given: what is not p2p's or Gymnasium's own.
+        only: by kind, the name of the only source that is needed; empty: all.
+
+    Returns:
+        ` --task robot.py:Robot`, say, quoted for a shell; nothing of no source.
+    """
+    words = []
+    for source in given:
+        if only.get(source.kind, "") in ("", source.name):
+            words += [f"--{source.kind}", _reference(source)]
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def _reference(source: Source) -> str:
+    """Return what a user types to load a source from the working directory."""
+    if not source.location.endswith(".py"):
+        return source.name
+    path, here = Path(source.location), Path.cwd()
+    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{source.cls}"

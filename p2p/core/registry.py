@@ -34,7 +34,7 @@ from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.loading import Kind as Kind
 from p2p.core.loading import Source as Source
 from p2p.core.loading import folded as folded
-from p2p.core.loading import import_failed, import_module_of
+from p2p.core.loading import how_to_add, import_failed, import_module_of, options
 from p2p.core.loading import unversioned as unversioned
 from p2p.core.names import nearest
 
@@ -88,7 +88,7 @@ def choose(kind: Kind, name: str) -> str:
     if kind == "task" and (found := _gymnasium().choose(name)):
         return str(found)
     if ":" in env_names.base_of(name):
-        raise ValueError(f"{kind} {name!r} is not loaded; {_how_to_add(kind, name)}")
+        raise ValueError(f"{kind} {name!r} is not loaded; {how_to_add(kind, name)}")
     others, more = (
         (_gymnasium().nearby(), ", and Gymnasium's ids such as Pusher-v5")
         if kind == "task"
@@ -137,7 +137,7 @@ def find(kind: Kind, name: str) -> Any:
     if ":" in env_names.base_of(name) or name in _stored:
         raise BadArtefact(
             f"{kind} {name!r} is code of its user's, which no run folder has p2p import; "
-            f"{_how_to_add(kind, name)}"
+            f"{how_to_add(kind, name)}"
         )
     try:
         choose(kind, name)
@@ -200,6 +200,11 @@ def sha256(kind: Kind, name: str) -> str | None:
 def sources() -> list[Source]:
     """Return what was added in this process, to be added in another one."""
     return [source for source, _ in _added.values()]
+
+
+def loading_options(task: str = "", method: str = "") -> str:
+    """Return the options that load what was added in this process; see `loading.options`."""
+    return options(sources(), {"task": env_names.base_of(task), "method": method})
 
 
 def add_sources(given: Iterable[Source]) -> None:
@@ -336,10 +341,3 @@ def resolve(reference: str) -> Any:
     module, _, name = reference.partition(":")
     found: type[Any] = getattr(import_module(module), name)
     return found
-
-
-def _how_to_add(kind: Kind, name: str) -> str:
-    """Say how a class of the user's is loaded."""
-    if ".py:" in name:
-        return f"name the same file: --{kind} PATH/{name}"
-    return f"name it: --{kind} {env_names.base_of(name)}"

@@ -80,7 +80,6 @@ def _robot(task: str, envs: VectorEnvs) -> dict[str, Any]:
     joints = joints_of(model, np.arange(model.nu))
     has = joints >= 0
     scale, offset = servo if servo is not None else (1.0, 0.0)
-    affine = model.actuator_biastype == int(mujoco.mjtBias.mjBIAS_AFFINE)
     hinges = np.flatnonzero(model.jnt_type != int(mujoco.mjtJoint.mjJNT_FREE)).tolist()
     return {
         "step_dt": envs.dt,
@@ -89,20 +88,32 @@ def _robot(task: str, envs: VectorEnvs) -> dict[str, Any]:
         "joint_names": [model.joint(n).name if n >= 0 else None for n in joints.tolist()],
         "joint_ids_map": [hinges.index(n) if n in hinges else -1 for n in joints.tolist()],
         "default_joint_pos": _floats(np.where(has, start[model.jnt_qposadr[joints]], 0.0)),
-        "joint_stiffness": _floats(np.where(affine, model.actuator_gainprm[:, 0], 0.0)),
-        "joint_damping": _floats(np.where(affine, -model.actuator_biasprm[:, 2], 0.0)),
-        "joint_effort_limit": [
-            [float(low), float(high)] if limited else None
-            for limited, (low, high) in zip(
-                model.actuator_forcelimited, model.actuator_forcerange, strict=True
-            )
-        ],
+        **_gains(model),
         "actuator_names": [model.actuator(n).name or None for n in range(model.nu)],
         "action_kind": "joint position" if servo is not None else "actuator control",
         "action_scale": _floats(np.broadcast_to(scale, model.nu)),
         "action_offset": _floats(np.broadcast_to(offset, model.nu)),
         "start_qpos": _floats(start),
         "model_sha256": dict([hash_model(task)]),
+    }
+
+
+def _gains(model: mujoco.MjModel) -> dict[str, Any]:
+    """Return what the joints feel of the actuators: position and velocity gains, and limits.
+
+    The force is ctrl gain - kp length - kd speed; gears make length, speed and torque of it.
+    """
+    affine = model.actuator_biastype == int(mujoco.mjtBias.mjBIAS_AFFINE)
+    gear = model.actuator_gear[:, 0]
+    kp, kd = (np.where(affine, -model.actuator_biasprm[:, n], 0.0) * gear**2 for n in (1, 2))
+    limits = np.sort(model.actuator_forcerange * gear[:, None], axis=1)
+    return {
+        "joint_stiffness": _floats(kp + 0.0),  # -0.0 becomes 0.0
+        "joint_damping": _floats(kd + 0.0),
+        "joint_effort_limit": [
+            _floats(ends) if limited else None
+            for limited, ends in zip(model.actuator_forcelimited, limits, strict=True)
+        ],
     }
 
 

@@ -89,7 +89,7 @@ class Captions:
 
 def status(take: Take, moment: Moment) -> str:
     """Return time and return of a moment, and how the episode ended if it did."""
-    words = f"{moment.step * take.dt:.2f} s   return {moment.episode_return:,.0f}"
+    words = f"{moment.step * take.dt:.2f} s   return {round(moment.episode_return):,}"
     return f"{words}   {how_it_ended(take)}" if moment.ended else words
 
 

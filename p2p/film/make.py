@@ -23,7 +23,7 @@ from p2p.film.captions import Captions, how_it_ended
 from p2p.film.episode import Player
 from p2p.film.stage import Stage
 from p2p.film.takes import Take, record
-from p2p.runs.files import advising, replacing
+from p2p.runs.files import advising, remove_stale_files, replacing
 
 SECONDS = 10.0  # of each episode, unless said otherwise
 HOLD = 0.6  # s, the last picture of a shot
@@ -238,6 +238,7 @@ def _drawn(
 
 def _write(out: Path, pictures: Iterator[Image.Image], pause: int) -> int:
     """Write the file, whole or not at all, and return its size, bytes."""
+    remove_stale_files(out.parent, out.name)
     with advising("choose another name with -o"), replacing(out, "film") as tmp:
         files.write(tmp, out.suffix.lower(), pictures, pause)
         return tmp.stat().st_size

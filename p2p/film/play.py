@@ -17,7 +17,7 @@ from p2p.envs import gl
 from p2p.envs.base import Episode
 from p2p.film.episode import Player, set_state
 from p2p.film.stage import View
-from p2p.film.takes import model_to_draw
+from p2p.film.takes import model_to_draw, take_over_reset
 
 PAUSE = 0.7  # s, between episodes
 CLOSING = 3.0  # s, at most, that the window may take to close
@@ -88,6 +88,8 @@ def _play_one(
         if not viewer.is_running() or _stops():
             return False
         with viewer.lock():
+            if moment.step == 0:
+                take_over_reset(player, model)
             set_state(model, data, moment.state)
         viewer.sync()
         ahead = began + moment.step * player.envs.dt - clock()

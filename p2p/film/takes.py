@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p.core.errors import P2PError
 from p2p.envs.base import Episode
@@ -14,7 +15,10 @@ from p2p.envs.binding import derive
 from p2p.envs.gymnasium_tasks import GymTask
 from p2p.envs.model import load_model
 from p2p.envs.task import find_task
+from p2p.envs.terms import copy_fields
 from p2p.film.episode import STATE, Moment, Player
+
+PLACES = tuple(f"{of}_{what}" for of in ("body", "geom", "site") for what in ("pos", "quat"))
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,37 @@ def model_to_draw(player: Player) -> mujoco.MjModel:
         model = copy.copy(simulated)
         return model if player.envs.binding.root is None else with_endless_floor(model)
     model = load_model(task, player.randomisation)
+    kept = _simulated_geoms(model, simulated)
     for name in {field for part in player.envs.binding.parts for field in part.term.fields}:
         changed, own = getattr(simulated, name, None), getattr(model, name, None)
-        if isinstance(changed, np.ndarray) and own is not None and own.shape == changed.shape:
+        if not isinstance(changed, np.ndarray) or not isinstance(own, np.ndarray):
+            continue
+        if own.shape == changed.shape:
             own[:] = changed
+        elif name.startswith("geom_") and len(kept) == len(changed):
+            own[kept] = changed
     derive(model, mujoco.MjData(model))
     if mujoco.mj_stateSize(model, STATE) != mujoco.mj_stateSize(simulated, STATE):
         raise P2PError(f"task {player.subject.task}: the trimmed model has another state")
     return model if player.envs.binding.root is None else with_endless_floor(model)
+
+
+def take_over_reset(player: Player, model: mujoco.MjModel) -> None:
+    """Write into a drawn model what an env of Gymnasium's has moved in its own at a reset."""
+    if issubclass(find_task(player.subject.task), GymTask):
+        simulated, _ = player.envs.simulation(0)
+        copy_fields(PLACES, simulated, model)
+
+
+def _simulated_geoms(model: mujoco.MjModel, simulated: mujoco.MjModel) -> NDArray[np.intp]:
+    """Return the geoms that are simulated, in their order: those only seen are left out there.
+
+    Of geoms that touch nothing MuJoCo keeps those that something else, such as a sensor, names.
+    """
+    touches = (model.geom_contype | model.geom_conaffinity) != 0
+    names = {simulated.geom(n).name for n in range(simulated.ngeom)} - {""}
+    named = [model.geom(n).name in names for n in range(model.ngeom)]
+    return np.flatnonzero(touches | named)
 
 
 def with_endless_floor(model: mujoco.MjModel) -> mujoco.MjModel:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from p2p.core import registry
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.runs.files import reachable
 from p2p.study import Study, collect_results, curves_csv, plan_study, shipped_studies
@@ -104,7 +105,7 @@ def command(study: Study) -> str:
     """Return the command that makes the tables of a study."""
     shipped = study.file.stem if is_shipped(study.file) else shlex.quote(str(study.file))
     budget = f" --budget {study.budget}" if study.name.endswith(f"-{study.budget}") else ""
-    return f"p2p study {shipped}{budget} --save data/results"
+    return f"p2p study {shipped}{budget} --save data/results{registry.loading_options()}"
 
 
 def is_shipped(file: Path) -> bool:

@@ -59,7 +59,8 @@ def compose(layout: Layout) -> Drawn:
 
         with rc_context(RC):
             counts = _panels(figure, layout)
-            add_caption(figure, f"{layout.bands}; {lines.seeds_text(counts)}. {layout.caption}")
+            caption = f"{layout.bands}; {lines.seeds_text(counts)}. {layout.caption}"
+            add_caption(figure, caption)
 
     height = LEGEND + PANEL[1] * len(layout.rows)
     files = {suffix: picture(paint, width, height, suffix) for suffix in ("png", "svg")}

@@ -38,7 +38,9 @@ class ExportedPolicy:
         self.task, self.onnx, self.low, self.high = task, onnx, low, high
         self.meta = dict(meta or {})
         self._session = new_session(onnx)
-        self.obs_dim = _width(self._session)
+        self.obs_dim, actions = _widths(self._session)
+        if not low.shape == high.shape == (actions,):
+            raise ValueError(f"it gives {actions} actions, with {low.size} and {high.size} bounds")
 
     def act(
         self,
@@ -100,9 +102,11 @@ def new_session(onnx: bytes) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def _width(session: Any) -> int:
-    """Return how many numbers an observation has."""
+def _widths(session: Any) -> tuple[int, int]:
+    """Return how many numbers an observation and an action have."""
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
-    if (taken.name, given.name) != (INPUT, OUTPUT) or not isinstance(taken.shape[1], int):
+    sizes = taken.shape[1:], given.shape[1:]
+    whole = all(len(size) == 1 and isinstance(size[0], int) for size in sizes)
+    if (taken.name, given.name) != (INPUT, OUTPUT) or not whole:
         raise ValueError(f"it maps {taken.name} to {given.name}, not {INPUT} to {OUTPUT}")
-    return int(taken.shape[1])
+    return int(sizes[0][0]), int(sizes[1][0])

@@ -56,8 +56,9 @@ def how_tested(tests: Mapping[str, Any]) -> str:
         return "mean action, mean over peers"
     action = "sampled actions" if tests.get("sampled") else "mean action"
     domains, episodes = int(tests.get("domains", 0)), int(tests.get("episodes", 0))
+    which = "each run in those of its own training" if tests.get("own") else "the same for all runs"
     return (
-        f"{action}, {counted(domains, 'domain')} a strength, the same for all runs, "
+        f"{action}, {counted(domains, 'domain')} a strength, {which}, "
         f"{counted(episodes, 'episode')} each, mean over peers"
     )
 

@@ -7,6 +7,7 @@ import shlex
 from p2p.analysis.evaluation.kept import Kept
 from p2p.analysis.evaluation.results import WORST, EvaluatedRun, Measured
 from p2p.analysis.statistics import mean_interval
+from p2p.core import registry
 from p2p.plots.style import RETURN
 from p2p.report.charts import Curve, line_chart, y_span
 from p2p.report.formats import NOTHING, counted, number, share
@@ -22,7 +23,7 @@ def evaluation_section(kept: Kept, run: str) -> Section:
         run: its path, for commands.
     """
     blocks: list[Block] = []
-    path = shlex.quote(run)
+    path = f"{shlex.quote(run)}{registry.loading_options()}"
     if kept.others:
         blocks.append(Text(
             "eval.h5 holds episodes of other policies, settings or versions of p2p and MuJoCo "

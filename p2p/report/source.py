@@ -20,6 +20,7 @@ from p2p.runs.measures import measures
 from p2p.study import Study
 from p2p.study.testing import file_of_tests
 
+COUNTS = ("domains", "episodes", "domain_seed")  # of the settings of tests
 LISTED = ("num_peers", "learning_rate")  # settings that tables of all studies have
 
 
@@ -52,7 +53,8 @@ class Source(NamedTuple):
         name: of the study.
         where: the runs come from, as shown.
         planned: runs that the study has; None if it is not known.
-        tests: how the runs were tested, as a study's file says; empty if not known.
+        tests: how the runs were tested, as a study's file says; empty if not known. `own`: in
+            domains that differ with what varied in each run's training.
         notes: on what is left out, a sentence each.
     """
 
@@ -73,12 +75,22 @@ def of_folder(path: Path) -> Source:
     folders = [file.parent for file in sorted(reachable(path).glob("*/config.json"))]
     runs, notes = [], []
     tests: Mapping[str, Any] = {}
+    hashes: dict[Any, str] = {}
+    own = False
     for folder in folders:
         try:
-            one, how = _read(folder)
+            one, how, sets = _read(folder)
+            if "stale" in how:
+                after = f"{how['stale']:,} steps"
+                notes.append(f"{folder}: tested after {after}, and trained on since; not shown.")
+                how = {}
             if how and tests and _domains(how) != _domains(tests):
                 notes.append(f"{folder}: tested in other domains than the first; not shown.")
-                one = one._replace(measures=_untested(one.measures))
+                one, sets = one._replace(measures=_untested(one.measures)), []
+            own |= any(
+                hashes.setdefault((one.curves.task, test["eps_te"]), test["hash"]) != test["hash"]
+                for test in sets if "hash" in test
+            )  # fmt: skip
             tests = tests or how
             runs.append(one)
         except BadArtefact as error:
@@ -90,11 +102,11 @@ def of_folder(path: Path) -> Source:
     with suppress(BadArtefact):
         table = read_json(path / "results.json")
     name, missing = table.get("study"), table.get("missing")
-    planned = len(runs) + len(notes)
+    planned = len(folders)
     if isinstance(missing, list):
         planned = max(planned, len(table.get("runs", ())) + len(missing))
     shown = name if isinstance(name, str) else path.resolve().name
-    return Source(shown, str(path), runs, planned, tests, notes)
+    return Source(shown, str(path), runs, planned, {**tests, "own": own} if tests else {}, notes)
 
 
 def _domains(how: Mapping[str, Any]) -> list[Any]:
@@ -107,9 +119,10 @@ def _untested(found: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if "=" not in name}
 
 
-def _read(folder: Path) -> tuple[StudyRun, Mapping[str, Any]]:
+def _read(folder: Path) -> tuple[StudyRun, Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+    """Return a run, how it was tested, and its tests."""
     run, curves = RunFolder.open(folder), read_learning(folder)
-    tests, how = _tests(run)
+    tests, how = _tests(run, int(curves.points[-1]["steps"]))
     try:
         found = {name: fmean(values) for name, values in measures(run, {"": tests}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -119,20 +132,31 @@ def _read(folder: Path) -> tuple[StudyRun, Mapping[str, Any]]:
         folder.name, curves, found, int(last["steps"]), 3600 * last["hours"],
         str(run.versions().get("p2p", "")), run.config,
     )  # fmt: skip
-    return one, how
+    return one, how, tests
 
 
-def _tests(run: RunFolder) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
-    """Return the tests of a run, as its study has kept them or as eval.h5 holds them."""
-    file = file_of_tests(run.path)
+def _tests(run: RunFolder, steps: int) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
+    """Return the tests of a run, as its study has kept them or as eval.h5 holds them.
+
+    Args:
+        steps: of its training; tests after fewer are not of its policies, and are `stale`.
+    """
+    file, stale = file_of_tests(run.path), {}
     if file.exists():
         kept = read_json(file)
-        return kept.get("tests", []), kept.get("config", {})
-    found = kept_evaluations(run).strengths if (run.path / EvalFile.name).exists() else None
-    if found is None:
-        return [], {}
-    _, domains, episodes = found.measured[0].episode_return.shape
-    return found.to_dict()["sets"], {"domains": domains, "episodes": episodes}
+        how, after = kept.get("config", {}), kept.get("steps", steps)
+        counts = [how.get(name, 0) for name in COUNTS] if isinstance(how, dict) else [None]
+        if not all(isinstance(count, int) for count in (after, *counts)):
+            raise BadArtefact(f"{file} is damaged; let p2p study test again, or remove it")
+        if after == steps:
+            return kept.get("tests", []), how
+        stale = {"stale": after}
+    known = kept_evaluations(run) if (run.path / EvalFile.name).exists() else None
+    if known is None or known.strengths is None:
+        return [], stale
+    _, domains, episodes = known.strengths.measured[0].episode_return.shape
+    how = {"domains": domains, "episodes": episodes, "domain_seed": known.domain_seed}
+    return known.strengths.to_dict()["sets"], how
 
 
 def of_tables(study: Study, data: Data) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,24 @@ def _folder(path: Path) -> Path:
     return path.parent if path.name == GRAPH else path
 
 
-def load_policy_or_bundle(path: str | Path, peer: int = 0) -> Policy | ExportedPolicy:
+def load_policy_or_bundle(
+    path: str | Path, peer: int = 0, *, best: bool = False
+) -> Policy | ExportedPolicy:
     """Load a trained policy. Needs neither torch nor MuJoCo.
 
     Args:
         path: a run folder, a `.safetensors` file from its `policies/`, or a bundle that
             `p2p export` wrote, which needs onnxruntime.
         peer: which peer's policy, if a run folder is given.
+        best: of a run folder the policy with which the peer did best in its tests in held-out
+            domains (`test_every`), not the last one.
 
     Raises:
         BadArtefact: there is no policy, or it is damaged or not accessible.
         UsageError: the run has no such peer, or onnxruntime is not installed.
     """
     path = reachable(Path(path))
-    return load_bundle(path) if is_bundle(path) else load_policy(path, peer)
+    return load_bundle(path) if is_bundle(path) else load_policy(path, peer, best=best)
 
 
 def load_bundle(path: Path) -> ExportedPolicy:
@@ -61,6 +66,7 @@ def load_bundle(path: Path) -> ExportedPolicy:
     try:
         if hashlib.sha256(content).hexdigest() != told["files"][GRAPH]:
             raise ValueError(f"{GRAPH} is not the one that was exported")
+        _check_kinds(told)
         low, high = (np.array(told[f"action_{end}"], np.float32) for end in ("low", "high"))
         names = ("method", "seed", "iterations")
         meta: dict[str, Any] = {name: told[name] for name in names if name in told}
@@ -73,9 +79,21 @@ def load_bundle(path: Path) -> ExportedPolicy:
             sources = {**settings["source_sha256"], **told["model_sha256"]}
             meta["settings"] = {**settings, "source_sha256": sources, "bundle": kind}
         return ExportedPolicy(told["task"], content, low, high, meta)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise BadArtefact(f"{path} is damaged: {what}; export it again") from None
+
+
+def _check_kinds(told: Mapping[str, Any]) -> None:
+    """Raise ValueError for what is not of the kind that it was written as."""
+    kinds = {"task": str, "method": str, "seed": int, "iterations": int | None}
+    for name, kind in kinds.items():
+        if not isinstance(told[name], kind):
+            raise ValueError(f"{name} is {told[name]!r}")
+    settings = told["training"]["settings"]
+    eps = 0.0 if settings is None else settings.get("eps_tr", 0.0)
+    if not isinstance(eps, int | float):
+        raise ValueError(f"eps_tr is {eps!r}")
 
 
 def read_description(path: Path) -> dict[str, Any]:

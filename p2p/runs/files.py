@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +138,15 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def remove_stale_files(folder: Path) -> None:
+def remove_stale_files(folder: Path, name: str = "") -> None:
     """Remove the temporary files of writers that no longer run.
 
     Those of running writers stay: analyses write eval.h5 without holding the run's lock.
+
+    Args:
+        name: of the only file whose temporary ones are meant; empty: all.
     """
-    for tmp in folder.glob(".*.tmp"):
+    for tmp in folder.glob(f".{escape(name)}.*.tmp" if name else ".*.tmp"):
         writer = WRITER.search(tmp.name)
         if writer is None or not is_alive(int(writer[1])):
             tmp.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from p2p.analysis.evaluation.session import evaluate
 from p2p.analysis.session import Progress
+from p2p.core import registry
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable
@@ -147,9 +148,10 @@ def is_finished(run: RunFolder) -> bool:
 def _no_score(run: RunFolder) -> str:
     """Return why a run has no final score, and what to do; empty if it has one."""
     if not is_finished(run):
+        code = registry.loading_options(run.config.task, run.config.method)
         return (
             f"{run.path} is not finished and has no final score; give --eps-te, leave it out, or "
-            f"continue it with: p2p train --resume {shlex.quote(str(run.path))}"
+            f"continue it with: p2p train --resume {shlex.quote(str(run.path))}{code}"
         )
     scores = measures(run).get("score", [])
     if not scores or not all(isinstance(s, float | int) and math.isfinite(s) for s in scores):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -23,11 +23,13 @@ class Kept(NamedTuple):
         strengths: in domains drawn at strengths, in their order; None if there is none.
         factors: along one factor at a time; None if there is none.
         others: whether the file holds episodes, but of other policies, settings or versions.
+        domain_seed: of `strengths`.
     """
 
     strengths: EvaluatedRun | None
     factors: EvaluatedRun | None
     others: bool
+    domain_seed: int = 0
 
 
 class _Drawn(NamedTuple):
@@ -60,30 +62,33 @@ def kept_evaluations(run: RunFolder) -> Kept:
         for one in file.sets.values()
     ]  # fmt: skip
     most = 1 + max(key.episode for key in file.rows)
-    strengths = _best(_by_strength(subject, drawn, most))
-    factors = _best(_by_factor(subject, drawn, most))
-    return Kept(strengths, factors, strengths is None and factors is None)
+    strengths, seed = max(
+        _by_strength(subject, drawn, most), key=lambda found: _extent(found[0]), default=(None, 0)
+    )
+    factors = max(_by_factor(subject, drawn, most), key=_extent, default=None)
+    return Kept(strengths, factors, strengths is None and factors is None, seed)
 
 
-def _best(found: Iterable[EvaluatedRun]) -> EvaluatedRun | None:
-    def extent(one: EvaluatedRun) -> tuple[int, int]:
-        return len(one.measured), sum(m.episode_return.size for m in one.measured)
-
-    return max(found, key=extent, default=None)
+def _extent(one: EvaluatedRun) -> tuple[int, int]:
+    return len(one.measured), sum(m.episode_return.size for m in one.measured)
 
 
-def _by_strength(subject: Subject, drawn: list[_Drawn], most: int) -> Iterator[EvaluatedRun]:
-    """Yield what is complete, for each seed and number of test domains."""
-    names = {(one.seed, one.size) for one in drawn if one.name == f"eps_te {one.eps:g}"}
-    for seed, size in sorted(names):
+def _by_strength(
+    subject: Subject, drawn: list[_Drawn], most: int
+) -> Iterator[tuple[EvaluatedRun, int]]:
+    """Yield what is complete, for each seed and number of test domains, with the seed.
+
+    At strength 0 all seeds have the same domains, and one set stands for all in the file.
+    """
+    drawn = [one for one in drawn if one.name == f"eps_te {one.eps:g}"]
+    for seed, size in sorted({(one.seed, one.size) for one in drawn}):
         strengths = sorted({
-            one.eps for one in drawn
-            if (one.seed, one.size) == (seed, size) and one.name == f"eps_te {one.eps:g}"
+            one.eps for one in drawn if one.size == size and (one.seed == seed or one.eps == 0)
         })  # fmt: skip
         for episodes in range(most, 0, -1):
             how = {"domains": size, "domain_seed": seed, "episodes": episodes}
             if found := _known(subject, eps_te=strengths, **how):
-                yield found
+                yield found, seed
 
 
 def _by_factor(subject: Subject, drawn: list[_Drawn], most: int) -> Iterator[EvaluatedRun]:

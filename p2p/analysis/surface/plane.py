@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p.core import registry
 from p2p.core.errors import BadArtefact
 from p2p.policy.parameters import Floats
 from p2p.policy.policy import Policy
@@ -72,9 +74,10 @@ def _three_milestones(run: RunFolder) -> list[Path]:
     by_iteration = {iteration_of(path): path for path in paths}
     done, end = max(by_iteration), config.num_iterations
     if done < end:
+        code = registry.loading_options(config.task, config.method)
         raise BadArtefact(
             f"{run.path} has not ended: its last milestone is at iteration {done:,} of {end:,}; "
-            f"finish it with: p2p train --resume {run.path}"
+            f"finish it with: p2p train --resume {shlex.quote(str(run.path))}{code}"
         )
     between = [n for n in by_iteration if 0 < n < end]
     if 0 not in by_iteration or not between:
