@@ -18,8 +18,9 @@ from p2p.core.config import TrainConfig
 from p2p.engine import Adam, Penalty, build_engine, losses
 from p2p.engine.batch import Batch, Minibatch
 from p2p.exchange.shared_memory import Arena, Exchange
-from p2p.peer.peer import Peer, slot_bytes
+from p2p.peer.peer import Peer
 from p2p.peer.reports import split_by_peer
+from p2p.peer.slots import slot_bytes
 from p2p.runs import RunFolder
 from p2p.runs.checkpoint import checkpoint_name, read
 

@@ -18,7 +18,7 @@ from p2p.core.errors import PeerLost
 from p2p.core.signals import StopSignals
 from p2p.exchange.shared_memory import Arena, Phase
 from p2p.peer import reports
-from p2p.peer.peer import slot_bytes
+from p2p.peer.slots import slot_bytes
 
 CLOSED = object()  # in the inbox: a peer's pipe has closed
 POLL = 0.5  # s, between two checks of the peers' heartbeats

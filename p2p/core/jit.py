@@ -71,14 +71,19 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return _jit(function, fastmath=FAST, cache=_FOLDER is not None)
 
 
+def unlocked_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Like `kernel`; other threads of Python run meanwhile."""
+    return _jit(function, fastmath=FAST, cache=_FOLDER is not None, nogil=True)
+
+
 def exact(function: Callable[P, R]) -> Callable[P, R]:
     """Like `compiled`, but round every operation as numpy does: bit-identical results."""
     return _jit(function, fastmath=False)
 
 
 def exact_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Like `kernel`, with the rounding of `exact`."""
-    return _jit(function, fastmath=False, cache=_FOLDER is not None)
+    """Like `kernel`, with the rounding of `exact`; other threads of Python run meanwhile."""
+    return _jit(function, fastmath=False, cache=_FOLDER is not None, nogil=True)
 
 
 def specialise(kernel: Callable[..., R], *args: Any) -> Callable[..., R]:

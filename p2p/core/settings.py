@@ -144,6 +144,13 @@ class Settings(BaseModel):
         "fused", description="How a minibatch step is computed: compiled, or torch's autograd."
     )
 
+    threads_per_peer: Count | None = Field(
+        None,
+        json_schema_extra=RECORD,
+        description="Threads that a peer steps its envs in, at most one an env [its share of the "
+        "cores]; the numbers are the same for any.",
+    )
+
     # What is kept and measured beside training
     checkpoint_every: Count = Field(
         25, json_schema_extra=RECORD, description="Iterations between checkpoints."

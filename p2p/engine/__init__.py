@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
 from p2p.core.rng import Purpose, keyed_generator
-from p2p.engine.batch import Batch, Minibatch, minibatches
+from p2p.engine.batch import Batch, Minibatch, epoch_order
 from p2p.policy.normaliser import Normaliser
 from p2p.policy.parameters import Floats, actor_layout, critic_layout, init_parameters
 
@@ -27,8 +27,8 @@ __all__ = [
     "Minibatch",
     "Penalty",
     "build_engine",
+    "epoch_order",
     "initial_parameters",
-    "minibatches",
 ]
 
 STATS = (  # what each step adds to `Engine.stats`, one row a gradient; the last counts them
@@ -82,6 +82,15 @@ class Engine(Protocol):
 
     def value(self, obs: Floats) -> Floats:
         """Return V(s) [B] for normalised `obs` [B, n]."""
+
+    def begin_epoch(self, batch: Batch, order: NDArray[np.int64]) -> None:
+        """Prepare for a `step` on each minibatch of `order` [M, B], and nothing else between.
+
+        An engine that may use two threads lets the critic, which no peer waits for, step ahead.
+        """
+
+    def end_epoch(self) -> None:
+        """End what `begin_epoch` began, also before all its steps are taken."""
 
     def gradient(self, minibatch: Minibatch, penalty: Penalty) -> None:
         """Compute both networks' gradients at `minibatch` into `actor_grad`, `critic_grad`."""
@@ -154,12 +163,16 @@ class Adam:
         self.exp_avg_sq[:] = state["adam_exp_avg_sq"]
 
 
-def build_engine(config: TrainConfig, obs_dim: int, action_dim: int) -> Engine:
-    """Return the engine that `config` names, with the run's initial parameters."""
+def build_engine(config: TrainConfig, obs_dim: int, action_dim: int, threads: int = 1) -> Engine:
+    """Return the engine that `config` names, with the run's initial parameters.
+
+    Args:
+        threads: that it may compute in; the bits are the same for any.
+    """
     if config.engine == "autograd":
         from p2p.engine.autograd import AutogradEngine
 
         return AutogradEngine(config, obs_dim, action_dim)
     from p2p.engine.fused import FusedEngine
 
-    return FusedEngine(config, obs_dim, action_dim)
+    return FusedEngine(config, obs_dim, action_dim, threads=threads)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from p2p.core.config import TrainConfig
-from p2p.engine import STATS, Minibatch, Penalty, initial_parameters, losses
+from p2p.engine import STATS, Batch, Minibatch, Penalty, initial_parameters, losses
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.parameters import Floats, Layout, actor_layout, critic_layout
 
@@ -95,6 +95,12 @@ class AutogradEngine:
     def value(self, obs: Floats) -> Floats:
         value = mlp(self._critic.weights, torch.from_numpy(obs)).squeeze(-1)
         return cast(Floats, value.numpy())
+
+    def begin_epoch(self, batch: Batch, order: NDArray[np.int64]) -> None:
+        pass
+
+    def end_epoch(self) -> None:
+        pass
 
     def gradient(self, minibatch: Minibatch, penalty: Penalty) -> None:
         rows = torch.from_numpy(minibatch.index)

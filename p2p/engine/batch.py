@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,10 +33,6 @@ class Minibatch:
     index: NDArray[np.int64]  # [B]
 
 
-def minibatches(
-    batch: Batch, num_minibatches: int, rng: np.random.Generator
-) -> Iterator[Minibatch]:
-    """Yield one epoch: every sample once, in random order (lines 10 and 12)."""
-    order = rng.permutation(len(batch.obs))
-    for index in order.reshape(num_minibatches, -1):
-        yield Minibatch(batch, index)
+def epoch_order(batch: Batch, num_minibatches: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the minibatches of an epoch [M, B]: every sample once, in random order (line 10)."""
+    return rng.permutation(len(batch.obs)).reshape(num_minibatches, -1)

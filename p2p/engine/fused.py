@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
 from p2p.core.jit import specialise
-from p2p.engine import STATS, Batch, Minibatch, Penalty, initial_parameters, kernels
+from p2p.engine import NOTHING, STATS, Batch, Minibatch, Penalty, initial_parameters, kernels
+from p2p.engine.ahead import CriticAhead
 from p2p.engine.kernels import Acting, Gathered, Settings
 from p2p.engine.matmul import Array
 from p2p.engine.network import Net, Sizes, Workspace
@@ -25,10 +26,16 @@ class FusedEngine:
 
     Args:
         dtype: of all that it computes; float64 is for checking gradients.
+        threads: that it may compute in; with two, the critic's steps go ahead of the actor's.
     """
 
     def __init__(
-        self, config: TrainConfig, obs_dim: int, action_dim: int, dtype: Any = np.float32
+        self,
+        config: TrainConfig,
+        obs_dim: int,
+        action_dim: int,
+        dtype: Any = np.float32,
+        threads: int = 1,
     ) -> None:
         self.config, self.dtype = config, dtype
         self.learning_rate, self.action_dim = config.learning_rate, action_dim
@@ -39,20 +46,23 @@ class FusedEngine:
         self.stats = np.zeros(len(STATS))
         self._sizes: Sizes = (obs_dim, *config.hidden_sizes, action_dim)
         self._compiled_step: Callable[..., bool] | None = None
+        self._compiled_actor_step: Callable[..., bool] | None = None
+        self._ahead = CriticAhead() if threads > 1 else None
         self._batch: Batch | None = None
-        self._rooms: dict[int, tuple[Workspace, Gathered]] = {}
+        self._rooms: dict[tuple[int, int], tuple[Workspace, Gathered]] = {}
         self._no_anchors = np.zeros((0, len(self.actor)), dtype)
         self._no_states = np.zeros((0, obs_dim), dtype)
         self.set_normaliser(Normaliser.of(Moments.zeros(obs_dim), config.obs_clip))
 
-    def _room(self, samples: int) -> tuple[Workspace, Gathered]:
+    def _room(self, samples: int, thread: int = 0) -> tuple[Workspace, Gathered]:
         """Return where a pass over this many samples computes; the same for the same number."""
-        if samples not in self._rooms:
-            self._rooms[samples] = (
+        key = samples, thread
+        if key not in self._rooms:
+            self._rooms[key] = (
                 Workspace.of(samples, self._sizes, self.dtype),
                 Gathered.of(samples, self._sizes[3], self.dtype),
             )
-        return self._rooms[samples]
+        return self._rooms[key]
 
     def set_normaliser(self, normaliser: Normaliser) -> None:
         self.normaliser = normaliser
@@ -60,9 +70,13 @@ class FusedEngine:
     def act(self, obs: NDArray[np.float64], noise: Array, action: Array) -> None:
         kernels.act(self.acting(len(obs)), obs, noise, action)
 
-    def acting(self, samples: int) -> Acting:
-        """Return the policy as compiled code takes it, with room for so many observations."""
-        room, _ = self._room(samples)
+    def acting(self, samples: int, thread: int = 0) -> Acting:
+        """Return the policy as compiled code takes it, with room for so many observations.
+
+        Args:
+            thread: each has room of its own, so that several may act at once.
+        """
+        room, _ = self._room(samples, thread)
         return Acting(self.actor, self._sizes, room.x, room.own, *self.normaliser)
 
     def evaluate(self, obs: Array, action: Array) -> tuple[Array, Array]:
@@ -78,30 +92,71 @@ class FusedEngine:
         kernels.value(self.critic, self._sizes, self._room(CHUNK)[0], obs, value)
         return value
 
+    def begin_epoch(self, batch: Batch, order: NDArray[np.int64]) -> None:
+        if self._ahead is None:
+            return
+        self._take(batch)
+        config = self.config
+        self._ahead.begin(
+            self._critic, self._sizes, *self._room(order.shape[1], 1), self._columns,
+            np.ascontiguousarray(order, np.int64), self._settings(NOTHING),
+            config.max_grad_norm, self.learning_rate, config.adam_eps,
+        )  # fmt: skip
+
+    def end_epoch(self) -> None:
+        if self._ahead is not None:
+            self._ahead.end()
+
     def gradient(self, minibatch: Minibatch, penalty: Penalty) -> None:
+        if self._ahead is not None and self._ahead.runs:
+            raise RuntimeError("the critic steps ahead of the actor in this epoch: use step")
         self._step(minibatch, penalty, False)
 
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
-        return self._step(minibatch, penalty, True)
+        if self._ahead is None or not self._ahead.runs:
+            return self._step(minibatch, penalty, True)
+        config, (index, anchors, states) = self.config, self._arguments(minibatch, penalty)
+        args = (
+            self._actor, self._sizes, *self._room(len(index) + len(states)), self._columns, index,
+            anchors, states, self._settings(penalty), self.stats, config.max_grad_norm,
+            self.learning_rate, config.adam_eps,
+        )  # fmt: skip
+        if self._compiled_actor_step is None:
+            self._compiled_actor_step = specialise(kernels.actor_step, *args)
+        stepped = self._compiled_actor_step(*args)
+        return self._ahead.follow(self.stats) and stepped
 
-    def _step(self, minibatch: Minibatch, penalty: Penalty, stepping: bool) -> bool:
-        config, anchors, states = self.config, self._no_anchors, self._no_states
+    def _take(self, batch: Batch) -> None:
+        """Make `batch` the one that steps read from."""
+        if batch is not self._batch:
+            self._batch = batch
+            self._columns = Batch(*map(self._given, batch))
+
+    def _settings(self, penalty: Penalty) -> Settings:
+        config = self.config
+        return Settings(
+            config.clip, config.clip if config.value_clip else math.inf,
+            config.normalise_advantage, penalty.coef, penalty.symmetric, penalty.entropy_coef,
+        )  # fmt: skip
+
+    def _arguments(
+        self, minibatch: Minibatch, penalty: Penalty
+    ) -> tuple[NDArray[np.int64], Array, Array]:
+        """Return index, anchors and states as compiled code takes them."""
+        anchors, states = self._no_anchors, self._no_states
         if penalty.anchors is not None and len(penalty.anchors):
             # The reshapes raise if a row has the wrong length; the kernel would not notice.
             anchors = self._given(penalty.anchors).reshape(-1, len(self.actor))
             if penalty.states is not None:
                 states = self._given(penalty.states).reshape(-1, self._sizes[0])
-        if minibatch.batch is not self._batch:
-            self._batch = minibatch.batch
-            self._columns = Batch(*map(self._given, minibatch.batch))
-        index = np.ascontiguousarray(minibatch.index, np.int64)
-        settings = Settings(
-            config.clip, config.clip if config.value_clip else math.inf,
-            config.normalise_advantage, penalty.coef, penalty.symmetric, penalty.entropy_coef,
-        )  # fmt: skip
+        self._take(minibatch.batch)
+        return np.ascontiguousarray(minibatch.index, np.int64), anchors, states
+
+    def _step(self, minibatch: Minibatch, penalty: Penalty, stepping: bool) -> bool:
+        config, (index, anchors, states) = self.config, self._arguments(minibatch, penalty)
         args = (
             self._actor, self._critic, self._sizes, *self._room(len(index) + len(states)),
-            self._columns, index, anchors, states, settings, self.stats,
+            self._columns, index, anchors, states, self._settings(penalty), self.stats,
             config.max_grad_norm, self.learning_rate, config.adam_eps, stepping,
         )  # fmt: skip
         if self._compiled_step is None:
@@ -133,6 +188,7 @@ class FusedEngine:
         return out
 
     def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        self.end_epoch()
         for name, net in (("actor", self._actor), ("critic", self._critic)):
             net.flat[:] = cast(Array, state[name])
             net.step[:] = cast(Array, state[f"{name}_step"])

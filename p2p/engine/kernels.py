@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.core.jit import compiled, kernel
+from p2p.core.jit import compiled, kernel, unlocked_kernel
 from p2p.engine.batch import Batch
 from p2p.engine.matmul import Array, padded, transpose
 from p2p.engine.network import Layers, Net, Sizes, Workspace, adam, backward, forward, norm, unpack
@@ -21,6 +21,7 @@ from p2p.engine.objective import (
     standardise,
     value_gradient,
 )
+from p2p.engine.shared_words import load_shared, store_shared
 
 POLICY_LOSS, VALUE_LOSS, KL, APPROX_KL, CLIP_FRACTION, NORM_ACTOR, NORM_CRITIC, STEPS = range(8)
 
@@ -202,6 +203,60 @@ def step(
     stats[NORM_CRITIC] += norms[1]
     stats[STEPS] += 1.0
     return not stepping or update(actor, critic, norms, max_norm, learning_rate, eps)
+
+
+@kernel
+def actor_step(
+    actor: Net, sizes: Sizes, room: Workspace, gathered: Gathered, batch: Batch,
+    index: NDArray[np.int64], anchors: Array, states: Array, settings: Settings,
+    stats: NDArray[np.float64], max_norm: float, learning_rate: float, eps: float,
+) -> bool:  # fmt: skip
+    """Do the actor's half of `step`; False, and no change of it, if its gradient is not finite."""
+    B = len(index)
+    gather(batch, index, states, gathered, room)
+    actor_gradient(actor, sizes, B, gathered, anchors, len(states), settings, room, stats)
+    length = norm(actor.grad)
+    stats[NORM_ACTOR] += length
+    stats[STEPS] += 1.0
+    if not math.isfinite(length):
+        return False
+    adam(actor, min(1.0, max_norm / (length + 1e-6)), learning_rate, eps)
+    return True
+
+
+@unlocked_kernel
+def critic_epoch(
+    critic: Net, sizes: Sizes, room: Workspace, gathered: Gathered, batch: Batch,
+    order: NDArray[np.int64], settings: Settings, max_norm: float, learning_rate: float,
+    eps: float, seen: NDArray[np.float64], shared: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Take the critic's half of the steps of an epoch, until its gradient is not finite.
+
+    Args:
+        order: [M, B], the rows of each minibatch.
+        seen: [M, STATS], what each step adds to the engine's `stats`.
+        shared: [2], read and written by other threads meanwhile: the number of minibatches that
+            are done, and whether to stop.
+    """
+    B, n = order.shape[1], sizes[0]
+    for m in range(len(order)):
+        if load_shared(shared.ctypes.data + 8):
+            return
+        for b in range(B):
+            row = order[m, b]
+            for i in range(n):
+                room.x_rows[b, i] = batch.obs[row, i]
+            gathered.old_value[b] = batch.old_value[row]
+            gathered.value_target[b] = batch.value_target[row]
+        transpose(room.x_rows, B, n, room.x)
+        critic_gradient(critic, (*sizes[:3], 1), B, gathered, settings, room, seen[m])
+        length = norm(critic.grad)
+        seen[m, NORM_CRITIC] = length
+        if math.isfinite(length):
+            adam(critic, min(1.0, max_norm / (length + 1e-6)), learning_rate, eps)
+        store_shared(shared.ctypes.data, m + 1)
+        if not math.isfinite(length):
+            return
 
 
 @kernel

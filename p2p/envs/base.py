@@ -24,6 +24,19 @@ Ints = NDArray[np.int64]
 Action = NDArray[np.floating[Any]]
 
 
+Sums = Mapping[str, tuple[Floats, Floats]]
+
+
+def mean_terms(parts: Sequence[Sums]) -> dict[str, float]:
+    """Return the mean a step of each reward term, from `VectorEnvs.reward_sums` of all envs."""
+    means = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        total, steps = zip(*(part[name] for part in parts if name in part), strict=True)
+        # Means before the quotient: the same bits however the envs are grouped.
+        means[name] = float(np.concatenate(total).mean() / np.concatenate(steps).mean())
+    return means
+
+
 class Episode(NamedTuple):
     """One finished episode."""
 
@@ -133,9 +146,17 @@ class VectorEnvs(ABC):
         """Take note of the envs that are active."""
         self._some_inactive = not self._ticks.all()
 
+    def reward_sums(self) -> Sums:
+        """Return what each named reward term has come to since the last call.
+
+        Returns:
+            By name, the sum over steps [N] and the number of steps [N].
+        """
+        return {}
+
     def reward_terms(self) -> dict[str, float]:
         """Return the mean a step of each named reward term since the last call."""
-        return {}
+        return mean_terms([self.reward_sums()])
 
     # What all have --------------------------------------------------------------
 

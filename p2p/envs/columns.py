@@ -20,6 +20,7 @@ from p2p.envs.state import State, blaming, columns_of, read_field
 from p2p.envs.task import Task
 
 if TYPE_CHECKING:
+    from p2p.envs.base import Sums
     from p2p.envs.robot import Robot
     from p2p.envs.simulation import Simulations
 
@@ -67,8 +68,8 @@ class Columns(Protocol):
     def settle(self, action: Action, all_healthy: bool, reward: Floats) -> None:
         """Write `reward` [N] and `obs` of a step."""
 
-    def reward_terms(self) -> dict[str, float]:
-        """Return the mean a step of each named reward term since the last call."""
+    def reward_sums(self) -> Sums:
+        """Return each reward term's sum and number of steps since the last call; [N] each."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what it remembers, as new arrays."""
@@ -230,12 +231,12 @@ class TaskColumns:
                 f"task {self.name}: reward term {(bad or ['of them all'])[0]!r} is not finite"
             )
 
-    def reward_terms(self) -> dict[str, float]:
-        """Return the mean a step of each reward term since the last call."""
-        steps = max(1, self._steps)
-        means = {name: float(total.mean()) / steps for name, total in self._sums.items()}
+    def reward_sums(self) -> Sums:
+        """Return each reward term's sum and number of steps since the last call; [N] each."""
+        steps = np.full(len(self._raw), float(max(1, self._steps)))
+        found = {name: (total, steps) for name, total in self._sums.items()}
         self._sums, self._steps = {}, 0
-        return means
+        return found
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the memory, and the state before the step."""

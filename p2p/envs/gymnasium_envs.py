@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.envs.base import Action, VectorEnvs
+from p2p.envs.base import Action, Sums, VectorEnvs
 from p2p.envs.binding import Binding, Part
 from p2p.envs.domain import Domain
 from p2p.envs.gymnasium_tasks import GymTask
@@ -79,7 +79,7 @@ class GymEnvs(VectorEnvs):
         self._amid_lost_episodes = False
         self._running = list(range(num_envs))
         self._warnings: list[Any] = [None] * num_envs  # views of MuJoCo's counts
-        self._sums: dict[str, list[float]] = {}  # of each term, with the number of steps
+        self._sums: dict[str, tuple[Floats, Floats]] = {}  # of each term: sums, numbers of steps
         self._begin(np.zeros((num_envs, size)))
 
     def _seconds_a_step(self) -> float:
@@ -232,7 +232,7 @@ class GymEnvs(VectorEnvs):
                     self.terminated[env], self.truncated[env] = terminated, truncated
                     self._flags_up = True
                 calm &= self._warnings[env] == NO_WARNINGS
-                self._add_terms(info)
+                self._add_terms(env, info)
         if not (calm and np.isfinite(self.reward).all() and np.isfinite(self._clean).all()):
             self._end_unstable()
 
@@ -246,19 +246,20 @@ class GymEnvs(VectorEnvs):
                 self.terminated[env], self.truncated[env], self.unstable[env] = True, False, True
                 self._flags_up = True
 
-    def _add_terms(self, info: Mapping[str, Any]) -> None:
+    def _add_terms(self, env: int, info: Mapping[str, Any]) -> None:
         """Add up the terms of the reward that an env tells."""
         for name, value in info.items():
             if name.startswith("reward_") and isinstance(value, NUMBER):
-                sums = self._sums.setdefault(name, [0.0, 0])
-                sums[0] += float(value)
-                sums[1] += 1
+                if name not in self._sums:
+                    self._sums[name] = np.zeros(self.num_envs), np.zeros(self.num_envs)
+                total, steps = self._sums[name]
+                total[env] += float(value)
+                steps[env] += 1
 
-    def reward_terms(self) -> dict[str, float]:
-        """Return the mean a step of each `reward_...` in the envs' infos since the last call."""
-        means = {name: total / count for name, (total, count) in self._sums.items()}
-        self._sums = {}
-        return means
+    def reward_sums(self) -> Sums:
+        """Return the sum of each `reward_...` in the envs' infos since the last call."""
+        found, self._sums = self._sums, {}
+        return found
 
     @property
     def cores(self) -> tuple[Any, ...]:
@@ -273,7 +274,11 @@ class GymEnvs(VectorEnvs):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that goes on after a reset, as new arrays: episodes are not among it."""
-        return {**super().state(), "domains": pack(self.domains), "has_episodes": np.zeros(1)}
+        return {
+            **super().state(),
+            "domains": pack(self.domains),
+            "has_episodes": np.zeros(self.num_envs),
+        }
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from what `state` returned, with a reset.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from p2p.envs.base import Sums
     from p2p.envs.locomotion import Locomotion
 
 Floats = NDArray[np.float64]
@@ -197,7 +198,7 @@ class LocomotionColumns:
         self.observe()
         self._write_reward(action, all_healthy, reward)
 
-    def reward_terms(self) -> dict[str, float]:
+    def reward_sums(self) -> Sums:
         """Return nothing: its terms are summed at once."""
         return {}
 

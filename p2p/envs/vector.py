@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.envs.base import Action, Episode, VectorEnvs
+from p2p.envs.base import Action, Episode, Sums, VectorEnvs
 from p2p.envs.columns import build_columns
 from p2p.envs.domain import Domain
 from p2p.envs.randomisation import Randomisation
@@ -141,9 +141,9 @@ class RandomisedEnvs(VectorEnvs):
         np.logical_not(columns.healthy, out=self.terminated)
         self._flags_up = True
 
-    def reward_terms(self) -> dict[str, float]:
-        """Return the mean a step of each named reward term since the last call."""
-        return self.columns.reward_terms()
+    def reward_sums(self) -> Sums:
+        """See `VectorEnvs`."""
+        return self.columns.reward_sums()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that stepping on depends on, but `streams`, as new arrays."""

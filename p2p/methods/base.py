@@ -56,6 +56,8 @@ class Method(ABC):
         penalty_kl: which KL the journal's `penalty_kl` is; empty if nothing is penalised.
         end_counts: why its numbers depend on where the run is to end; empty if they do not.
         settings: the values of `Settings` in this run.
+        critic_apart: set it if `update` is the class's own and moves the critic by `step` alone,
+            once a minibatch: it may then step in a thread of its own.
         skip_updates: set while this peer must take no step (it was rolled back); it still
             exchanges, since the others wait for it.
     """
@@ -74,6 +76,7 @@ class Method(ABC):
     source: ClassVar[str] = ""
     penalty_kl: ClassVar[str] = ""
     end_counts: ClassVar[str] = ""
+    critic_apart: ClassVar[bool] = False
 
     def __init__(self, config: TrainConfig, engine: Engine, exchange: Exchange) -> None:
         self.config, self.engine, self.exchange = config, engine, exchange
@@ -96,6 +99,11 @@ class Method(ABC):
             log_prob: log pi(a|s) of the policy that collected, [S], nats.
         """
         return reward
+
+    @classmethod
+    def steps_critic_apart(cls) -> bool:
+        """Return whether each minibatch moves the critic by one `step`, and nothing else does."""
+        return cls.critic_apart or (cls.update is Method.update and cls.step is Method.step)
 
     def begin_iteration(self, batch: Batch) -> None:
         """Act once the iteration's samples are there, before its first minibatch."""

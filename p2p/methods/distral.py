@@ -40,7 +40,7 @@ class Distral(Method):
     """
 
     label, colour, dash, marker = "Distral", "#CC79A7", (0, (1, 1)), "D"
-    exchanges = "centre's gradient"
+    exchanges, critic_apart = "centre's gradient", True
     objective, source = "L_PPO + alpha KL(pi_i, pi_0)", "4.2; Teh et al. 2017"
     penalty_kl = "KL(pi_i || pi_0) to the centre, on own states"
     default_sources: ClassVar = {

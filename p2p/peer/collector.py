@@ -2,7 +2,8 @@
 
 `PlainCollector` takes whatever acts and whatever envs. `CompiledCollector` does the same in one
 compiled call from an episode's end to the next, bit for bit, for the fused engine in tasks whose
-arithmetic compiled code knows.
+arithmetic compiled code knows. `ThreadedCollector` shares the envs out over threads, each with
+one of these for its own envs; compiled code and `mj_step` let go of Python's lock.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +25,7 @@ from p2p.engine.fused import FusedEngine
 from p2p.engine.kernels import Acting, act_on
 from p2p.envs.base import VectorEnvs
 from p2p.envs.compiled import Outcome, call_c, step_env
+from p2p.envs.groups import EnvGroups
 from p2p.envs.locomotion_columns import LocomotionColumns, Rules
 from p2p.envs.simulation import Addresses
 from p2p.envs.vector import RandomisedEnvs
@@ -166,16 +171,19 @@ class CompiledCollector:
         engine: picks the actions.
         envs: to act in; it must outlive this.
         rollout: to fill.
+        thread: that this collects in, among those of the engine.
 
     Raises:
         TypeError: the engine computes in another precision than the rollout holds.
         P2PError: MuJoCo's library cannot be found.
     """
 
-    def __init__(self, engine: FusedEngine, envs: RandomisedEnvs, rollout: Rollout) -> None:
+    def __init__(
+        self, engine: FusedEngine, envs: RandomisedEnvs, rollout: Rollout, thread: int = 0
+    ) -> None:
         if engine.dtype != np.float32:
             raise TypeError(f"rollouts are collected in float32, not {np.dtype(engine.dtype)}")
-        self.engine, self.envs, self.rollout = engine, envs, rollout
+        self.engine, self.envs, self.rollout, self.thread = engine, envs, rollout, thread
         self._play: Callable[..., int] | None = None
         assert isinstance(envs.columns, LocomotionColumns)
         rules = envs.columns.rules()
@@ -196,7 +204,7 @@ class CompiledCollector:
 
     def collect(self, noise: Floats, clock: Clock) -> None:
         """Fill the rollout by compiled code, and settle the envs after each call of it."""
-        acting = self.engine.acting(self.envs.num_envs)
+        acting = self.engine.acting(self.envs.num_envs, self.thread)
         noise = np.ascontiguousarray(noise, np.float32)  # compiled code does not look
         envs, rollout, spent = self.envs, self.rollout, np.zeros(2, np.int64)
         rollout.final_obs.clear()
@@ -213,10 +221,64 @@ class CompiledCollector:
         clock.seconds["physics"] += elapsed - float(spent[0]) / NANOSECONDS
 
 
-def build_collector(engine: Engine, envs: VectorEnvs, rollout: Rollout) -> Collector:
-    """Return the fastest collector that this engine and these envs' task allow."""
+class ThreadedCollector:
+    """See `Collector`: each group of envs is collected by a thread of its own.
+
+    Args:
+        engine: picks the actions.
+        envs: groups of them.
+        rollout: of all of them, to fill.
+    """
+
+    def __init__(self, engine: Engine, envs: EnvGroups, rollout: Rollout) -> None:
+        self.envs, self.rollout = envs, rollout
+        self._parts = [rollout.part(span) for span in envs.spans]
+        self._collectors = [
+            build_collector(engine, group, part, thread)
+            for thread, (group, part) in enumerate(zip(envs.groups, self._parts, strict=True))
+        ]
+        self._pool = ThreadPoolExecutor(len(envs.groups) - 1, "rollout")  # the first one is ours
+
+    def collect(self, noise: Floats, clock: Clock) -> None:
+        """Fill the rollout; the bits are those of one thread."""
+        clocks = [Clock() for _ in self._collectors]
+        first, *others = (
+            partial(collector.collect, noise[:, span], own)
+            for collector, span, own in zip(self._collectors, self.envs.spans, clocks, strict=True)
+        )
+        running = [self._pool.submit(one) for one in others]
+        try:
+            first()
+        finally:
+            wait(running)
+        for one in running:
+            one.result()
+        rollout, spans = self.rollout, self.envs.spans
+        rollout.final_obs[:] = sorted(
+            (
+                (t, span.start + n, obs)
+                for part, span in zip(self._parts, spans, strict=True)
+                for t, n, obs in part.final_obs
+            ),
+            key=lambda final: final[:2],
+        )
+        self.envs.settle(rollout.terminated | rollout.truncated)
+        for phase in ("policy", "physics"):
+            clock.seconds[phase] += fmean(own.seconds[phase] for own in clocks)
+
+
+def build_collector(
+    engine: Engine, envs: VectorEnvs | EnvGroups, rollout: Rollout, thread: int = 0
+) -> Collector:
+    """Return the fastest collector that this engine and these envs' task allow.
+
+    Args:
+        thread: that it collects in.
+    """
+    if isinstance(envs, EnvGroups):
+        return ThreadedCollector(engine, envs, rollout)
     if isinstance(engine, FusedEngine) and isinstance(envs, RandomisedEnvs) and envs.is_compiled:
-        return CompiledCollector(engine, envs, rollout)
+        return CompiledCollector(engine, envs, rollout, thread)
     return PlainCollector(engine, envs, rollout)
 
 

@@ -13,33 +13,21 @@ from p2p.core.config import TrainConfig
 from p2p.core.errors import Diverged
 from p2p.core.rng import Purpose, Streams
 from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
-from p2p.engine import STATS, Batch, Minibatch, build_engine, minibatches
+from p2p.engine import STATS, Batch, Minibatch, build_engine, epoch_order
 from p2p.envs.build import build_envs
 from p2p.exchange.shared_memory import Exchange, Phase
-from p2p.methods import build_method, find_method
+from p2p.methods import build_method
 from p2p.peer import reports
 from p2p.peer.gradient_variance import GradientVariance, measure, measuring
 from p2p.peer.metrics import iteration_metrics
 from p2p.peer.reports import Report, State
 from p2p.peer.rollout import Clock, Rollout, gae, reward_scale
-from p2p.peer.sampler import Sampler
+from p2p.peer.sampler import Sampler, threads_of
 from p2p.peer.scores import final_score, held_out_score
 from p2p.policy.normaliser import Moments, Normaliser
-from p2p.policy.parameters import actor_layout, critic_layout
 from p2p.policy.policy import Policy
 
 ROLLBACK_MEMORY = 10  # iterations within which a second roll-back means divergence
-
-
-def slot_bytes(config: TrainConfig) -> int:
-    """Return the room that a peer's largest exchange takes, bytes."""
-    envs = build_envs(config.task, 1, config.randomisation)
-    actor = actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size
-    critic = critic_layout(envs.obs_dim, config.hidden_sizes).size
-    moments = 8 * (4 + 1 + 2 * envs.obs_dim)
-    batches = [config, measuring(config)] if config.grad_variance_every else [config]
-    room_for = find_method(config.method).slot_bytes
-    return max(moments, *(room_for(one, envs.obs_dim, actor, critic) for one in batches))
 
 
 class Peer:
@@ -57,7 +45,8 @@ class Peer:
     ) -> None:
         self.rank, self.config, self.exchange, self.report = rank, config, exchange, report
         envs = build_envs(config.task, 1, config.randomisation)
-        self.engine = build_engine(config, envs.obs_dim, envs.action_dim)
+        threads = threads_of(config)
+        self.engine = build_engine(config, envs.obs_dim, envs.action_dim, threads)
         self.method = build_method(config, self.engine, exchange)
         self.streams = Streams(config.seed, rank)
         self.sampler = Sampler(config, self.engine, self.streams)
@@ -184,7 +173,11 @@ class Peer:
         for _ in range(config.num_epochs):
             before = self.engine.stats.copy()
             self.method.begin_epoch()
-            yield from minibatches(batch, config.num_minibatches, rng)
+            order = epoch_order(batch, config.num_minibatches, rng)
+            if self.method.steps_critic_apart() and not self.method.skip_updates:
+                self.engine.begin_epoch(batch, order)
+            yield from (Minibatch(batch, index) for index in order)
+            self.engine.end_epoch()
             self._stop_early(self.engine.stats - before)
         waiting = self.exchange.waited - waited
         self.clock.seconds["update"] += time.perf_counter() - start - waiting

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.envs.base import VectorEnvs
+from p2p.envs.groups import EnvGroups
 from p2p.policy.normaliser import Moments
 from p2p.policy.parameters import Floats
 
@@ -38,7 +39,7 @@ class Clock:
 class Rollout:
     """Preallocated buffers for T steps of N envs; filled anew each iteration."""
 
-    def __init__(self, horizon: int, envs: VectorEnvs) -> None:
+    def __init__(self, horizon: int, envs: VectorEnvs | EnvGroups) -> None:
         T, N, n = horizon, envs.num_envs, envs.obs_dim
         self.obs: Array = np.zeros((T, N, n))  # raw
         self.action = np.zeros((T, N, envs.action_dim), np.float32)
@@ -47,6 +48,14 @@ class Rollout:
         self.truncated = np.zeros((T, N), bool)
         self.last_obs: Array = np.zeros((N, n))  # what follows step T-1
         self.final_obs: list[tuple[int, int, Array]] = []  # (t, env, obs) of truncations
+
+    def part(self, envs: slice) -> Rollout:
+        """Return these envs' columns of this rollout; what is written there is written here."""
+        found = object.__new__(Rollout)
+        for name in ("obs", "action", "reward", "terminated", "truncated"):
+            setattr(found, name, getattr(self, name)[:, envs])
+        found.last_obs, found.final_obs = self.last_obs[envs], []
+        return found
 
     def keep_final_obs(self, t: int, envs: VectorEnvs) -> None:
         """Keep what truncated episodes ended with, if any did in step `t` of this rollout."""

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
+from p2p.core.machine import cpu_quota
+from p2p.core.platform import num_cores
 from p2p.core.rng import Purpose, Streams
 from p2p.engine import Engine
+from p2p.envs.base import VectorEnvs
 from p2p.envs.build import build_envs
 from p2p.envs.domain import Domain
+from p2p.envs.groups import EnvGroups
 from p2p.peer.collector import build_collector
 from p2p.peer.rollout import Clock, Rollout
 from p2p.policy.normaliser import Moments
+
+
+def build_groups(config: TrainConfig) -> VectorEnvs | EnvGroups:
+    """Return a peer's envs, shared out evenly over its threads."""
+    threads = min(threads_of(config), config.envs_per_peer)
+    sizes = [len(part) for part in np.array_split(np.arange(config.envs_per_peer), threads)]
+    groups = [build_envs(config.task, size, config.randomisation) for size in sizes]
+    return EnvGroups(groups) if len(groups) > 1 else groups[0]
+
+
+def threads_of(config: TrainConfig) -> int:
+    """Return how many threads a peer steps its envs in: as set, else its share of the cores.
+
+    One with `autograd`: torch rounds the actions of a row by how many rows there are.
+    """
+    if config.engine == "autograd":
+        return 1
+    quota = cpu_quota() or math.inf  # of a container
+    share = min(num_cores(), quota) / config.num_peers
+    return config.threads_per_peer or max(1, int(share))
 
 
 class Sampler:
@@ -30,7 +56,7 @@ class Sampler:
 
     def __init__(self, config: TrainConfig, engine: Engine, streams: Streams) -> None:
         self.config, self.streams = config, streams
-        self.envs = build_envs(config.task, config.envs_per_peer, config.randomisation)
+        self.envs = build_groups(config)
         self.rollout = Rollout(config.horizon, self.envs)
         self.domain = self.envs.domains[0]
         self.discounted = np.zeros(self.envs.num_envs)  # returns that episodes go on with

@@ -56,6 +56,9 @@ def main() -> int:
     try:
         registry.add_sources(registry.Source(*source) for source in given["sources"])
         config = build_config(**given["settings"])
+        if config.threads_per_peer is None:  # its share of what the scheduler has given the run
+            threads = max(1, cores // config.num_peers)
+            config = config.model_copy(update={"threads_per_peer": threads})
         for message in train(config, folder):
             send(**message)
         tests = {name: EvalConfig.model_validate(test) for name, test in given["tests"].items()}

@@ -1,0 +1,74 @@
+"""The critic's steps of an epoch, in a thread of their own, ahead of the actor's.
+
+Actor and critic share no parameter, and peers wait for the actor alone.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p.engine import STATS, kernels
+
+DONE, STOP = range(2)  # of the words that both threads use
+SPINS = 200  # looks at the critic's progress before the actor gives up its core between them
+
+
+class CriticAhead:
+    """Runs `kernels.critic_epoch`; what is seen of it does not depend on how far it is ahead.
+
+    Attributes:
+        runs: whether an epoch has begun and not ended.
+    """
+
+    def __init__(self) -> None:
+        self.runs = False
+        self._pool = ThreadPoolExecutor(1, "critic")
+        self._shared = np.zeros(2, np.int64)
+        self._taken = 0
+        self._seen = np.zeros((0, len(STATS)))
+        self._epoch: Future[None] | None = None
+
+    def begin(self, *args: Any) -> None:
+        """Start an epoch.
+
+        Args:
+            args: of `kernels.critic_epoch`, up to `seen`; the sixth is the order [M, B].
+        """
+        self.end()
+        self._shared[:] = 0
+        self._taken, self._seen = 0, np.zeros((len(args[5]), len(STATS)))
+        epoch: Any = kernels.critic_epoch  # numba has no types
+        self._epoch = self._pool.submit(partial(epoch, *args, self._seen, self._shared))
+        self.runs = True
+
+    def follow(self, stats: NDArray[np.float64]) -> bool:
+        """Wait for the critic's next step, and add what it saw to `stats`.
+
+        Returns:
+            False if its gradient was not finite.
+        """
+        assert self._epoch is not None
+        looks = 0
+        while self._shared[DONE] <= self._taken:
+            looks += 1
+            if looks > SPINS:
+                time.sleep(0)
+                if self._epoch.done():
+                    self._epoch.result()
+        row = self._seen[self._taken]
+        self._taken += 1
+        stats += row
+        return bool(np.isfinite(row[kernels.NORM_CRITIC]))
+
+    def end(self) -> None:
+        """Stop the critic, if it still runs, and wait until it has."""
+        if self._epoch is not None:
+            self._shared[STOP] = 1
+            self._epoch.result()
+        self._epoch, self.runs = None, False

@@ -1,0 +1,155 @@
+"""What a peer collects does not depend on the number of its threads, bit for bit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from p2p.core import registry
+from p2p.core.config import TrainConfig, build_config
+from p2p.core.rng import Streams
+from p2p.engine import build_engine
+from p2p.envs.groups import EnvGroups
+from p2p.peer.collector import CompiledCollector, PlainCollector, ThreadedCollector
+from p2p.peer.rollout import Clock, Rollout
+from p2p.peer.sampler import Sampler, build_groups, threads_of
+
+DOCS = Path(__file__).parents[1] / "docs"
+STEPS = 640  # of five envs, 128 each
+ROLLOUT = ("obs", "action", "reward", "terminated", "truncated", "last_obs")
+NOISY = {
+    "obs": {"vary": "obs_noise", "add": 0.05},
+    "act": {"vary": "action_noise", "add": 0.1},
+    "mass": {"scale": 0.3},
+}
+
+
+@pytest.fixture(autouse=True)
+def tall_hopper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the task of docs/add-a-task.md known, which is stepped in Python."""
+    monkeypatch.setattr(registry, "_added", {})
+    (source,) = re.findall(r"```python\n(.*?)```", (DOCS / "add-a-task.md").read_text(), re.DOTALL)
+    (tmp_path / "tall_hopper.py").write_text(source)
+    registry.add("task", f"{tmp_path / 'tall_hopper.py'}:TallHopper")
+
+
+def config_of(threads: int | None, **settings: Any) -> TrainConfig:
+    given = {
+        "task": "hopper", "num_peers": 1, "method": "ppo", "steps_per_iteration": STEPS,
+        "num_minibatches": 4, "envs_per_peer": 5, "eps_tr": 1.0, "threads_per_peer": threads,
+    }  # fmt: skip
+    return build_config(**{**given, **settings})
+
+
+def sampler_of(config: TrainConfig) -> Sampler:
+    envs = build_groups(config)
+    engine = build_engine(config, envs.obs_dim, envs.action_dim)
+    return Sampler(config, engine, Streams(config.seed, 0))
+
+
+def collected(sampler: Sampler, iterations: range) -> list[Any]:
+    """Return all that an iteration leaves behind, one entry an iteration."""
+    found = []
+    for iteration in iterations:
+        sampler.enter_domain(iteration, afresh=iteration == 0)
+        rollout: Rollout = sampler.collect(iteration, Clock())
+        episodes, sampler.envs.finished = sampler.envs.finished, []
+        found.append(
+            {
+                **{name: getattr(rollout, name).copy() for name in ROLLOUT},
+                "final_obs": list(rollout.final_obs),
+                "episodes": episodes,
+                "terms": sampler.envs.reward_terms(),
+                "state": sampler.envs.state(),
+                "domain": sampler.domain,
+            }
+        )
+    return found
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "compiled": {},
+    "compiled, carried on": {"domain_schedule": "carry", "task": "halfcheetah"},
+    "own models": {"domain_schedule": "env", "task": "ant"},
+    "a domain an episode": {"domain_schedule": "episode", "mass_randomisation": "per_link"},
+    "noise": {"randomise": NOISY},
+    "own task": {"task": "tall_hopper.py:TallHopper"},
+    "Gymnasium's": {"task": "Pusher-v5", "randomise": {"damping": {"scale": 0.5}}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def test_the_number_of_threads_changes_no_bit(settings: dict[str, Any]) -> None:
+    """Not of the rollout, nor of episodes, reward terms and checkpoints; 3 share 5 unevenly."""
+    one, *others = (
+        collected(sampler_of(config_of(threads, **settings)), range(2)) for threads in (1, 2, 3, 8)
+    )
+    assert one[-1]["episodes"] or settings.get("task") in ("halfcheetah", "Pusher-v5")
+    for other in others:
+        np.testing.assert_equal(other, one)
+
+
+@pytest.mark.parametrize("settings", [{"domain_schedule": "carry"}, {"domain_schedule": "env"}])
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 5)])
+def test_a_run_goes_on_with_another_number_of_threads(
+    settings: dict[str, Any], before: int, after: int
+) -> None:
+    """Also amid episodes, in domains of their own."""
+    sampler = sampler_of(config_of(before, **settings))
+    (first,) = collected(sampler, range(1))
+    (whole,) = collected(sampler, range(1, 2))
+    resumed = sampler_of(config_of(after, **settings))
+    resumed.envs.load_state(first["state"])
+    (found,) = collected(resumed, range(1, 2))
+    np.testing.assert_equal(found, whole)
+
+
+def test_envs_are_shared_out_over_the_threads_that_are_asked_for() -> None:
+    """As evenly as it goes, and never a thread without an env."""
+    envs = build_groups(config_of(3))
+    assert isinstance(envs, EnvGroups)
+    assert [group.num_envs for group in envs.groups] == [2, 2, 1]
+    assert build_groups(config_of(1)).num_envs == 5
+    assert not isinstance(build_groups(config_of(4, envs_per_peer=1)), EnvGroups)
+
+
+def test_by_default_a_peer_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    assert threads_of(config_of(None)) == 16
+    assert threads_of(config_of(None, method="p2pdrl", num_peers=4)) == 4
+    assert threads_of(config_of(7)) == 7
+    assert threads_of(config_of(7, engine="autograd")) == 1  # torch rounds by the number of rows
+
+
+def test_each_thread_collects_in_the_fastest_way_there_is() -> None:
+    kinds = {}
+    for task in ("hopper", "tall_hopper.py:TallHopper"):
+        collector = sampler_of(config_of(2, task=task))._collector
+        assert isinstance(collector, ThreadedCollector)
+        kinds[task] = {type(one) for one in collector._collectors}
+    assert kinds == {
+        "hopper": {CompiledCollector},
+        "tall_hopper.py:TallHopper": {PlainCollector},
+    }
+
+
+def test_what_a_thread_raises_is_raised_after_all_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A diverging reward of the third env's task, say."""
+    sampler = sampler_of(config_of(3))
+    sampler.enter_domain(0, afresh=True)
+    collector = sampler._collector
+    assert isinstance(collector, ThreadedCollector)
+
+    def fail(*_: object) -> None:
+        raise ArithmeticError("of thread 2")
+
+    monkeypatch.setattr(collector._collectors[2], "collect", fail)
+    with pytest.raises(ArithmeticError, match="of thread 2"):
+        sampler.collect(0, Clock())
+    assert sampler.rollout.action[:, :4].any(axis=(1, 2)).all()
