@@ -1,5 +1,7 @@
 """The docs as a site: `tox -e lint` builds it, and a warning fails."""
 
+import re
+
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
@@ -33,7 +35,8 @@ def list_fields(
         for field, told in found.model_fields.items():
             plain = told.default_factory is None and told.default not in (None, PydanticUndefined)
             default = f" [{told.default}]" if plain else ""
-            lines.append(f"- ``{field}``{default}: {told.description}")
+            text = re.sub(r"[*_|`\\]", r"\\\g<0>", told.description or "")
+            lines.append(f"- ``{field}``{default}: {text}")
 
 
 def setup(app: Sphinx) -> None:
