@@ -512,7 +512,9 @@ def test_help_loads_nothing_heavy():
         "    p2p(['export', '--help'])\n"
         "print(*{'torch', 'numpy', 'mujoco', 'onnx', 'onnxruntime', 'rich'} & sys.modules.keys())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == ""
 
 

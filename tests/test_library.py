@@ -179,7 +179,7 @@ def test_the_notebook_runs(tmp_path):
         "print(nbformat.writes(book))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "docs" / "notebook.ipynb"), str(tmp_path)],
+        [sys.executable, "-P", "-c", code, str(ROOT / "docs" / "notebook.ipynb"), str(tmp_path)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

@@ -135,7 +135,7 @@ def test_the_kernel_ends_a_process_whose_parent_ends():
         "os.read(read, 1)"
     )
     began = time.monotonic()
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
     assert time.monotonic() - began < 30  # its stdout is closed: nobody holds it any more
 
 

@@ -141,7 +141,7 @@ def killed(tmp_path_factory) -> Path:
     }  # fmt: skip
     with (folder / "log").open("w") as log:
         child = subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps(settings), str(run)],
+            [sys.executable, "-P", "-c", code, json.dumps(settings), str(run)],
             env={**os.environ, **environment}, stdout=log, stderr=log,
         )  # fmt: skip
     try:
