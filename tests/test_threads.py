@@ -12,7 +12,8 @@ import pytest
 from p2p.core import registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.rng import Streams
-from p2p.engine import build_engine
+from p2p.engine import NOTHING, Batch, Minibatch, Penalty, build_engine, epoch_order
+from p2p.engine.fused import FusedEngine
 from p2p.envs.groups import EnvGroups
 from p2p.peer.collector import CompiledCollector, PlainCollector, ThreadedCollector
 from p2p.peer.rollout import Clock, Rollout
@@ -153,3 +154,77 @@ def test_what_a_thread_raises_is_raised_after_all_have_ended(
     with pytest.raises(ArithmeticError, match="of thread 2"):
         sampler.collect(0, Clock())
     assert sampler.rollout.action[:, :4].any(axis=(1, 2)).all()
+
+
+# The critic ahead of the actor
+
+
+def engine_and_batch(threads: int, **settings: Any) -> tuple[FusedEngine, Batch]:
+    config = config_of(threads, normalise_advantage=True, **settings)
+    engine = build_engine(config, 11, 3, threads)
+    assert isinstance(engine, FusedEngine)
+    rng = np.random.default_rng(0)
+    obs, action = (rng.standard_normal((STEPS, n), np.float32) for n in (11, 3))
+    log_prob, value = engine.evaluate(obs, action)
+    noise = rng.standard_normal((2, STEPS), np.float32)
+    return engine, Batch(obs, action, log_prob, value, *noise)
+
+
+def epoch(engine: FusedEngine, batch: Batch, penalty: Penalty, order: Any) -> list[bool]:
+    """Take an epoch's steps; stop after one that is not finite, as a peer does."""
+    engine.begin_epoch(batch, order)
+    taken = []
+    for index in order:
+        taken.append(engine.step(Minibatch(batch, index), penalty))
+        if not taken[-1]:
+            break
+    engine.end_epoch()
+    return taken
+
+
+@pytest.mark.parametrize("settings", [{}, {"value_clip": True}], ids=["plain", "value clip"])
+def test_a_critic_that_steps_ahead_has_the_bits_of_one_that_waits(settings: dict[str, Any]) -> None:
+    """Both networks, their optimisers and all sums of `stats`, over two epochs with an anchor."""
+    states, stats = [], []
+    for threads in (1, 2):
+        engine, batch = engine_and_batch(threads, **settings)
+        penalty = Penalty(1.0, engine.actor[None] + np.float32(0.01))
+        rng = np.random.default_rng(1)
+        for _ in range(2):
+            assert all(epoch(engine, batch, penalty, epoch_order(batch, 16, rng)))
+        states.append(engine.state())
+        stats.append(engine.stats)
+    np.testing.assert_equal(states[1], states[0])
+    np.testing.assert_array_equal(stats[1], stats[0])
+
+
+@pytest.mark.parametrize("column", ["value_target", "advantage"])
+def test_a_step_that_is_not_finite_is_the_same_step_ahead_or_not(column: str) -> None:
+    """In the critic alone, and in the actor alone; a roll-back then gives equal networks."""
+    found = []
+    for threads in (1, 2):
+        engine, batch = engine_and_batch(threads)
+        order = epoch_order(batch, 16, np.random.default_rng(1))
+        getattr(batch, column)[order[5, 0]] = np.nan
+        before = engine.state()
+        taken = epoch(engine, batch, NOTHING, order)
+        found.append((taken, engine.stats.copy()))
+        engine.load_state(before)
+        np.testing.assert_equal(engine.state(), before)
+    assert found[1][0] == found[0][0] == [True] * 5 + [False]
+    np.testing.assert_array_equal(found[1][1], found[0][1])
+
+
+def test_a_critic_ahead_is_stopped_by_a_new_state_and_refuses_what_it_would_spoil() -> None:
+    engine, batch = engine_and_batch(2)
+    order, before = epoch_order(batch, 4, np.random.default_rng(1)), engine.state()
+    engine.begin_epoch(batch, order)
+    with pytest.raises(RuntimeError, match="steps ahead"):
+        engine.gradient(Minibatch(batch, order[0]), NOTHING)
+    engine.load_state(before)
+    np.testing.assert_equal(engine.state(), before)
+    engine.begin_epoch(batch, order)
+    for index in order:
+        assert engine.step(Minibatch(batch, index), NOTHING)
+    with pytest.raises(RuntimeError, match="no further step"):
+        engine.step(Minibatch(batch, order[0]), NOTHING)

@@ -59,8 +59,9 @@ class CriticAhead:
             looks += 1
             if looks > SPINS:
                 time.sleep(0)
-                if self._epoch.done():
+                if self._epoch.done() and self._shared[DONE] <= self._taken:
                     self._epoch.result()
+                    raise RuntimeError("the epoch has no further step")
         row = self._seen[self._taken]
         self._taken += 1
         stats += row
