@@ -64,7 +64,8 @@ def train_once(
     """
     shutil.rmtree(folder, ignore_errors=True)
     steps = build_config().steps_per_iteration * (iterations + 1)
-    method = [*flags, "--peers", str(num_peers), "--seed", str(seed)]
+    # A core a peer, as what is measured beside it has.
+    method = [*flags, "--peers", str(num_peers), "--threads-per-peer", "1", "--seed", str(seed)]
     command = [
         sys.executable, "-P", "-c", PROGRAM, "train", "--env", task, *method,
         "--total-steps", str(steps), "--final-episodes", "0", "--out", str(folder), "--json",
