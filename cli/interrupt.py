@@ -23,7 +23,7 @@ SHOW_CURSOR = b"\r\n\x1b[?25h"  # a live view hides it
 
 
 class Interrupts:
-    """What SIGINT, SIGTERM and SIGHUP do where no run or analysis handles them.
+    """What stop signals do where no run or analysis handles them.
 
     While a command loads there is nothing to save, and an exception in the midst of an import may
     be swallowed or become another one: the process ends at once. Later SIGINT raises
@@ -43,7 +43,7 @@ class Interrupts:
         """Handle the signals that would have their default effect: not those that are ignored."""
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self)
-        for name in ("SIGTERM", "SIGHUP"):
+        for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, self)

@@ -25,6 +25,7 @@ from .options import (
     FILE,
     FOLDER,
     KINDS,
+    Duration,
     SettingsCommand,
     configure,
     flags_in_messages,
@@ -36,7 +37,7 @@ from .text.formats import counted
 from .text.terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
-ON_RESUME = {"resume", *GOAL, "track", "as_json", "plain", *KINDS, "term"}
+ON_RESUME = {"resume", *GOAL, "track", "max_time", "as_json", "plain", *KINDS, "term"}
 
 
 class View(Protocol):
@@ -78,6 +79,10 @@ def _explain(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 )
 @click.option("--out", type=FOLDER, metavar="DIR", help="The run's folder, if not in runs/.")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
+@click.option(
+    "--max-time", type=Duration(), metavar="TIME",
+    help="Stop after this time with a checkpoint, as in 90m, 3h30m or 3:30:00 (exit 142).",
+)  # fmt: skip
 @term_option
 @click.option(
     "--set", "more", multiple=True, metavar="NAME=VALUE", help="A setting of a method of your own."
@@ -98,6 +103,7 @@ def train(
     name: str | None,
     out: Path | None,
     resume: Path | None,
+    max_time: int | None,
     as_json: bool,
     plain: bool,
     **settings: object,
@@ -123,8 +129,8 @@ def train(
             from p2p.cohort import cohort
         interrupts.check()
         if resume is None:
-            return cohort.train(config, out=folder)
-        return cohort.resume(resume, **later)
+            return cohort.train(config, out=folder, max_time=max_time)
+        return cohort.resume(resume, **later, max_time=max_time)
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
@@ -179,8 +185,8 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --track, --json and --plain (and --task "
-            "or --method, to name code of yours), "
+            "--total-steps (or --total-steps-per-peer), --track, --max-time, --json and --plain "
+            "(and --task or --method, to name code of yours), "
             f"not {', '.join(typed)}"
         )
 

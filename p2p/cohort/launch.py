@@ -88,9 +88,10 @@ def one_thread_each() -> Iterator[None]:
 @contextlib.contextmanager
 def ignore_signals() -> Iterator[None]:
     """Block stop signals in a process started here, until `p2p.cohort.server` ignores them."""
-    resource_tracker.ensure_running()  # starting it within the block would unblock the signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # of which it inherits those
+    try:  # that it does not ignore itself
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # starting it unblocks two
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,82 @@
+"""Stop signals: a first one is a wish, and what follows it; and a run that limits its own time."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+from test_cohort import small
+from test_study import p2p
+
+from p2p.cohort import api
+from p2p.core import signals
+from p2p.core.signals import StopSignals
+from p2p.runs import RunFolder
+
+USR1, USR2, TERM, INT = signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT
+
+
+@pytest.fixture
+def receive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int | None]]:
+    """Send signals a minute apart; return the exit code of the one that ended the process."""
+    now, ended = [0.0], []
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(StopSignals, "end_now", ended.append)
+
+    def send(*numbers: signal.Signals) -> int | None:
+        with StopSignals() as stop:
+            for number in numbers:
+                now[0] += 60
+                signal.raise_signal(number)
+            assert stop.received == numbers[0]
+        return ended[0] if ended else None
+
+    return send
+
+
+@pytest.mark.parametrize("notice", [USR1, USR2])
+def test_a_time_limit_that_passes_does_not_cut_the_iteration(receive, notice):
+    """Slurm announces the limit, and sends SIGTERM at it; an iteration may be longer than that."""
+    assert receive(notice, notice, TERM, notice) is None
+
+
+@pytest.mark.parametrize("sent", [(INT, INT), (TERM, TERM), (TERM, INT), (USR1, INT, INT)])
+def test_who_insists_ends_the_run_at_once(receive, sent):
+    assert receive(*sent) == 128 + sent[-1]
+
+
+def test_a_signal_that_has_another_meaning_keeps_it():
+    """Such as that of a library's user who has put p2p.train into a job of submitit's."""
+    heard = []
+    before = signal.signal(USR2, lambda *_: heard.append(USR2))
+    try:
+        with StopSignals() as stop:
+            signal.raise_signal(USR2)
+            assert (heard, stop.received) == ([USR2], None)
+            signal.raise_signal(USR1)
+            assert stop.received == USR1
+    finally:
+        signal.signal(USR2, before)
+
+
+def test_a_run_ends_with_a_checkpoint_once_its_time_is_over(tmp_path):
+    """For the library that is an end like another; `p2p.resume` goes on for its own time."""
+    run = api.train(small(total_steps=10**6), tmp_path / "run", max_time=0.1)
+    done = len(run.records())
+    checkpoint = run.load_checkpoint()
+    assert checkpoint is not None
+    assert 0 < checkpoint.iteration == done < 100
+    ends = iter([None] * 2 + [False])
+    api.resume(run, max_time=3600, report=lambda _: next(ends, None))
+    assert len(run.records()) > done
+
+
+def test_the_command_says_by_its_exit_code_that_its_time_is_over(tmp_path):
+    settings = ["--env", "hopper", "--method", "ppo", "--steps-per-iteration", "256",
+                "--num-epochs", "1", "--num-minibatches", "4", "--total-steps", "1M"]  # fmt: skip
+    done = p2p("train", *settings, "--out", tmp_path / "run", "--max-time", "1s", "--plain")
+    assert done.exit_code == 128 + signal.SIGALRM
+    checkpoint = RunFolder.open(tmp_path / "run").load_checkpoint()
+    assert checkpoint is not None
+    assert f"stopped after iteration {checkpoint.iteration} of 3907" in done.stderr
