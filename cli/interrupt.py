@@ -34,6 +34,8 @@ class Interrupts:
         said: whether a line has told so.
     """
 
+    is_provisional = True  # as `p2p.core.signals.provisional` marks handlers
+
     def __init__(self) -> None:
         self.received = self.said = False
         self._loading = 1  # until a command works

@@ -9,12 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from p2p.core.errors import Interrupted
 from p2p.core.platform import NOTICES, STOP_SIGNALS
 
+Handler = TypeVar("Handler", bound=Callable[..., None])
 ECHO = 1.0  # s: `timeout` and some terminals signal the process, and its group as well
+
+
+def provisional(handler: Handler) -> Handler:
+    """Mark a handler of p2p's, which stands only until a run handles the signals."""
+    handler.is_provisional = True  # type: ignore[attr-defined]
+    return handler
 
 
 class StopSignals:
@@ -80,6 +87,7 @@ class StopSignals:
         if self._raises and self.received is not None:
             raise Interrupted(self._raises, self.received)
 
+    @provisional
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.request(number)
@@ -106,7 +114,12 @@ def _is_taken(number: int) -> bool:
         return handler is signal.SIG_IGN  # started by nohup: must survive its terminal
     if number not in NOTICES or handler is signal.SIG_DFL:
         return False
-    return not str(getattr(handler, "__module__", "")).startswith("p2p.")
+    return not getattr(handler, "is_provisional", False)
+
+
+def is_stopping() -> bool:
+    """Say whether a stop was requested."""
+    return StopSignals.active is not None and StopSignals.active.received is not None
 
 
 def request_stop() -> None:
