@@ -171,12 +171,17 @@ def study(
     _tabulate(plan, views, save, files, trained=not results_only)
     files.raise_failed()
     if failed:
-        first = failed[0]
-        error = P2PError(
-            f"{len(failed)} of {len(plan.runs)} runs failed, first {first.name}: {first.error}"
-        )
-        error.exit_code = first.exit_code
-        raise error
+        raise _failure(failed, plan, "" if where.stays else "; --retry submits failed runs again")
+
+
+def _failure(failed: list[PlannedRun], plan: Plan, advice: str) -> P2PError:
+    """Return the error of a study of which runs failed: the first one's, with its exit code."""
+    first = failed[0]
+    error = P2PError(
+        f"{len(failed)} of {len(plan.runs)} runs failed, first {first.name}: {first.error}{advice}"
+    )
+    error.exit_code = first.exit_code
+    return error
 
 
 def _engine(
@@ -209,6 +214,7 @@ def _train(
     failed = []
     results = collect_results(plan)
     with ExitStack() as stack:
+        stack.callback(_show_submitted, engine, views)  # at last, also if the rest was refused
         for view in views:
             stack.enter_context(view)
         changes = stack.enter_context(closing(cast("Generator[PlannedRun]", engine.run(plan))))
@@ -224,10 +230,13 @@ def _train(
                     results.write(plan)
                     if save:
                         _save(plan, results, save)
+    return [run for run in failed if run.state is State.FAILED]
+
+
+def _show_submitted(engine: Engine, views: list[StudyView]) -> None:
     for submission in engine.submitted:
         for view in views:
             view.submitted(submission)
-    return [run for run in failed if run.state is State.FAILED]
 
 
 def _tabulate(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 from test_cohort import small
-from test_study import p2p
+from test_interrupt import members
+from test_study import P2P, TINY, p2p, study_file, wait_for
 
 from p2p.cohort import api
 from p2p.core import signals
@@ -80,3 +83,23 @@ def test_the_command_says_by_its_exit_code_that_its_time_is_over(tmp_path):
     checkpoint = RunFolder.open(tmp_path / "run").load_checkpoint()
     assert checkpoint is not None
     assert f"stopped after iteration {checkpoint.iteration} of 3907" in done.stderr
+
+
+def test_a_batch_system_that_signals_all_of_a_studys_processes_leaves_none_failed(tmp_path):
+    """A study within a job: its runs hear the signal themselves, and then from the scheduler."""
+    file = study_file(tmp_path, 'method = "ppo"\nseed = 1', head=TINY.replace("1024", "1_000_000"))
+    running = subprocess.Popen(
+        [*P2P, "study", file, "--out", tmp_path / "out"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    run = tmp_path / "out" / "hopper-ppo-seed=1"
+    wait_for(lambda: (run / "journal.jsonl").exists())
+    for pid in members(running.pid):
+        os.kill(pid, USR2)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 128 + USR2
+    assert f"stopped   {run.name}" in said
+    assert "failed" not in said
+    checkpoint = RunFolder.open(run).load_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.iteration == len(RunFolder.open(run).records())

@@ -149,7 +149,7 @@ def test_what_slurm_refuses_is_one_line(tmp_path, cluster):
     (cluster / "refuse").write_text("sbatch: error: invalid partition specified: cpus\n")
     study_file(tmp_path, "seed = 1")
     done = study(tmp_path, "--slurm", "partition=cpus")
-    said = "error: sbatch failed: invalid partition specified: cpus; nothing was submitted"
+    said = "error: sbatch failed: invalid partition specified: cpus; these runs were not submitted"
     assert (done.exit_code, done.stderr.splitlines()) == (1, [said])
     (cluster / "refuse").unlink()
     assert "submitted 1 run" in study(tmp_path).stdout
@@ -233,7 +233,7 @@ def status(code: int | None, error: str = "") -> Status:
         (Job("7_0", "PENDING", "Priority"), None, State.QUEUED, "Priority"),
         (Job("7_0", "REQUEUE_HOLD", "JobHeldUser"), status(140), State.QUEUED, "JobHeldUser"),
         (Job("7_0", "RUNNING"), status(None), State.RUNNING, "job 7_0 on node3"),
-        (Job("7_0", "RUNNING"), None, State.QUEUED, ""),
+        (Job("7_0", "RUNNING"), None, State.RUNNING, "job 7_0"),
         (Job("7_0", "FAILED"), status(3, "diverged"), FAILED, "diverged (see 7_0.out)"),
         (None, status(4, "peer 1 died"), FAILED, "peer 1 died (see 7_0.out)"),
         (Job("7_0", "FAILED"), status(143), WAITS, ""),
@@ -356,7 +356,7 @@ def test_a_job_trains_checkpoints_at_a_notice_and_goes_on_to_the_table(
 ):
     """Its own process, under a played Slurm that runs it: what people see of a time limit."""
     monkeypatch.setenv("PLAYED_SLURM_RUNS", "1")
-    head = TINY.replace("1024", "61440") + "checkpoint_every = 1000\nmilestones = 0\n"
+    head = TINY.replace("1024", "30720") + "checkpoint_every = 1000\nmilestones = 0\n"
     study_file(tmp_path, 'method = "ppo"\nhidden_sizes = [8, 8]\nseed = 1', head=head)
     study(tmp_path, "--time", "1h")
     path = tmp_path / "out" / "hopper-ppo-seed=1"
@@ -366,14 +366,14 @@ def test_a_job_trains_checkpoints_at_a_notice_and_goes_on_to_the_table(
     os.killpg(int(pid), signal.SIGUSR2)
     wait_for(lambda: log.read_text().count("job 1_0 on") == 2)
     assert f"running   {path.name}" in study(tmp_path, "--plain").stdout
-    stopped = re.search(r"stopped after iteration (\d+) of 120", log.read_text())
+    stopped = re.search(r"stopped after iteration (\d+) of 60", log.read_text())
     assert stopped is not None, log.read_text()
-    assert 0 < int(stopped[1]) < 120
+    assert 0 < int(stopped[1]) < 60
     wait_for(lambda: json.loads((cluster / "1_0.json").read_text())["state"] == "COMPLETED")
     said = study(tmp_path, "--save", str(tmp_path / "saved")).stdout
-    assert "1 of 1 runs complete; 100% of 61,440 steps" in said
+    assert "1 of 1 runs complete; 100% of 30,720 steps" in said
     assert "hopper  ppo" in said
     assert (tmp_path / "saved" / "tiny.csv").read_text().count("\n") == 2
     records = RunFolder.open(path).records()
-    assert [record["iteration"] for record in records] == list(range(120))
+    assert [record["iteration"] for record in records] == list(range(60))
     assert "Traceback" not in log.read_text()

@@ -198,7 +198,7 @@ def submit(executor: SlurmExecutor, submission: Path) -> str:
             return str(executor._submit_command(shlex.join(words)).job_id)
     except (FailedJobError, OSError) as error:
         said = " ".join(str(error).split()).removeprefix("sbatch: error: ")
-        raise P2PError(f"sbatch failed: {said}; nothing was submitted") from None
+        raise P2PError(f"sbatch failed: {said}; these runs were not submitted") from None
 
 
 def look(plan: Plan, submissions: Submissions) -> Iterator[PlannedRun]:
@@ -210,8 +210,7 @@ def look(plan: Plan, submissions: Submissions) -> Iterator[PlannedRun]:
     for one in submissions.all():
         last.update((run, (one, index)) for index, run in enumerate(one.runs))
     runs = [run for run in plan.runs if run.state is State.WAITING and run.name in last]
-    asked = {last[run.name][0].name: last[run.name][0] for run in runs}
-    jobs = ask_slurm(list(asked.values()))
+    jobs = ask_slurm([last[run.name] for run in runs])
     for run in runs:
         submission, index = last[run.name]
         status = submissions.status_of(run.name)
@@ -247,12 +246,13 @@ def judge(run: PlannedRun, job: Job | None, status: Status | None, log: Path) ->
 
 
 def _is_alive(run: PlannedRun, job: Job, status: Status | None) -> None:
-    if job.state not in RUNNING or status is None:
+    if job.state not in RUNNING:
         run.state, run.note = State.QUEUED, job.reason
         return
+    begun = status is not None and status.exit_code is None
     run.state = State.TESTING if run.trained else State.RUNNING
-    run.note = f"job {job.id} on {status.host}"
-    if run.steps:
+    run.note = f"job {job.id}" + (f" on {status.host}" if status and begun else "")
+    if run.steps and begun:
         records = RunFolder.open(run.path).records()[-RECENT:]
         run.recent.extend(record["seconds"] for record in records)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from p2p.core.errors import P2PError, UsageError
 from p2p.study.submissions import Submission
 
 PATIENCE = 120.0  # s, for an answer of Slurm's
+QUEUED, ACCOUNTED = "%j|%i|%T|%r", "JobName,JobID,State"  # what is asked of each
 RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
 ENDED = (
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
@@ -37,31 +38,35 @@ class Job(NamedTuple):
         return self.state in ENDED
 
 
-Jobs = Mapping[tuple[str, int], Job]  # by the submission's name and the index in its array
+Jobs = dict[tuple[str, int], Job]  # by the submission's name and the index in its array
 
 
-def ask_slurm(submissions: Sequence[Submission]) -> dict[tuple[str, int], Job]:
-    """Return the jobs of submissions that Slurm knows of.
+def ask_slurm(wanted: Sequence[tuple[Submission, int]]) -> Jobs:
+    """Return the jobs that Slurm knows of.
+
+    Args:
+        wanted: the submission and the index of each.
 
     Raises:
         UsageError: this is no machine of a Slurm cluster.
         P2PError: Slurm does not answer; whether a job is queued is then unknown.
     """
-    if not submissions:
+    if not wanted:
         return {}
-    names = ",".join(one.name for one in submissions)
-    found = _read(_ask("squeue", "-h", "-r", "-t", "all", "-n", names, "-o", "%j|%i|%T|%r"))
-    return {**_remembered(submissions), **found}
+    found = _read(_ask("squeue", "-h", "-r", "-t", "all", "-n", _names(wanted), "-o", QUEUED))
+    gone = [(one, index) for one, index in wanted if (one.name, index) not in found]
+    return {**_remembered(gone), **found} if gone else found
 
 
-def _remembered(submissions: Sequence[Submission]) -> dict[tuple[str, int], Job]:
+def _names(wanted: Sequence[tuple[Submission, int]]) -> str:
+    return ",".join(dict.fromkeys(one.name for one, _ in wanted))
+
+
+def _remembered(gone: Sequence[tuple[Submission, int]]) -> Jobs:
     """Return the jobs that the accounting knows; none where the cluster has no accounting."""
-    names = ",".join(one.name for one in submissions)
-    since = time.strftime("%Y-%m-%d", time.localtime(min(one.began for one in submissions)))
+    since = time.strftime("%Y-%m-%d", time.localtime(min(one.began for one, _ in gone)))
     try:
-        text = _ask(
-            "sacct", "-n", "-X", "-P", "-S", since, "--name", names, "-o", "JobName,JobID,State"
-        )
+        text = _ask("sacct", "-n", "-X", "-P", "-S", since, "--name", _names(gone), "-o", ACCOUNTED)
     except P2PError:
         return {}
     ended = _read(text).items()  # of the others, squeue knows more
@@ -92,7 +97,7 @@ def _ask(*command: str) -> str:
     return done.stdout
 
 
-def _read(text: str) -> dict[tuple[str, int], Job]:
+def _read(text: str) -> Jobs:
     """Read lines of `name|job|state` or `name|job|state|reason`."""
     found = {}
     for line in text.splitlines():
