@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 from test_cohort import small
 from test_interrupt import members
-from test_study import P2P, TINY, p2p, study_file, wait_for
+from test_study import P2P, TINY, p2p, plan, played, study_file, wait_for  # noqa: F401
 
 from p2p.cohort import api
 from p2p.core import signals
+from p2p.core.errors import Interrupted
+from p2p.core.platform import STOP_SIGNALS
 from p2p.core.signals import StopSignals
 from p2p.runs import RunFolder
+from p2p.study import State, run_study
 
 USR1, USR2, TERM, INT = signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT
 
@@ -103,3 +107,28 @@ def test_a_batch_system_that_signals_all_of_a_studys_processes_leaves_none_faile
     checkpoint = RunFolder.open(run).load_checkpoint()
     assert checkpoint is not None
     assert checkpoint.iteration == len(RunFolder.open(run).records())
+
+
+def test_a_run_that_ends_by_that_signal_before_the_scheduler_looks_has_not_failed(tmp_path, played):  # noqa: F811
+    made = plan(tmp_path, "seed = 98")
+    with pytest.raises(Interrupted, match="0 of 1 runs are complete") as stopped:
+        list(run_study(made, 1))
+    assert stopped.value.exit_code == 128 + USR2
+    assert made.runs[0].state is State.STOPPED
+
+
+TRACKER = """
+from multiprocessing.resource_tracker import _resource_tracker as tracker
+from p2p.cohort import launch
+launch.start_server()
+print(open(f"/proc/{tracker._pid}/status").read())
+launch.kill_server()
+"""
+
+
+def test_pythons_own_process_beside_a_run_hears_no_stop_signal():
+    """Else Python starts another one, and warns of what might have leaked."""
+    said = subprocess.check_output([sys.executable, "-P", "-c", TRACKER], text=True)
+    fields = dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
+    unheard = int(fields["SigBlk"], 16) | int(fields["SigIgn"], 16)
+    assert [n.name for n in STOP_SIGNALS if not unheard >> (n - 1) & 1] == []

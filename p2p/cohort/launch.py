@@ -87,11 +87,14 @@ def one_thread_each() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ignore_signals() -> Iterator[None]:
-    """Block stop signals in a process started here, until `p2p.cohort.server` ignores them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # of which it inherits those
-    try:  # that it does not ignore itself
+    """Block stop signals in a process started here, until `p2p.cohort.server` ignores them.
+
+    And for good in Python's resource tracker, which by itself ignores only SIGINT and SIGTERM.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # starting it unblocks two
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # of which that has unblocked these
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
