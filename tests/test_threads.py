@@ -126,6 +126,22 @@ def test_by_default_a_peer_takes_its_share_of_the_cores(monkeypatch: pytest.Monk
     assert threads_of(config_of(7, engine="autograd")) == 1  # torch rounds by the number of rows
 
 
+def test_what_python_steps_takes_threads_by_itself_only_if_its_physics_is_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some 10 us a step of Reacher, 200 of HumanoidStandup; what is set is not questioned."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(2)))
+
+    def threads(task: str, threads: int | None = None) -> int:
+        envs = build_groups(config_of(threads, task=task))
+        return len(envs.groups) if isinstance(envs, EnvGroups) else 1
+
+    assert threads("hopper") == 2
+    assert threads("Reacher-v5") == 1
+    assert threads("Reacher-v5", 2) == 2
+    assert threads("HumanoidStandup-v5") == 2
+
+
 def test_each_thread_collects_in_the_fastest_way_there_is() -> None:
     kinds = {}
     for task in ("hopper", "tall_hopper.py:TallHopper"):
