@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2p.core import registry
+from p2p.core import jit, registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.rng import Streams
 from p2p.engine import NOTHING, Batch, Minibatch, Penalty, build_engine, epoch_order
 from p2p.engine.fused import FusedEngine
 from p2p.envs.groups import EnvGroups
+from p2p.peer import collector, preload
 from p2p.peer.collector import CompiledCollector, PlainCollector, ThreadedCollector
 from p2p.peer.rollout import Clock, Rollout
 from p2p.peer.sampler import Sampler, build_groups, threads_of
@@ -145,13 +146,29 @@ def test_what_python_steps_takes_threads_by_itself_only_if_its_physics_is_long(
 def test_each_thread_collects_in_the_fastest_way_there_is() -> None:
     kinds = {}
     for task in ("hopper", "tall_hopper.py:TallHopper"):
-        collector = sampler_of(config_of(2, task=task))._collector
-        assert isinstance(collector, ThreadedCollector)
-        kinds[task] = {type(one) for one in collector._collectors}
+        threaded = sampler_of(config_of(2, task=task))._collector
+        assert isinstance(threaded, ThreadedCollector)
+        kinds[task] = {type(one) for one in threaded._collectors}
     assert kinds == {
         "hopper": {CompiledCollector},
         "tall_hopper.py:TallHopper": {PlainCollector},
     }
+
+
+def test_a_peer_compiles_nothing_that_the_fork_server_has_not(monkeypatch: pytest.MonkeyPatch):
+    """A thread's columns of a rollout lie apart in memory, which is another type to numba."""
+    seen: set[Any] = set()
+
+    def specialise(kernel: Any, *args: Any) -> Any:
+        seen.add(tuple(map(kernel.typeof_pyval, args)))
+        return jit.specialise(kernel, *args)
+
+    monkeypatch.setattr(collector, "specialise", specialise)
+    preload.compile_all()
+    known = set(seen)
+    for threads in (1, 2):
+        collected(sampler_of(config_of(threads)), range(1))
+    assert seen == known
 
 
 def test_what_a_thread_raises_is_raised_after_all_have_ended(

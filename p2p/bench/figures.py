@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2p.bench.measure import Measurement, Results
 from p2p.bench.scaling import Setup
+from p2p.core.config import build_config
 from p2p.core.errors import UsageError
 from p2p.envs.vector import RandomisedEnvs
 from p2p.plots.method_styles import TASKS
@@ -108,14 +109,18 @@ def _scaling_lines(axes: Any, measured: list[Measurement]) -> None:
     """Draw efficiency over K: a line a task and counting, apart for one thread and several."""
     groups: dict[tuple[str, bool, bool], dict[int, Measurement]] = {}
     for m in measured:
-        if layout := Setup.parse(m.name):
-            key = m.task, layout.each, layout.threads > 1
-            groups.setdefault(key, {})[layout.num_peers] = m
+        if (layout := Setup.parse(m.name)) is None:
+            continue
+        for each in (False, True):  # one of two peers is the same either way, and measured once
+            if layout._replace(each=each).steps == layout.steps:
+                key = m.task, each, layout.threads > 1
+                groups.setdefault(key, {})[layout.num_peers] = m
     tasks = list(dict.fromkeys(task for task, _, _ in groups))
     numbers = sorted({K for by_K in groups.values() for K in by_K})
     for (task, each, threaded), by_K in groups.items():
         n, own = tasks.index(task), [by_K[K] for K in sorted(by_K)]
-        steps = own[0].name.rpartition(", ")[2]
+        config = build_config()
+        steps = f"{config.steps_per_peer} each" if each else f"{config.steps_per_iteration} in all"
         axes.plot(
             sorted(by_K), [m.ratio.median for m in own if m.ratio], color=PALETTE[n],
             marker=MARKERS[n], linestyle="--" if each else "-",
