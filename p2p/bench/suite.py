@@ -82,7 +82,8 @@ def _measure_task(
         from p2p.bench.evaluation import measure_evaluation
 
         return measure_evaluation(settings, task, folder, tell)
-    from p2p.bench.training import measure_envs, measure_scaling, measure_training
+    from p2p.bench.scaling import measure_scaling
+    from p2p.bench.training import measure_envs, measure_training
 
     measure = {"train": measure_training, "scaling": measure_scaling, "envs": measure_envs}[part]
     return measure(settings, task, folder, tell)
