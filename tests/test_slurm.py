@@ -131,6 +131,7 @@ def test_nothing_is_pickled_and_code_is_named_by_the_command_alone(tmp_path, clu
         (["--slurm", "nodes=2"], "--slurm nodes: a run's job has one node"),
         (["--slurm", "cpus_per_task=two"], "--slurm cpus_per_task=two: give a whole number"),
         (["--engine", "local", "--retry", "--time", "1h"], "--time, --retry: only with --engine"),
+        (["--time", "1m"], "--time 60s is within the notice of its end, 90 s; give a longer one"),
         (["--time", "90"], "Invalid value for '--time': '90' is not a valid time; write 90m"),
     ],
 )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
 LARGEST_ARRAY = 1000  # jobs; Slurm's own default of MaxArraySize is one more
+NOTICE = 90  # s, before the end of a job's time: submitit's own
 COMMAND = [sys.executable, "-P", "-m", "p2p.study.slurm_job"]
 LISTS = ("setup", "teardown", "srun_args")  # parameters that are given once for each of their items
 OURS = {  # parameters that are not --slurm's, with what is to be said of them
@@ -69,6 +70,12 @@ class SlurmEngine:
         self.parameters = dict(parameters or {})
         self.submitted: list[Submission] = []
         check_parameters(self.parameters)
+        notice = self.parameters.get("signal_delay_s", NOTICE)
+        if time is not None and time <= notice:
+            raise UsageError(
+                f"--time {time}s is within the notice of its end, {notice} s; give a longer one, "
+                "or a shorter notice: --slurm signal_delay_s=30"
+            )
         if not look_only and _executor_class().affinity() < 0:
             raise UsageError("there is no srun here; submit from a machine of a Slurm cluster")
 
@@ -126,12 +133,12 @@ class SlurmEngine:
 
     def _executor(self, folder: Path, made: Submission, cpus: int) -> SlurmExecutor:
         size = len(made.runs)
-        given = {"wckey": None, **self.parameters, "cpus_per_task": cpus}
+        given = {"wckey": None, "signal_delay_s": NOTICE, **self.parameters}
         # srun takes no number of CPUs from sbatch's options since Slurm 22.05
         given["srun_args"] = [f"--cpus-per-task={cpus}", *given.get("srun_args", ())]
         given |= {
+            "job_name": made.name, "cpus_per_task": cpus, "array_parallelism": self.jobs or size,
             "time": None if self.time is None else _slurm_time(self.time),
-            "job_name": made.name, "array_parallelism": self.jobs or size,
             "stderr_to_stdout": True, "additional_parameters": {"requeue": True},
         }  # fmt: skip
         executor: SlurmExecutor = _executor_class()(folder)
