@@ -238,8 +238,8 @@ def test_a_run_that_fails_by_itself_is_not_run_again_until_it_is_asked_for(clust
     assert "submitted 1 run as job" in one.study("--retry")
 
 
-def test_nothing_but_the_standard_library_is_needed_to_look_at_a_job(cluster):
-    """So a person may: the log has the run's name, its node, and how it ended."""
+def test_a_job_has_a_log_that_begins_with_its_run_and_runs_the_submitters_python(cluster):
+    """So a person who looks at Slurm's files knows what is what."""
     one = cluster(20 * 512)
     one.study()
     one.wait(lambda: not queue())

@@ -30,7 +30,7 @@ from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.platform import NOTICES, STOP_SIGNALS, num_cores
 from p2p.core.signals import provisional
 from p2p.runs.files import read_json
-from p2p.study.run_process import train_and_test
+from p2p.study.run_process import end_now, train_and_test
 from p2p.study.submissions import Status, Submissions
 
 REPORT_EVERY = 60.0  # s, between two lines of progress in the log
@@ -110,10 +110,10 @@ class Job:
         return exit_code
 
     @provisional
-    def end_now(self, number: int, _: FrameType | None) -> None:
+    def end_now(self, number: int, frame: FrameType | None) -> None:
         """End at a signal at which there is nothing to save."""
-        launch.kill_server(at_once=True)
-        os._exit(self.stopped(number))
+        self.stopped(number)
+        end_now(number, frame)
 
     def _write(self) -> None:
         try:
