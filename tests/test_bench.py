@@ -30,6 +30,7 @@ from p2p.bench.methods import COMPARED, dnc_with_distillation, measure_methods
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play, timed
 from p2p.bench.processes import run_together
 from p2p.bench.scaling import measure_scaling
+from p2p.bench.suite import extremes
 from p2p.bench.training import Trained, measure_envs, private_memory, summarise
 from p2p.cli.bench import bench
 from p2p.cli.bench_tables import TITLES, markdown, sheets
@@ -328,6 +329,12 @@ def test_peers_and_threads_are_measured_beside_as_many_bare_loops(tmp_path, monk
     assert (two.baseline, two.ratios) == ("bare mj_step, 4 processes", (0.75,))
     assert speeds["K=1, T=1, 2048 each"].baseline == "bare mj_step, 1 process"
     assert all(scaling.Setup.parse(m.name) for m in found if m.ratios)
+
+
+def test_parts_of_two_tasks_take_those_that_observe_least_and_most():
+    """Of all five Hopper (11 numbers) and Humanoid (348), in whatever order they are named."""
+    assert extremes(sorted(TASKS)) == extremes(sorted(TASKS)[::-1]) == ("hopper", "humanoid")
+    assert extremes(["ant"]) == ("ant",)
 
 
 def test_the_limit_counts_physics_and_the_products_of_the_updates():

@@ -119,7 +119,9 @@ def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
     from p2p.cohort import cohort  # imports torch while the fork server does, too
 
     if exists:
-        events = cohort.resume(folder, total_steps=config.total_steps)
+        events = cohort.resume(
+            folder, total_steps=config.total_steps, threads_per_peer=config.threads_per_peer
+        )
     else:
         events = cohort.train(config, out=folder)
     for event in events:
