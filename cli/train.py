@@ -118,6 +118,7 @@ def train(
         _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     folder = _named(name, out)
     later = {name: given[name] for name in LATER if name in given}
+    session: dict[str, Any] = {} if max_time is None else {"max_time": max_time}
     config = _checked(configure({} if resume else given, file), folder, resume, later)
     say_if_compiling(config.engine)
     with interrupts.loading():
@@ -130,8 +131,8 @@ def train(
             from p2p.cohort import cohort
         interrupts.check()
         if resume is None:
-            return cohort.train(config, out=folder, max_time=max_time)
-        return cohort.resume(resume, **later, max_time=max_time)
+            return cohort.train(config, out=folder, **session)
+        return cohort.resume(resume, **later, **session)
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))

@@ -19,6 +19,7 @@ import pytest
 from click.testing import Result
 from test_study import P2P, TINY, p2p, plan, study_file, wait_for
 
+from p2p.core import registry
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
 from p2p.study import State, slurm, slurm_job
@@ -109,7 +110,8 @@ def test_runs_that_need_other_cpus_are_other_arrays_and_the_longest_go_first(tmp
     assert done.stdout.count("submitted") == 3
 
 
-def test_nothing_is_pickled_and_code_is_named_by_the_command_alone(tmp_path, cluster):
+def test_nothing_is_pickled_and_code_is_named_by_the_command_alone(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(registry, "_added", {})
     own = tmp_path / "own.py"
     own.write_text("import p2p\nclass Own(p2p.task('hopper')):\n    pass\n")
     study_file(tmp_path, 'task = "own.py:Own"')
