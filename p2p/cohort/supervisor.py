@@ -65,7 +65,7 @@ class Supervisor:
             with self.signals.raising(self.early):
                 self._start()
         except BaseException as error:
-            self.__exit__(error)
+            self.__exit__(type(error), error)
             raise
         self.since = self.checked = time.monotonic_ns()
         return self
@@ -169,6 +169,8 @@ class Supervisor:
 
     def __exit__(self, *exc: object) -> None:
         """Wait for all peers to end; kill those that do not."""
+        if self.link and isinstance(exc[1], Exception):
+            self.link.tell(exc[1])  # first: the peers of other nodes wait for those here
         self.arena.abort()
         deadline = time.monotonic() + (GRACE if exc[0] is None else 0.2)
         for child in self.processes.values():

@@ -116,9 +116,9 @@ class Relay:
         try:
             work.wait(BEAT)
         except RuntimeError:
-            if work.is_completed():  # it failed
-                raise
-            return False
+            if not work.is_completed():
+                return False
+            work.wait()  # raises what it failed with; it may also have ended well since
         return True
 
     def _await_reason(self) -> None:

@@ -47,13 +47,14 @@ class Link:
     def __init__(self, place: Place, config: TrainConfig | None, timeout: float) -> None:
         self.place, self.timeout = place, timeout
         self.inbox: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        store = rendezvous.open_store(place, timeout)
+        store = rendezvous.open_store(place)
         own = identity_of(place, config)
-        self.nodes = rendezvous.introduce(store, place, own, timeout, check_equal)
+        self.nodes = rendezvous.introduce(store, place, own, check_equal)
         if config is None:
             self.timeout = self.nodes[0]["peer_timeout"]
         # kept: when node 0's goes, so does the server, and leaders have yet to meet there
         self._store, self.spans = store, [range(0)] * place.num_nodes
+        self._ended = False
         self._group = join(store, f"parents/{place.attempt}", place, self.timeout)
         others = range(1, place.num_nodes) if place.node == 0 else range(1)
         self._lines = {node: self._line(node, self.nodes[node]) for node in others}
@@ -138,6 +139,16 @@ class Link:
         """Send a report of one of this node's peers to node 0."""
         self._lines[0].send(frames.of_report(rank, report))
 
+    def tell(self, error: BaseException) -> None:
+        """Tell the other nodes what ends this one, without waiting for that."""
+        self._end(frames.of_error(error))
+
+    def _end(self, last: Frame) -> None:
+        if not self._ended:
+            self._ended = True
+            for line in self._lines.values():
+                line.end(last)
+
     def __enter__(self) -> Link:
         return self
 
@@ -147,12 +158,13 @@ class Link:
         Raises:
             P2PError: another node failed after this one was through.
         """
-        lines = self._lines.values()
-        last = BYE if error is None else frames.of_error(error)
-        for line in lines:
-            line.end(last)
-        deadline = None if error is None else time.monotonic() + FAREWELL
-        for line in lines:
+        if error is not None:
+            self.tell(error)
+            deadline = time.monotonic() + FAREWELL
+        else:
+            self._end(BYE)
+            deadline = None
+        for line in self._lines.values():
             line.join(deadline)
         while error is None and not self.inbox.empty():
             _, late = self.inbox.get()

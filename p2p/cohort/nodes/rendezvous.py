@@ -22,11 +22,12 @@ from p2p.exchange.nodes import connect
 from p2p.exchange.place import Place
 
 POLL = 0.05  # s
+MEETING = 300.0  # s for all nodes to come
 BACKLOG = 1024  # connections
 FAREWELL = 5.0  # s, for others to read why nodes do not fit
 
 
-def open_store(place: Place, timeout: float) -> Store:
+def open_store(place: Place, timeout: float = MEETING) -> Store:
     """Return the store: its server on node 0, a client elsewhere.
 
     Raises:
@@ -77,8 +78,8 @@ def introduce(
     store: Store,
     place: Place,
     own: Identity,
-    timeout: float,
     check: Callable[[list[Identity]], None],
+    timeout: float = MEETING,
 ) -> list[Identity]:
     """Tell the others who this is, and return who all are, by node.
 

@@ -6,6 +6,7 @@ same run means: continue it.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,7 @@ def plan_start(
     Raises:
         UsageError, BadArtefact, NoRoom: the run cannot start here.
     """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its store logs each unknown host name
     if place.node > 0:
         return _plan_follower(place, None if resume else config)
     if resume is None:
