@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from p2p.cohort.checks import check_new, check_resumable, check_unfinished
-from p2p.cohort.events import Event, Finished, Started
+from p2p.cohort.events import Event, Finished, Iterated, Started
+from p2p.cohort.nodes.advice import Advice
 from p2p.cohort.peer_process import Failed
 from p2p.cohort.recorder import Recorder
 from p2p.cohort.supervisor import STOPPED_EARLY, Supervisor
@@ -159,6 +160,7 @@ def _run(
         notes = [*notes, *_notes_on_returns(config), *_notes_on_task(config)]
         yield Started(run, config, done, notes)
         recorder = Recorder(run, config, done)
+        advice = Advice(config) if link else None
         scores: list[dict[str, float]] = []
         begun = False  # before a peer has reported, there is nothing to save
         for rank, message in supervisor.messages():
@@ -172,6 +174,8 @@ def _run(
                 raise_failure(rank, message, f"; {where}", supervisor.where)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
+                if advice is not None and isinstance(event, Iterated):
+                    yield from advice.of(event.record)
                 scores = event.scores if isinstance(event, Finished) else scores
             yield from trackers.notes()
         status: Status = "stopped" if recorder.stopped else "finished"

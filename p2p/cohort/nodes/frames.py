@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from p2p.core import errors
 from p2p.core.errors import Interrupted, P2PError, PeerLost
@@ -50,10 +51,17 @@ def to_bytes(frame: Frame) -> bytes:
 
 
 def from_bytes(data: bytes) -> Frame:
-    """Return the frame that `to_bytes` made into `data`."""
-    length = int.from_bytes(data[:8], "little")
-    kind, fields = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][HEAD])
-    return Frame(kind, fields, safetensors.numpy.load(data))
+    """Return the frame that `to_bytes` made into `data`.
+
+    Raises:
+        ValueError: it made no such bytes.
+    """
+    try:
+        length = int.from_bytes(data[:8], "little")
+        kind, fields = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][HEAD])
+        return Frame(kind, fields, safetensors.numpy.load(data))
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(f"{len(data)} bytes that are no frame of p2p's") from error
 
 
 def of_report(rank: int, report: Message) -> Frame:

@@ -102,7 +102,7 @@ class Line:
                     self.deliver(frame)
                 if frame.kind in ("bye", "end"):
                     return
-        except RuntimeError as error:
+        except Exception as error:  # gloo raises RuntimeError; what is received may be anything
             self.lose(PeerLost(self._why(str(error))))
 
     def _longest(self, size: int) -> float:
