@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from p2p.cohort.nodes.start import Start
 
 GOAL = ("total_steps", "total_steps_per_peer")
-ON_RESUME = {"resume", *GOAL, "track", "as_json", "plain", *KINDS, "term"}
+LATER = (*GOAL, "track", "threads_per_peer")  # what a run that goes on may have anew
+ON_RESUME = {"resume", *LATER, "as_json", "plain", *KINDS, "term"}
 
 
 class View(Protocol):
@@ -116,7 +117,7 @@ def train(
         if place is None or place.node == 0:  # other nodes have no folder
             _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     folder = _named(name, out)
-    later = {name: given[name] for name in (*GOAL, "track") if name in given}
+    later = {name: given[name] for name in LATER if name in given}
     config = configure({} if resume else given, file)
     launched = _planned(place, config, folder, resume, later) if place is not None else None
     engine = launched.engine if launched else _checked(config, folder, resume, later).engine
@@ -206,8 +207,8 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --track, --json and --plain (and --task "
-            "or --method, to name code of yours), "
+            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, --json and "
+            "--plain (and --task or --method, to name code of yours), "
             f"not {', '.join(typed)}"
         )
 

@@ -74,6 +74,7 @@ def resume(
     total_steps: int | None = None,
     total_steps_per_peer: int | None = None,
     track: Sequence[str] | None = None,
+    threads_per_peer: int | None = None,
     link: Link | None = None,
     **records: Any,
 ) -> Iterator[Event]:
@@ -83,6 +84,7 @@ def resume(
         total_steps: a new goal; default the run's own.
         total_steps_per_peer: the same, counted for each peer.
         track: other trackers than those that the run remembers; () for none.
+        threads_per_peer: another number than the run's own; the bits are the same.
         link: of node 0 to the other nodes, if the cohort spans several.
         records: other settings that change no number.
 
@@ -93,6 +95,7 @@ def resume(
     """
     run, config = check_resumable(
         path, total_steps=total_steps, total_steps_per_peer=total_steps_per_peer, track=track,
+        threads_per_peer=threads_per_peer,
         num_here=_num_here(RunFolder.open(path).config, link), **records,
     )  # fmt: skip
     check_model(config.task, config.source_sha256)

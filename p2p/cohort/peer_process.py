@@ -16,6 +16,8 @@ from p2p.core.config import TrainConfig
 from p2p.core.errors import P2PError
 from p2p.core.platform import STOP_SIGNALS, run_on, usable_cores
 from p2p.core.registry import Source
+from p2p.envs.build import build_envs
+from p2p.envs.groups import gains_by_threads
 from p2p.exchange.base import Phase
 from p2p.exchange.place import Place
 from p2p.exchange.shared_memory import Arena, SharedExchange
@@ -93,6 +95,8 @@ def with_threads(config: TrainConfig, num_here: int) -> TrainConfig:
     if num_here == config.num_peers:
         return config
     threads = threads_of(config.model_copy(update={"num_peers": num_here}))
+    if threads > 1 and not gains_by_threads(build_envs(config.task, 1, config.randomisation)):
+        return config
     return config.model_copy(update={"threads_per_peer": threads})
 
 

@@ -30,7 +30,11 @@ from p2p.core.platform import free_shared_memory, yield_core
 from p2p.exchange.base import Exchange, Phase, T
 
 CACHE_LINE = 64  # bytes: a counter alone on its line is not invalidated by its neighbours
-SPINS_BETWEEN_CHECKS = 2048  # ~1 us each; a check is a heartbeat and `check_liveness`
+# Looks for a late peer: ~1 us each at first, then between naps. A peer that spins takes the core
+# from one that works where others run too, and a container's quota from all of its peers.
+SPINS = 1000
+NAP = 50e-6  # s
+LOOKS_BETWEEN_CHECKS = 2048  # a check is a heartbeat and `check_liveness`
 WORDS = ("counters", "heartbeats", "ahead")  # a cache line a peer each; then one for `control`
 
 
@@ -182,13 +186,16 @@ class SharedExchange(Exchange):
         self._wait_for(self.others, self._lane)
 
     def _wait_for(self, ranks: Iterable[int], lane: Lane) -> None:
-        """Spin, yielding to other processes, until these peers have entered the lane's turn."""
-        counters, turn, spins = lane.counters, lane.turn, 0
+        """Wait until these peers have entered the turn: yield to other processes, then sleep."""
+        counters, turn, looks = lane.counters, lane.turn, 0
         for k in ranks:
             while counters[k] < turn:
-                yield_core()
-                spins += 1
-                if spins % SPINS_BETWEEN_CHECKS == 0:
+                if looks < SPINS:
+                    yield_core()
+                else:
+                    time.sleep(NAP)
+                looks += 1
+                if looks % LOOKS_BETWEEN_CHECKS == 0:
                     self.heartbeat()
                     self.check_liveness(k)
 
