@@ -207,11 +207,14 @@ class LeaderExchange(MemberExchange):
         self._first_remote = next(k for k in self.others if k not in spans[place.node])
         self._courier: Courier | None = None
         longest = timeout + PATIENCE
-        store = PrefixStore(f"leaders/{place.attempt}", connect(place, longest))
-        self._await_all(store, place)
-        self._relay = Relay(join(store, "now", place, longest), place, spans, self._live)
-        ahead = Relay(join(store, "ahead", place, longest), place, spans, self._check)
-        self._courier = Courier(self._ahead, ahead, self._mates)
+        try:
+            store = PrefixStore(f"leaders/{place.attempt}", connect(place, longest))
+            self._await_all(store, place)
+            now, ahead = (join(store, name, place, longest) for name in ("now", "ahead"))
+        except RuntimeError as error:  # torch's
+            raise PeerLost(f"lost another node while leaders were meeting ({error})") from None
+        self._relay = Relay(now, place, spans, self._live)
+        self._courier = Courier(self._ahead, Relay(ahead, place, spans, self._check), self._mates)
 
     def _await_all(self, store: Store, place: Place) -> None:
         """Wait, with heartbeats, until the leaders of all nodes are about to connect."""

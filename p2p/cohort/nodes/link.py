@@ -47,17 +47,23 @@ class Link:
     def __init__(self, place: Place, config: TrainConfig | None, timeout: float) -> None:
         self.place, self.timeout = place, timeout
         self.inbox: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        try:
+            self._meet(place, identity_of(place, config))
+        except RuntimeError as error:  # torch's
+            raise PeerLost(f"lost another node while all were meeting ({error})") from None
+        others = range(1, place.num_nodes) if place.node == 0 else range(1)
+        self._lines = {node: self._line(node, self.nodes[node]) for node in others}
+
+    def _meet(self, place: Place, own: Identity) -> None:
+        """Find the other nodes, compare them with this one, and connect."""
         store = rendezvous.open_store(place)
-        own = identity_of(place, config)
         self.nodes = rendezvous.introduce(store, place, own, check_equal)
-        if config is None:
+        if own["settings"] is None:
             self.timeout = self.nodes[0]["peer_timeout"]
         # kept: when node 0's goes, so does the server, and leaders have yet to meet there
         self._store, self.spans = store, [range(0)] * place.num_nodes
         self._ended = False
         self._group = join(store, f"parents/{place.attempt}", place, self.timeout)
-        others = range(1, place.num_nodes) if place.node == 0 else range(1)
-        self._lines = {node: self._line(node, self.nodes[node]) for node in others}
 
     def _line(self, node: int, other: Identity) -> Line:
         def deliver(frame: Frame) -> None:
