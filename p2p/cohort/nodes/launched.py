@@ -71,7 +71,8 @@ def _follow(link: Link) -> Iterator[Event]:
             return
         config, states, done = begun
         check_code(config)
-        yield Noted(f"{link.where}{link.notes[0]}; the run folder is on node 0")
+        here = ", ".join(map(str, link.ranks))
+        yield Noted(f"{link.where}peers {here} of {config.num_peers}; node 0 has the run folder")
         stopped = reports.Stopped(done, 0)
         begun_here = False
         with Supervisor(config, states, signals, STOPPED_EARLY, link) as supervisor:
