@@ -51,6 +51,12 @@ def test_a_launchers_variables_say_where_a_node_is():
     assert found.agent_has_store
 
 
+def test_a_launcher_of_one_node_needs_no_network():
+    """Torchrun gives the machine's name, which a container may not be able to resolve."""
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "no.such.host.invalid"}
+    assert find_place(LAUNCHED | alone).num_nodes == 1
+
+
 @pytest.mark.parametrize(
     ("variables", "why"),
     [

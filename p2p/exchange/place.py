@@ -81,7 +81,9 @@ def find_place(environ: Mapping[str, str] = os.environ) -> Place | None:
     if not 0 <= node < num_nodes:
         raise UsageError(f"RANK={node} is none of 0..{num_nodes - 1} (WORLD_SIZE={num_nodes})")
     port = _number(environ, "MASTER_PORT")
-    address = _resolved(environ["MASTER_ADDR"], port, leads=node == 0 and num_nodes > 1)
+    if num_nodes == 1:  # nobody to connect with
+        return Place(0, 1, environ["MASTER_ADDR"], port, environ["MASTER_ADDR"])
+    address = _resolved(environ["MASTER_ADDR"], port, leads=node == 0)
     return Place(
         node,
         num_nodes,
