@@ -26,6 +26,7 @@ from .options import (
     FILE,
     FOLDER,
     KINDS,
+    Duration,
     SettingsCommand,
     configure,
     flags_in_messages,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 GOAL = ("total_steps", "total_steps_per_peer")
 LATER = (*GOAL, "track", "threads_per_peer")  # what a run that goes on may have anew
-ON_RESUME = {"resume", *LATER, "as_json", "plain", *KINDS, "term"}
+ON_RESUME = {"resume", *LATER, "max_time", "as_json", "plain", *KINDS, "term"}
 
 
 class View(Protocol):
@@ -83,6 +84,10 @@ def _explain(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 )
 @click.option("--out", type=FOLDER, metavar="DIR", help="The run's folder, if not in runs/.")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
+@click.option(
+    "--max-time", type=Duration(), metavar="TIME",
+    help="Stop after this time with a checkpoint, as in 90m, 3h30m or 3:30:00 (exit 142).",
+)  # fmt: skip
 @term_option
 @click.option(
     "--set", "more", multiple=True, metavar="NAME=VALUE", help="A setting of a method of your own."
@@ -103,6 +108,7 @@ def train(
     name: str | None,
     out: Path | None,
     resume: Path | None,
+    max_time: int | None,
     as_json: bool,
     plain: bool,
     **settings: object,
@@ -118,6 +124,7 @@ def train(
             _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     folder = _named(name, out)
     later = {name: given[name] for name in LATER if name in given}
+    session: dict[str, Any] = {} if max_time is None else {"max_time": max_time}
     config = configure({} if resume else given, file)
     launched = _planned(place, config, folder, resume, later) if place is not None else None
     engine = launched.engine if launched else _checked(config, folder, resume, later).engine
@@ -135,16 +142,13 @@ def train(
                 from p2p.cohort.nodes import launched as nodes
         interrupts.check()
         if launched:
-            return nodes.run(launched)
+            return nodes.run(launched, **session)
         if resume is None:
-            return cohort.train(config, out=folder)
-        return cohort.resume(resume, **later)
+            return cohort.train(config, out=folder, **session)
+        return cohort.resume(resume, **later, **session)
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
-    if place is not None and place.num_nodes > 1:
-        label += f" on {place.num_nodes} nodes"
-    follows = place is not None and place.node > 0
-    _show(events, _views(label, as_json=as_json, plain=plain, follows=follows))
+    _show(events, _views(label, place, as_json=as_json, plain=plain))
 
 
 def _named(name: str | None, out: Path | None) -> Path | None:
@@ -207,23 +211,24 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, --json and "
-            "--plain (and --task or --method, to name code of yours), "
+            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, --max-time, "
+            "--json and --plain (and --task or --method, to name code of yours), "
             f"not {', '.join(typed)}"
         )
 
 
-def _views(label: str, *, as_json: bool, plain: bool, follows: bool) -> list[View]:
+def _views(label: str, place: Place | None, *, as_json: bool, plain: bool) -> list[View]:
     """Choose who shows the run: JSON has stdout to itself, people then read stderr.
 
-    Args:
-        follows: another node shows it; only notes come here.
+    Of several nodes the first one shows it; on others there are notes alone.
     """
     from .live.plain import JsonLines, PlainLines
 
     stream = sys.stderr if as_json else sys.stdout
-    if follows:
+    if place is not None and place.node > 0:
         return [PlainLines(stream)]
+    if place is not None and place.num_nodes > 1:
+        label += f" on {place.num_nodes} nodes"
     views: list[View] = [JsonLines(sys.stdout)] if as_json else []
     if plain or not can_redraw(stream) or (as_json and sys.stdout.isatty()):
         return [*views, PlainLines(stream)]

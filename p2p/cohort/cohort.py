@@ -36,12 +36,17 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: TrainConfig, *, out: Path | None = None, link: Link | None = None
+    config: TrainConfig,
+    *,
+    out: Path | None = None,
+    max_time: float | None = None,
+    link: Link | None = None,
 ) -> Iterator[Event]:
     """Train a cohort from scratch in a new run folder.
 
     Args:
         out: the run folder to make; default a new one under `runs/`.
+        max_time: seconds, after which the run stops as at a signal: SIGALRM.
         link: of node 0 to the other nodes, if the cohort spans several.
 
     Yields:
@@ -52,7 +57,7 @@ def train(
         UsageError: a setting or the folder cannot be used, or the package of a tracker is missing.
         PeerLost: a peer died or hangs.
         Diverged: a peer's gradients became non-finite twice.
-        Interrupted: SIGINT, SIGTERM or SIGHUP, after a checkpoint.
+        Interrupted: a signal, or `max_time` is over; after a checkpoint.
         NoRoom: disk or shared memory full.
     """
     check_new(config, out, _num_here(config, link))
@@ -60,7 +65,7 @@ def train(
     states = _initial_states(config)
     run = RunFolder.create(config, out)
     try:
-        yield from _run(run, config, states, 0, [], link)
+        yield from _run(run, config, states, 0, [], max_time, link)
     except Interrupted as stopped:
         if not discard_untrained(run.path):
             raise
@@ -75,6 +80,7 @@ def resume(
     total_steps_per_peer: int | None = None,
     track: Sequence[str] | None = None,
     threads_per_peer: int | None = None,
+    max_time: float | None = None,
     link: Link | None = None,
     **records: Any,
 ) -> Iterator[Event]:
@@ -85,6 +91,7 @@ def resume(
         total_steps_per_peer: the same, counted for each peer.
         track: other trackers than those that the run remembers; () for none.
         threads_per_peer: another number than the run's own; the bits are the same.
+        max_time: as in `train`.
         link: of node 0 to the other nodes, if the cohort spans several.
         records: other settings that change no number.
 
@@ -112,7 +119,7 @@ def resume(
             states = reports.split_by_peer(checkpoint.tensors, config.num_peers)
         else:
             states = _initial_states(config)
-        yield from _run(run, config, states, done, notes, link)
+        yield from _run(run, config, states, done, notes, max_time, link)
 
 
 def _num_here(config: TrainConfig, link: Link | None) -> int:
@@ -147,7 +154,7 @@ def _initial_states(config: TrainConfig) -> list[reports.State] | None:
 
 def _run(
     run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
-    notes: list[str], link: Link | None = None,
+    notes: list[str], max_time: float | None, link: Link | None = None,
 ) -> Iterator[Event]:  # fmt: skip
     code = registry.loading_options(config.task, config.method)
     resume = f"continue with: p2p train --resume {shlex.quote(str(run.path))}{code}"
@@ -156,7 +163,7 @@ def _run(
         link.begin(config, states, done)
         notes = [*notes, *link.notes]
     with (
-        run, StopSignals() as signals,
+        run, StopSignals(max_time) as signals,
         Supervisor(config, states, signals, early, link) as supervisor,
         Trackers(run, config, done) as trackers,
     ):  # fmt: skip
@@ -168,6 +175,7 @@ def _run(
         begun = False  # before a peer has reported, there is nothing to save
         for rank, message in supervisor.messages():
             begun = begun or message is not None
+            signals.check_time()
             if signals.received is not None:
                 if not begun:
                     raise Interrupted(early, signals.received)

@@ -87,10 +87,14 @@ def one_thread_each() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ignore_signals() -> Iterator[None]:
-    """Block stop signals in a process started here, until `p2p.cohort.server` ignores them."""
-    resource_tracker.ensure_running()  # starting it within the block would unblock the signals
+    """Block stop signals in a process started here, until `p2p.cohort.server` ignores them.
+
+    And for good in Python's resource tracker, which by itself ignores only SIGINT and SIGTERM.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # of which that has unblocked these
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -64,7 +64,7 @@ def grad_variance(
         UsageError: a setting is wrong.
         BadArtefact: there is no run, it has no milestones, or one is damaged.
         NoRoom: the results cannot be written.
-        Interrupted: SIGINT, SIGTERM or SIGHUP; what was found is kept.
+        Interrupted: a signal; what was found is kept.
         PeerLost: a process died.
     """
     config = build_grad_variance_config(**settings)

@@ -25,8 +25,11 @@ WAITING = "stopped while waiting for other nodes"
 TIMEOUT = 300.0  # s, until node 0's own is known
 
 
-def run(start: Start) -> Iterator[Event]:
+def run(start: Start, max_time: float | None = None) -> Iterator[Event]:
     """Do what was planned for this node.
+
+    Args:
+        max_time: as in `cohort.train`; that of node 0 counts.
 
     Yields:
         On node 0 the events of `cohort.train` or `cohort.resume`; on others Noted.
@@ -37,28 +40,28 @@ def run(start: Start) -> Iterator[Event]:
         P2PError: as `cohort.train`, or another node did.
     """
     if start.place.num_nodes == 1:
-        yield from _lead(start, None)
+        yield from _lead(start, None, max_time)
         return
     timeout = start.config.peer_timeout if start.config else TIMEOUT
     with StopSignals() as signals, signals.raising(WAITING):
         link = Link(start.place, start.config, timeout)
     if start.place.node == 0:
         with link:
-            yield from _lead(start, link)
+            yield from _lead(start, link, max_time)
     else:
         yield from _follow(link)
 
 
-def _lead(start: Start, link: Link | None) -> Iterator[Event]:
+def _lead(start: Start, link: Link | None, max_time: float | None) -> Iterator[Event]:
     if start.complete:
         if link is not None:
             link.dismiss(start.complete)
         yield Noted(start.complete)
     elif start.resume is not None:
-        yield from cohort.resume(start.resume, link=link, **start.later)
+        yield from cohort.resume(start.resume, max_time=max_time, link=link, **start.later)
     else:
         assert start.config is not None
-        yield from cohort.train(start.config, out=start.out, link=link)
+        yield from cohort.train(start.config, out=start.out, max_time=max_time, link=link)
 
 
 def _follow(link: Link) -> Iterator[Event]:
