@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import click
 from click.core import ParameterSource
@@ -18,6 +18,7 @@ from p2p.core.config import TrainConfig
 from p2p.core.errors import Interrupted, P2PError, UsageError
 from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE
 from p2p.core.signals import StopSignals, request_stop
+from p2p.exchange.place import Place, find_place
 
 from .interrupt import STOPPING, interrupts, say
 from .notices import say_if_compiling
@@ -35,6 +36,9 @@ from .options import (
 )
 from .text.formats import counted
 from .text.terminal import can_redraw, unwritable
+
+if TYPE_CHECKING:
+    from p2p.cohort.nodes.start import Start
 
 GOAL = ("total_steps", "total_steps_per_peer")
 LATER = (*GOAL, "track", "threads_per_peer")  # what a run that goes on may have anew
@@ -111,31 +115,40 @@ def train(
 ) -> None:
     """Train a cohort of peers, one process each, and show how they do."""
     given = given_on_command_line(ctx)
+    place = find_place()
     if resume is not None:
         _check_resumable(ctx)
         for setting in given.keys() - set(KINDS):  # each alone: their agreement depends on the K
             configure({setting: given[setting]})
-        _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
+        if place is None or place.node == 0:  # other nodes have no folder
+            _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     folder = _named(name, out)
     later = {name: given[name] for name in LATER if name in given}
     session: dict[str, Any] = {} if max_time is None else {"max_time": max_time}
-    config = _checked(configure({} if resume else given, file), folder, resume, later)
-    say_if_compiling(config.engine)
+    config = configure({} if resume else given, file)
+    launched = _planned(place, config, folder, resume, later) if place is not None else None
+    engine = launched.engine if launched else _checked(config, folder, resume, later).engine
+    say_if_compiling(engine)
     with interrupts.loading():
         from p2p.cohort import launch
 
-        launch.prepare(config.engine)  # imports torch while we do; no thread runs yet
+        launch.prepare(engine)  # imports torch while we do; no thread runs yet
 
     def events() -> Iterator[Event]:
         with interrupts.loading():  # it takes a while: after the first line is on screen
             from p2p.cohort import cohort
+
+            if launched:
+                from p2p.cohort.nodes import launched as nodes
         interrupts.check()
+        if launched:
+            return nodes.run(launched, **session)
         if resume is None:
             return cohort.train(config, out=folder, **session)
         return cohort.resume(resume, **later, **session)
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
-    _show(events, _views(label, as_json=as_json, plain=plain))
+    _show(events, _views(label, place, as_json=as_json, plain=plain))
 
 
 def _named(name: str | None, out: Path | None) -> Path | None:
@@ -147,6 +160,17 @@ def _named(name: str | None, out: Path | None) -> Path | None:
     if not FOLDER_NAME.fullmatch(name):
         raise UsageError(f"--name {name} {FOLDER_NAME_RULE}; --out takes any path")
     return Path("runs") / name
+
+
+def _planned(
+    place: Place, config: TrainConfig, out: Path | None, resume: Path | None, later: dict[str, Any]
+) -> Start:
+    """Return what this node of a launched run is to do; see `_checked`."""
+    with interrupts.loading():
+        from p2p.cohort.nodes.start import plan_start
+
+    with flags_in_messages():
+        return plan_start(place, config, out=out, resume=resume, later=later)
 
 
 def _checked(
@@ -193,11 +217,18 @@ def _check_resumable(ctx: click.Context) -> None:
         )
 
 
-def _views(label: str, *, as_json: bool, plain: bool) -> list[View]:
-    """Choose who shows the run: JSON has stdout to itself, people then read stderr."""
+def _views(label: str, place: Place | None, *, as_json: bool, plain: bool) -> list[View]:
+    """Choose who shows the run: JSON has stdout to itself, people then read stderr.
+
+    Of several nodes the first one shows it; on others there are notes alone.
+    """
     from .live.plain import JsonLines, PlainLines
 
     stream = sys.stderr if as_json else sys.stdout
+    if place is not None and place.node > 0:
+        return [PlainLines(stream)]
+    if place is not None and place.num_nodes > 1:
+        label += f" on {place.num_nodes} nodes"
     views: list[View] = [JsonLines(sys.stdout)] if as_json else []
     if plain or not can_redraw(stream) or (as_json and sys.stdout.isatty()):
         return [*views, PlainLines(stream)]

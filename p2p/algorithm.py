@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2p.core.config import TrainConfig
-from p2p.exchange.shared_memory import Exchange
+from p2p.exchange.base import Exchange
 from p2p.peer.peer import Peer
 from p2p.peer.reports import Report, State
 

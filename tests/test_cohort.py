@@ -304,7 +304,7 @@ def test_peers_that_were_suspended_with_their_parent_are_not_taken_for_hung(monk
     monkeypatch.setattr(time, "monotonic_ns", lambda: int(now[0] * 1e9))
     watched = supervisor.Supervisor(small(peer_timeout=20), None)
     watched.arena = SimpleNamespace(heartbeats=np.zeros((1, 2), np.int64))
-    watched.processes = [SimpleNamespace(pid=1)]
+    watched.processes = {0: SimpleNamespace(pid=1)}
     watched.since = watched.checked = 0
 
     def wait(seconds: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from p2p.core.errors import NoRoom, PeerLost
-from p2p.exchange.shared_memory import Arena, Exchange, check_shm
+from p2p.exchange.shared_memory import Arena, SharedExchange, check_shm
 
 
 def run_all(arena: Arena, body) -> list:
@@ -21,7 +21,7 @@ def run_all(arena: Arena, body) -> list:
 
     def run(rank: int) -> None:
         try:
-            results[rank] = body(Exchange(arena, rank))
+            results[rank] = body(SharedExchange(arena, rank))
         except BaseException as error:
             results[rank] = error
 
@@ -38,7 +38,7 @@ def test_every_peer_sees_what_every_peer_showed_this_turn(num_peers):
     """200 turns with peers of uneven speed: no stale row, no row of the next turn."""
     arena = Arena(num_peers, 64)
 
-    def body(exchange: Exchange) -> bool:
+    def body(exchange: SharedExchange) -> bool:
         rng = np.random.default_rng(exchange.rank)
         for turn in range(200):
             own = np.full(8, 1000.0 * turn + exchange.rank, np.float32)
@@ -58,7 +58,7 @@ def test_what_the_others_show_is_all_but_the_own_row(num_peers):
     """In their order, and as it is this turn."""
     arena = Arena(num_peers, 64)
 
-    def body(exchange: Exchange) -> list[list[float]]:
+    def body(exchange: SharedExchange) -> list[list[float]]:
         seen = []
         for turn in range(3):
             own = np.full(2, 10.0 * turn + exchange.rank, np.float32)
@@ -87,13 +87,13 @@ def test_a_waiter_leaves_when_the_cohort_is_called_off():
     arena = Arena(2, 64)
     threading.Timer(0.1, arena.abort).start()
     with pytest.raises(PeerLost, match="aborted while peer 0 waited for 1"):
-        Exchange(arena, 0)(np.zeros(1, np.float32))
+        SharedExchange(arena, 0)(np.zeros(1, np.float32))
 
 
 def test_a_waiter_leaves_when_its_parent_is_gone():
     arena = Arena(2, 64)
     with pytest.raises(PeerLost, match="parent of peer 1 is gone"):
-        Exchange(arena, 1, orphaned=lambda: True)(np.zeros(1, np.float32))
+        SharedExchange(arena, 1, orphaned=lambda: True)(np.zeros(1, np.float32))
 
 
 def test_a_waiting_peer_sends_heartbeats():
@@ -102,7 +102,7 @@ def test_a_waiting_peer_sends_heartbeats():
     threading.Timer(0.2, arena.abort).start()
     before = time.monotonic_ns()
     with pytest.raises(PeerLost):
-        Exchange(arena, 0)(np.zeros(1, np.float32))
+        SharedExchange(arena, 0)(np.zeros(1, np.float32))
     assert arena.heartbeats[0, 0] > before + 1e8
     assert arena.heartbeats[1, 0] == 0
 

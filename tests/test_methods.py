@@ -17,7 +17,7 @@ from p2p.cohort.events import Checkpointed
 from p2p.core.config import TrainConfig
 from p2p.engine import Adam, Penalty, build_engine, losses
 from p2p.engine.batch import Batch, Minibatch
-from p2p.exchange.shared_memory import Arena, Exchange
+from p2p.exchange.shared_memory import Arena, SharedExchange
 from p2p.peer.peer import Peer
 from p2p.peer.reports import split_by_peer
 from p2p.peer.slots import slot_bytes
@@ -385,7 +385,7 @@ def test_what_a_method_does_at_an_iterations_end_counts_as_update():
     """Its wait for others apart; else the shares of time leave most of DnC's out."""
     config = small("ppo", num_peers=1)
     told: list[Any] = []
-    peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0), told.append)
+    peer = Peer(0, config, SharedExchange(Arena(1, slot_bytes(config)), 0), told.append)
     peer.enter_domain()
     batch = peer.collect()
     before = dict(peer.clock.seconds)
@@ -405,7 +405,7 @@ def test_a_peer_sends_heartbeats_throughout_its_final_score(monkeypatch):
     """An evaluation may take longer than `peer_timeout`."""
     config = small("ppo", num_peers=1, final_episodes=2)
     told: list[Any] = []
-    peer = Peer(0, config, Exchange(Arena(1, slot_bytes(config)), 0), told.append)
+    peer = Peer(0, config, SharedExchange(Arena(1, slot_bytes(config)), 0), told.append)
     shown = []
     monkeypatch.setattr(peer.exchange, "heartbeat", lambda phase=None: shown.append(phase))
     peer.end()

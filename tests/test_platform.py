@@ -17,7 +17,7 @@ import pytest
 
 from p2p.core import machine
 from p2p.core import platform as system
-from p2p.exchange.shared_memory import Arena, Exchange
+from p2p.exchange.shared_memory import Arena, SharedExchange
 
 ROOT = Path(__file__).parents[1]
 LACKING = """
@@ -117,7 +117,7 @@ def test_fallbacks(monkeypatch):
 def test_without_dev_shm_a_file_without_a_name_serves(monkeypatch, tmp_path):
     monkeypatch.setattr(system, "SHARED_MEMORY", tmp_path / "nowhere")
     arena = Arena(1, 64)
-    assert Exchange(arena, 0)(arena.slots[0, 0]).shape == (1, 64)
+    assert SharedExchange(arena, 0)(arena.slots[0, 0]).shape == (1, 64)
     assert arena.slots.ctypes.data % 64 == 0
 
 

@@ -11,7 +11,7 @@ from p2p.bench.processes import run_together
 from p2p.core.config import TrainConfig
 from p2p.core.jit import kernel
 from p2p.engine.matmul import affine
-from p2p.exchange.shared_memory import Exchange
+from p2p.exchange.base import Exchange
 
 WIDTH, DEPTH = 64, 512  # of the product that is timed: the networks' width, all in the L2 cache
 REPEATS, TRIES = 200, 20

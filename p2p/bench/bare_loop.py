@@ -17,7 +17,7 @@ from p2p.envs.domain import Domain
 from p2p.envs.robot import Robot
 from p2p.envs.task import find_task
 from p2p.envs.vector import RandomisedEnvs
-from p2p.exchange.shared_memory import Exchange
+from p2p.exchange.base import Exchange
 from p2p.policy.parameters import Floats
 from p2p.policy.policy import Policy
 

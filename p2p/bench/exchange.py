@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from p2p.bench.measure import Candidate, Measurement, Tell, compare
 from p2p.bench.processes import run_together
 from p2p.bench.settings import Settings, cores
-from p2p.exchange.shared_memory import Exchange
+from p2p.exchange.base import Exchange
 
 FLOATS = 5702  # of an actor with 17 observations and 6 actions: those of HalfCheetah, Walker2d
 NUM_PEERS = (2, 4)

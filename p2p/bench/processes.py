@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from p2p.cohort import launch
-from p2p.exchange.shared_memory import Arena, Exchange
+from p2p.exchange.shared_memory import Arena, SharedExchange
 
 T = TypeVar("T")
 PRELOADED = ("p2p.bench.exchange", "p2p.bench.bare_loop")
@@ -60,7 +60,7 @@ def _child(
 ) -> None:
     launch.die_with_parent()
     try:
-        pipe.send((work(Exchange(arena, rank, launch.orphaned), *own), ""))
+        pipe.send((work(SharedExchange(arena, rank, launch.orphaned), *own), ""))
     except Exception:
         pipe.send((None, traceback.format_exc()))
 

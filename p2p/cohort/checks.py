@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from p2p.cohort import launch
 from p2p.cohort.tracking import check_installed
@@ -24,29 +25,34 @@ from p2p.runs.initial import policy_sha256
 MAX_PEERS_PER_CORE = 16  # beyond this peers only wait for one another
 
 
-def check_new(config: TrainConfig, out: Path | None) -> None:
+def check_new(config: TrainConfig, out: Path | None, num_here: int | None = None) -> None:
     """Check that a run can start: number of peers, run folder, what it starts from.
 
     Args:
         out: as in `RunFolder.create`.
+        num_here: peers on this machine, if others have some.
 
     Raises:
         UsageError, BadArtefact, NoRoom: it cannot.
     """
     launch.check_working_directory()
-    check_peers(config)
+    check_peers(config.num_peers if num_here is None else num_here)
     check_installed(config.track)
     check_claimable(config, out)
     if config.init_from is not None:
         policy_sha256(Path(config.init_from))
 
 
-def check_peers(config: TrainConfig) -> None:
-    """Raise UsageError for more than `MAX_PEERS_PER_CORE` peers on a core of this machine."""
+def check_peers(num_here: int) -> None:
+    """Raise UsageError for more than `MAX_PEERS_PER_CORE` peers on a core of this machine.
+
+    Args:
+        num_here: peers on this machine.
+    """
     cores = num_cores()
-    if config.num_peers > cores * MAX_PEERS_PER_CORE:
+    if num_here > cores * MAX_PEERS_PER_CORE:
         raise UsageError(
-            f"{config.num_peers} peers on {cores} cores would only wait for one another; "
+            f"{num_here} peers on {cores} cores would only wait for one another; "
             f"use at most {cores * MAX_PEERS_PER_CORE}"
         )
 
@@ -54,11 +60,14 @@ def check_peers(config: TrainConfig) -> None:
 def check_resumable(
     path: Path, *, total_steps: int | None = None, total_steps_per_peer: int | None = None,
     track: Sequence[str] | None = None, threads_per_peer: int | None = None,
+    num_here: int | None = None, **records: Any,
 ) -> tuple[RunFolder, TrainConfig]:  # fmt: skip
     """Return the run at `path`, and its settings with the new goal, trackers and threads.
 
     Args:
         total_steps, total_steps_per_peer, track, threads_per_peer: as in `p2p.resume`.
+        num_here: peers on this machine, if others have some.
+        records: other settings that change no number.
 
     Raises:
         BadArtefact: `path` is not a run folder, holds no valid checkpoint, or was made with a
@@ -74,14 +83,14 @@ def check_resumable(
         "total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer, "track": track,
         "threads_per_peer": threads_per_peer,
     }  # fmt: skip
-    later = {name: value for name, value in given.items() if value is not None}
+    later = {name: value for name, value in given.items() if value is not None} | records
     config = build_config(**override(config.settings, later))
     check_installed(config.track)
     if run.config.why_its_end_counts and config.total_steps != run.config.total_steps:
         raise UsageError(
             f"{path} cannot have another goal: {run.config.why_its_end_counts}; start a new run"
         )
-    check_peers(config)
+    check_peers(config.num_peers if num_here is None else num_here)
     with run:  # no other process writes there
         checkpoint = run.load_checkpoint()
     check_unfinished(run, config, checkpoint.iteration if checkpoint else 0)

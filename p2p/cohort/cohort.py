@@ -10,10 +10,11 @@ import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from p2p.cohort.checks import check_new, check_resumable, check_unfinished
-from p2p.cohort.events import Event, Finished, Started
+from p2p.cohort.events import Event, Finished, Iterated, Started
+from p2p.cohort.nodes.advice import Advice
 from p2p.cohort.peer_process import Failed
 from p2p.cohort.recorder import Recorder
 from p2p.cohort.supervisor import STOPPED_EARLY, Supervisor
@@ -30,15 +31,23 @@ from p2p.runs import RunFolder
 from p2p.runs.claim import discard_untrained
 from p2p.runs.initial import initial_state, policy_sha256
 
+if TYPE_CHECKING:
+    from p2p.cohort.nodes.link import Link  # brings torch
+
 
 def train(
-    config: TrainConfig, *, out: Path | None = None, max_time: float | None = None
+    config: TrainConfig,
+    *,
+    out: Path | None = None,
+    max_time: float | None = None,
+    link: Link | None = None,
 ) -> Iterator[Event]:
     """Train a cohort from scratch in a new run folder.
 
     Args:
         out: the run folder to make; default a new one under `runs/`.
         max_time: seconds, after which the run stops as at a signal: SIGALRM.
+        link: of node 0 to the other nodes, if the cohort spans several.
 
     Yields:
         Started; per iteration Iterated, and Checkpointed after some; at last Finished. Noted in
@@ -51,12 +60,12 @@ def train(
         Interrupted: a signal, or `max_time` is over; after a checkpoint.
         NoRoom: disk or shared memory full.
     """
-    check_new(config, out)
+    check_new(config, out, _num_here(config, link))
     config = _with_hashes(config)
     states = _initial_states(config)
     run = RunFolder.create(config, out)
     try:
-        yield from _run(run, config, states, 0, [], max_time)
+        yield from _run(run, config, states, 0, [], max_time, link)
     except Interrupted as stopped:
         if not discard_untrained(run.path):
             raise
@@ -72,6 +81,8 @@ def resume(
     track: Sequence[str] | None = None,
     threads_per_peer: int | None = None,
     max_time: float | None = None,
+    link: Link | None = None,
+    **records: Any,
 ) -> Iterator[Event]:
     """Continue the run at `path` from its newest valid checkpoint.
 
@@ -81,6 +92,8 @@ def resume(
         track: other trackers than those that the run remembers; () for none.
         threads_per_peer: another number than the run's own; the bits are the same.
         max_time: as in `train`.
+        link: of node 0 to the other nodes, if the cohort spans several.
+        records: other settings that change no number.
 
     Raises:
         BadArtefact: `path` is not a run folder, holds no valid checkpoint, or was made with a
@@ -90,6 +103,7 @@ def resume(
     run, config = check_resumable(
         path, total_steps=total_steps, total_steps_per_peer=total_steps_per_peer, track=track,
         threads_per_peer=threads_per_peer,
+        num_here=_num_here(RunFolder.open(path).config, link), **records,
     )  # fmt: skip
     check_model(config.task, config.source_sha256)
     with run:
@@ -105,7 +119,12 @@ def resume(
             states = reports.split_by_peer(checkpoint.tensors, config.num_peers)
         else:
             states = _initial_states(config)
-        yield from _run(run, config, states, done, notes, max_time)
+        yield from _run(run, config, states, done, notes, max_time, link)
+
+
+def _num_here(config: TrainConfig, link: Link | None) -> int:
+    """Return the number of peers on this machine."""
+    return len(link.place.spans(config.num_peers)[0]) if link else config.num_peers
 
 
 def _with_hashes(config: TrainConfig) -> TrainConfig:
@@ -135,19 +154,23 @@ def _initial_states(config: TrainConfig) -> list[reports.State] | None:
 
 def _run(
     run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
-    notes: list[str], max_time: float | None,
+    notes: list[str], max_time: float | None, link: Link | None = None,
 ) -> Iterator[Event]:  # fmt: skip
     code = registry.loading_options(config.task, config.method)
     resume = f"continue with: p2p train --resume {shlex.quote(str(run.path))}{code}"
     early = f"{STOPPED_EARLY}; {resume}"
+    if link is not None:
+        link.begin(config, states, done)
+        notes = [*notes, *link.notes]
     with (
         run, StopSignals(max_time) as signals,
-        Supervisor(config, states, signals, early) as supervisor,
+        Supervisor(config, states, signals, early, link) as supervisor,
         Trackers(run, config, done) as trackers,
     ):  # fmt: skip
         notes = [*notes, *_notes_on_returns(config), *_notes_on_task(config)]
         yield Started(run, config, done, notes)
         recorder = Recorder(run, config, done)
+        advice = Advice(config) if link else None
         scores: list[dict[str, float]] = []
         begun = False  # before a peer has reported, there is nothing to save
         for rank, message in supervisor.messages():
@@ -156,11 +179,14 @@ def _run(
             if signals.received is not None:
                 if not begun:
                     raise Interrupted(early, signals.received)
-                supervisor.arena.request_stop()
+                supervisor.arena.request_stop(signals.received)
             if isinstance(message, Failed):
-                raise_failure(rank, message, run)
+                where = f"the last valid checkpoint is in {run.path}/checkpoints"
+                raise_failure(rank, message, f"; {where}", supervisor.where)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
+                if advice is not None and isinstance(event, Iterated):
+                    yield from advice.of(event.record)
                 scores = event.scores if isinstance(event, Finished) else scores
             yield from trackers.notes()
         status: Status = "stopped" if recorder.stopped else "finished"
@@ -169,7 +195,7 @@ def _run(
             raise Interrupted(
                 f"stopped after iteration {recorder.completed} of {config.num_iterations}; "
                 f"{resume}",
-                signals.received or signal.SIGINT,
+                signals.received or recorder.stopped or signal.SIGINT,
             )
 
 
@@ -198,11 +224,14 @@ def _notes_on_task(config: TrainConfig) -> list[str]:
     return [f"{config.task} overrides {', '.join(anew)}: its steps run in numpy, not compiled"]
 
 
-def raise_failure(rank: int, failed: Failed, run: RunFolder) -> NoReturn:
-    """Raise the error that a peer has sent."""
-    if isinstance(failed.error, Diverged):
-        where = f"the last valid checkpoint is in {run.path}/checkpoints"
-        raise Diverged(f"{failed.text}; {where}")
+def raise_failure(rank: int, failed: Failed, checkpoint: str = "", where: str = "") -> NoReturn:
+    """Raise the error that a peer has sent.
+
+    Args:
+        checkpoint: what to say of it after a divergence.
+        where: what to say first of the node, if there are several.
+    """
     if isinstance(failed.error, P2PError):
-        raise failed.error
-    raise RuntimeError(f"peer {rank} failed:\n{failed.text}")
+        more = checkpoint if isinstance(failed.error, Diverged) else ""
+        raise type(failed.error)(f"{where}{failed.text}{more}")
+    raise RuntimeError(f"{where}peer {rank} failed:\n{failed.text}")

@@ -21,12 +21,12 @@ class Recorder:
 
     Attributes:
         completed: iterations that all peers have reported.
-        stopped: whether all peers have ended because a stop was requested.
+        stopped: the signal by which a stop was requested, once all peers have ended for that.
     """
 
     def __init__(self, run: RunFolder, config: TrainConfig, done: int) -> None:
         self.run, self.config, self.completed = run, config, done
-        self.stopped = False
+        self.stopped = 0
         self.resumed_from = done
         earlier = run.records()
         self.earlier_seconds = sum(record["seconds"] for record in earlier)
@@ -69,7 +69,7 @@ class Recorder:
             self._write_h5(last=False)
             return Checkpointed(path, first.iteration)
         if isinstance(first, reports.Stopped):
-            self.stopped = True
+            self.stopped = first.signum
             self._write_h5(last=True)
             return None
         scores = [part.score for part in parts if part.score is not None]

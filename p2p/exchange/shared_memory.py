@@ -1,10 +1,13 @@
-"""The one collective, `exchange(vector) -> [K, n]`, over shared memory.
+"""The collective within a machine, over shared memory.
 
 An `Arena` is allocated by the parent before the peers start. Each peer owns a slot in
 each of two copies, and a counter. To exchange for the n-th time, a peer writes its slot
 of copy n mod 2, raises its counter to n, and waits until all counters have reached n.
 One wait per exchange is enough: no peer overwrites copy n before all have arrived at
 n + 1, and a peer that arrives at n + 1 has finished reading copy n.
+
+Such copies and counters are a `Lane`. Where the cohort spans machines a second one serves
+`begin` and `finish`, so that what travels ahead is in nobody's way.
 
 `multiprocessing.Barrier` is not used: a waiter that is killed leaves it hanging past
 its timeout (CPython issue 123899), and it costs several times as much.
@@ -14,17 +17,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from enum import IntEnum
+from collections.abc import Callable, Iterable
 from multiprocessing import heap
 from multiprocessing.sharedctypes import RawArray
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.errors import NoRoom, PeerLost
 from p2p.core.platform import free_shared_memory, yield_core
+from p2p.exchange.base import Exchange, Phase, T
 
 CACHE_LINE = 64  # bytes: a counter alone on its line is not invalidated by its neighbours
 # Looks for a late peer: ~1 us each at first, then between naps. A peer that spins takes the core
@@ -32,19 +35,7 @@ CACHE_LINE = 64  # bytes: a counter alone on its line is not invalidated by its 
 SPINS = 1000
 NAP = 50e-6  # s
 LOOKS_BETWEEN_CHECKS = 2048  # a check is a heartbeat and `check_liveness`
-
-T = TypeVar("T", bound=np.generic)
-
-
-class Phase(IntEnum):
-    """What a peer is doing; named in the error message if it dies or hangs."""
-
-    STARTING = 0
-    COLLECTING = 1
-    UPDATING = 2
-    WAITING = 3
-    REPORTING = 4
-    EVALUATING = 5
+WORDS = ("counters", "heartbeats", "ahead")  # a cache line a peer each; then one for `control`
 
 
 class Arena:
@@ -53,14 +44,20 @@ class Arena:
     One file without a name in /dev/shm (where there is none, among the temporary files), so
     nothing is left however the processes end.
 
+    Args:
+        slot_bytes: room for a peer's largest exchange.
+        ahead_bytes: room for what a peer begins and finishes later; 0: none does so.
+
     Raises:
         NoRoom: /dev/shm is too small.
     """
 
-    def __init__(self, num_peers: int, slot_bytes: int) -> None:
+    def __init__(self, num_peers: int, slot_bytes: int, ahead_bytes: int = 0) -> None:
         self.num_peers = num_peers
-        self.slot_bytes = -(-slot_bytes // CACHE_LINE) * CACHE_LINE
-        need = 2 * num_peers * self.slot_bytes + (2 * num_peers + 1) * CACHE_LINE
+        self.slot_bytes, self.ahead_bytes = (
+            -(-size // CACHE_LINE) * CACHE_LINE for size in (slot_bytes, ahead_bytes)
+        )
+        need = self.slots_bytes + (len(WORDS) * num_peers + 1) * CACHE_LINE
         check_shm(need)
         if free_shared_memory() is None:  # Linux without /dev/shm: Python would look there
             heap.Arena._dir_candidates = []  # type: ignore[attr-defined]
@@ -69,117 +66,129 @@ class Arena:
         except (OSError, MemoryError) as error:
             raise NoRoom(f"no shared memory for {need} bytes ({error}); enlarge /dev/shm") from None
 
-    def _view(self, lines: int, count: int) -> NDArray[np.uint8]:
-        """Return `count` cache lines after `lines` others, which follow the slots."""
+    def _view(self, start: int, size: int) -> NDArray[np.uint8]:
+        """Return `size` bytes from `start` on."""
         memory = np.frombuffer(self._memory, np.uint8)
-        start = -memory.ctypes.data % CACHE_LINE + self.slots_bytes + lines * CACHE_LINE
-        return memory[start : start + count * CACHE_LINE]
+        start += -memory.ctypes.data % CACHE_LINE
+        return memory[start : start + size]
 
     @property
     def slots_bytes(self) -> int:
-        """Size of both copies of all slots."""
-        return 2 * self.num_peers * self.slot_bytes
+        """Size of both copies of all slots, in both lanes."""
+        return 2 * self.num_peers * (self.slot_bytes + self.ahead_bytes)
 
     @property
     def slots(self) -> NDArray[np.uint8]:
         """[2, K, slot_bytes]."""
-        lines = self.slots_bytes // CACHE_LINE
-        return self._view(-lines, lines).reshape(2, self.num_peers, self.slot_bytes)
+        K, size = self.num_peers, self.slot_bytes
+        return self._view(0, 2 * K * size).reshape(2, K, size)
 
     @property
     def counters(self) -> NDArray[np.int64]:
         """[K], how many exchanges each peer has entered."""
-        return self._words_of(0, self.num_peers)[:, 0]
+        return self._words_of("counters")[:, 0]
+
+    def lanes(self) -> tuple[Lane, Lane]:
+        """Return the lane of exchanges, and that of those begun ahead."""
+        K, size = self.num_peers, self.ahead_bytes
+        ahead = self._view(2 * K * self.slot_bytes, 2 * K * size).reshape(2, K, size)
+        return Lane(self.slots, self.counters), Lane(ahead, self._words_of("ahead")[:, 0])
 
     @property
     def heartbeats(self) -> NDArray[np.int64]:
         """[K, 2+]: time of each peer's last heartbeat (monotonic, ns), and its `Phase`."""
-        return self._words_of(self.num_peers, self.num_peers)
+        return self._words_of("heartbeats")
 
     @property
     def control(self) -> NDArray[np.int64]:
-        """[2+], flags that the parent sets: stop after this iteration; abort now."""
-        row: NDArray[np.int64] = self._words_of(2 * self.num_peers, 1)[0]
-        return row
-
-    def _words_of(self, first: int, count: int) -> NDArray[np.int64]:
-        words: NDArray[np.int64] = self._view(first, count).view(np.int64).reshape(count, -1)
+        """[2+], what the parent sets: the signal to stop by, after this iteration; abort now."""
+        start = self.slots_bytes + len(WORDS) * self.num_peers * CACHE_LINE
+        words: NDArray[np.int64] = self._view(start, CACHE_LINE).view(np.int64)
         return words
 
-    def request_stop(self) -> None:
-        """Request that the peers end after the current iteration."""
-        self.control[0] = 1
+    def _words_of(self, name: str) -> NDArray[np.int64]:
+        size = self.num_peers * CACHE_LINE
+        start = self.slots_bytes + WORDS.index(name) * size
+        words: NDArray[np.int64] = self._view(start, size).view(np.int64)
+        return words.reshape(self.num_peers, -1)
+
+    def request_stop(self, signum: int = 1) -> None:
+        """Request that the peers end after the current iteration, because of a signal."""
+        self.control[0] = signum
 
     def abort(self) -> None:
         """Release every waiting peer; it raises PeerLost."""
         self.control[1] = 1
 
 
-class Exchange:
-    """One peer's end of an arena.
+class Lane:
+    """Two copies of K slots, with counters, and how far this peer has come.
 
-    Attributes:
-        waited: seconds spent waiting for others so far.
+    Args:
+        slots: [2, K, bytes].
+        counters: [K], how many turns each peer has published.
+    """
+
+    def __init__(self, slots: NDArray[np.uint8], counters: NDArray[np.int64]) -> None:
+        self.slots, self.counters, self.turn = slots, counters, 0
+        self._fence = threading.Lock()
+
+    def publish(self, rank: int, vector: NDArray[Any]) -> NDArray[np.uint8]:
+        """Show `vector` as that of peer `rank` in its next turn; return the turn's copy."""
+        self.turn += 1
+        copy: NDArray[np.uint8] = self.slots[self.turn & 1]
+        copy[rank, : vector.nbytes] = vector.view(np.uint8)
+        self.raise_counter(rank)
+        return copy
+
+    def raise_counter(self, ranks: int | slice) -> None:
+        """Say that slots of this turn are filled.
+
+        Taking and releasing a lock is a full fence: on ARM the counter must not be seen before
+        the slot. x86 keeps stores in order and pays 60 ns.
+        """
+        with self._fence:
+            self.counters[ranks] = self.turn
+
+    def rows(self, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return what all have shown this turn, [K, n], once all have arrived."""
+        with self._fence:
+            shown: NDArray[Any] = self.slots[self.turn & 1, :, :size].view(dtype)
+            return shown
+
+
+class SharedExchange(Exchange):
+    """See `Exchange`: one peer's end of an arena.
+
+    Args:
+        orphaned: says whether the parent is gone.
     """
 
     def __init__(
         self, arena: Arena, rank: int, orphaned: Callable[[], bool] = lambda: False
     ) -> None:
-        self.rank, self.num_peers = rank, arena.num_peers
-        self.others = [k for k in range(arena.num_peers) if k != rank]
-        self.waited = 0.0
-        self._arena, self._orphaned = arena, orphaned
-        self._slots, self._counters = arena.slots, arena.counters
+        super().__init__(rank, arena.num_peers)
+        self._orphaned = orphaned
+        self._lane, self._ahead = arena.lanes()
         self._heartbeat, self._control = arena.heartbeats[rank], arena.control
-        self._turn = 0
-        self._fence = threading.Lock()
-        self._rows: dict[tuple[int, str], NDArray[Any]] = {}
 
     def __call__(self, vector: NDArray[T]) -> NDArray[Any]:
-        """Publish `vector` [n] and return what all peers publish, [K, n], by rank.
-
-        Every peer must call with the same n and dtype. The result is a view, valid until
-        this peer's next exchange.
-
-        Raises:
-            PeerLost: the parent aborted the cohort, or died.
-        """
-        self._turn += 1
-        copy, size = self._slots[self._turn & 1], vector.nbytes
-        copy[self.rank, :size] = vector.view(np.uint8)
-        # Taking and releasing a lock is a full fence: on ARM the counter must not be seen
-        # before the slot. x86 keeps stores in order and pays 60 ns.
-        with self._fence:
-            self._counters[self.rank] = self._turn
+        """See `Exchange`."""
+        copy, size = self._lane.publish(self.rank, vector), vector.nbytes
         if self.others:
-            self._wait()
-        with self._fence:
-            published: NDArray[Any] = copy[:, :size].view(vector.dtype)
-            return published
+            start = time.perf_counter()
+            self._gather(copy, size)
+            self.waited += time.perf_counter() - start
+        return self._lane.rows(size, vector.dtype)
 
-    def with_others(self, vector: NDArray[T]) -> NDArray[Any]:
-        """Publish `vector` [n] and return what the other peers publish, [K-1, n], by rank.
+    def _gather(self, copy: NDArray[np.uint8], size: int) -> None:
+        """Wait until the turn's `copy` [K, bytes] has `size` bytes of each peer."""
+        self._wait_for(self.others, self._lane)
 
-        The result is valid until this peer's next exchange, as that of `__call__`. Rows are copied
-        one by one into a buffer: numpy's indexing by a list takes 40 us for three actors, this 2.
-        """
-        published = self(vector)
-        if len(self.others) == 1:
-            row: NDArray[Any] = published[self.others[0]]
-            return row[None]
-        rows = self._rows.get((vector.size, vector.dtype.char))
-        if rows is None:
-            rows = np.empty((len(self.others), vector.size), vector.dtype)
-            self._rows[vector.size, vector.dtype.char] = rows
-        for n, k in enumerate(self.others):
-            rows[n] = published[k]
-        return rows
-
-    def _wait(self) -> None:
-        """Wait until all peers have entered this turn: yield to other processes, then sleep."""
-        counters, turn = self._counters, self._turn
-        start, looks = time.perf_counter(), 0
-        for k in self.others:
+    def _wait_for(self, ranks: Iterable[int], lane: Lane) -> None:
+        """Wait until these peers have entered the turn: yield to other processes, then sleep."""
+        counters, turn, looks = lane.counters, lane.turn, 0
+        for k in ranks:
             while counters[k] < turn:
                 if looks < SPINS:
                     yield_core()
@@ -189,7 +198,6 @@ class Exchange:
                 if looks % LOOKS_BETWEEN_CHECKS == 0:
                     self.heartbeat()
                     self.check_liveness(k)
-        self.waited += time.perf_counter() - start
 
     def check_liveness(self, late: int) -> None:
         """Raise PeerLost if there is no use in waiting for peer `late`."""
@@ -204,10 +212,13 @@ class Exchange:
         if phase is not None:
             self._heartbeat[1] = phase
 
+    def close(self) -> None:
+        """Leave: this peer exchanges nothing more."""
+
     @property
-    def stop_requested(self) -> bool:
-        """Whether the parent has requested a stop; peers may see this at different times."""
-        return bool(self._control[0])
+    def stop_requested(self) -> int:
+        """The signal by which the parent has requested a stop; 0 if it has not."""
+        return int(self._control[0])
 
 
 def check_shm(need: int) -> None:

@@ -14,7 +14,7 @@ from p2p.methods.base import Method
 if TYPE_CHECKING:
     from p2p.core.config import TrainConfig
     from p2p.engine import Engine
-    from p2p.exchange.shared_memory import Exchange  # brings torch
+    from p2p.exchange.base import Exchange
 
 __all__ = ["Method", "build_method", "find_method"]
 

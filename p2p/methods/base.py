@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from p2p.policy.parameters import Floats
 
 if TYPE_CHECKING:
     from p2p.core.config import TrainConfig
-    from p2p.exchange.shared_memory import Exchange  # brings torch
+    from p2p.exchange.base import Exchange
 
 Array = NDArray[np.float64]
 
@@ -138,6 +138,13 @@ class Method(ABC):
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
         """Take the engine's step, unless this peer skips updates."""
         return self.skip_updates or self.engine.step(minibatch, penalty)
+
+    def replicas(self) -> Sequence[NDArray[np.generic]]:
+        """Return what all peers hold alike, bit for bit, when an iteration begins.
+
+        Between machines its hash is compared: unequal processors could round differently.
+        """
+        return ()
 
     def end_iteration(self, iteration: int) -> None:
         """Act after the iteration's last minibatch."""

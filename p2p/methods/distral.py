@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from p2p.policy.parameters import Floats
 
 if TYPE_CHECKING:
     from p2p.core.config import TrainConfig
-    from p2p.exchange.shared_memory import Exchange
+    from p2p.exchange.base import Exchange
 
 
 class Distral(Method):
@@ -98,6 +99,10 @@ class Distral(Method):
         rate = self.engine.learning_rate
         self.adam.step(self.centre, mean, rate, self.config.max_grad_norm)
         return sound
+
+    def replicas(self) -> Sequence[NDArray[np.generic]]:
+        """Return the centre."""
+        return (self.centre,)
 
     def final_actor(self) -> Floats:
         """The centre is what is evaluated."""

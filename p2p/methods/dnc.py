@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from p2p.policy.parameters import Floats
 
 if TYPE_CHECKING:
     from p2p.core.config import TrainConfig
-    from p2p.exchange.shared_memory import Exchange
+    from p2p.exchange.base import Exchange
 
 GHOSH = "Ghosh et al. 2018, their code"
 
@@ -108,6 +109,10 @@ class DnC(Method):
         for name in ("actor_step", "actor_exp_avg", "actor_exp_avg_sq"):
             state[name] = np.zeros_like(state[name])
         engine.load_state(state)
+
+    def replicas(self) -> Sequence[NDArray[np.generic]]:
+        """Return the centre."""
+        return (self.centre,)
 
     def final_actor(self) -> Floats:
         """The centre is what is evaluated."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2p.engine import NOTHING, Penalty
 from p2p.engine.batch import Minibatch
@@ -51,3 +53,7 @@ class DPPO(Method):
         split = len(engine.actor_grad)
         engine.actor_grad[:], engine.critic_grad[:] = mean[:split], mean[split:]
         return engine.apply()
+
+    def replicas(self) -> Sequence[NDArray[np.generic]]:
+        """Return actor and critic."""
+        return self.engine.actor, self.engine.critic

@@ -52,7 +52,17 @@ class P2PDRL(Method):
             self._look()
         return self._penalty
 
+    def end_iteration(self, iteration: int) -> None:
+        """Show the own actor already, if that is for the whole next iteration.
+
+        No rollout moves it, so that it may travel meanwhile.
+        """
+        if self.settings.sync == "iteration":
+            self.exchange.begin(self.engine.actor)
+
     def _look(self) -> None:
-        """Show the own actor, and take what the others show."""
-        others = self.exchange.with_others(self.engine.actor)
-        self._penalty = Penalty(self.settings.distill_coef, others)
+        """Show the own actor, unless it was shown already, and take what the others show."""
+        exchange = self.exchange
+        ahead = exchange.has_begun
+        shown = exchange.finish() if ahead else exchange(self.engine.actor)
+        self._penalty = Penalty(self.settings.distill_coef, exchange.others_of(shown))

@@ -15,9 +15,10 @@ from p2p.core.rng import Purpose, Streams
 from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.engine import STATS, Batch, Minibatch, build_engine, epoch_order
 from p2p.envs.build import build_envs
-from p2p.exchange.shared_memory import Exchange, Phase
+from p2p.exchange.base import Exchange, Phase
 from p2p.methods import build_method
 from p2p.peer import reports
+from p2p.peer.alike import check_alike, fingerprint
 from p2p.peer.gradient_variance import GradientVariance, measure, measuring
 from p2p.peer.metrics import iteration_metrics
 from p2p.peer.reports import Report, State
@@ -54,7 +55,7 @@ class Peer:
         self.return_moments = Moments.zeros(1)
         self.iteration = 0
         self.last_rollback = -ROLLBACK_MEMORY - 1
-        self.stopping = False
+        self.stopping = 0  # the signal by which the cohort was asked to stop
         self._set_normaliser()
         self._begin_iteration()
 
@@ -123,22 +124,29 @@ class Peer:
         self.exchange.heartbeat(Phase.UPDATING)
         return batch
 
-    def _merge_moments(self) -> bool:
+    def _merge_moments(self) -> int:
         """Merge all peers' new moments, by rank, so that all end up with the same bits.
 
         The observation moments count from the next iteration on, since the policy that
         collected must be the one that learns; the reward scale belongs to no policy and
-        counts at once. The request to stop travels along: peers see it at different moments.
+        counts at once. The request to stop travels along: peers see it at different moments. So
+        does a hash of what all must hold alike, where machines could round differently.
 
         Returns:
-            Whether the cohort stops after this iteration.
+            The signal by which the cohort stops after this iteration; 0 if it goes on.
+
+        Raises:
+            UsageError: peers hold different numbers.
         """
-        stop = np.array([float(self.exchange.stop_requested)])
-        shown = self.exchange(np.concatenate((stop, *self.sampler.new_moments())))
+        head = np.array([float(self.exchange.stop_requested), 0.0])
+        if self.exchange.across_machines:
+            head[1] = fingerprint(self.obs_moments, self.return_moments, self.method.replicas())
+        shown = self.exchange(np.concatenate((head, *self.sampler.new_moments())))
+        check_alike(shown[:, 1], self.iteration)
         for row in shown:
-            self.return_moments = self.return_moments.merged(Moments.from_vector(row[1:4]))
-            self.obs_moments = self.obs_moments.merged(Moments.from_vector(row[4:]))
-        return bool(shown[:, 0].any())
+            self.return_moments = self.return_moments.merged(Moments.from_vector(row[2:5]))
+            self.obs_moments = self.obs_moments.merged(Moments.from_vector(row[5:]))
+        return int(shown[:, 0].max())
 
     def _batch_of(self, rollout: Rollout) -> Batch:
         """Return the batch: normalised observations, densities, advantages, targets."""
@@ -286,7 +294,7 @@ class Peer:
     def end(self) -> None:
         """Report the end: stopped as asked, or through, with the final score."""
         if self.stopping:
-            self.report(reports.Stopped(self.iteration))
+            self.report(reports.Stopped(self.iteration, self.stopping))
         else:
             self.report(reports.Ended(self.iteration, self._final_score()))
 

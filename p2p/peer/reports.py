@@ -56,6 +56,7 @@ class Stopped(NamedTuple):
     """A peer left after a checkpoint, since the cohort was asked to stop."""
 
     completed: int
+    signum: int  # by which it was asked, on one of the machines
 
 
 Report = Callable[[Checkpoint | Milestone | Iteration | Tested | Ended | Stopped], None]

@@ -14,7 +14,13 @@ def slot_bytes(config: TrainConfig) -> int:
     envs = build_envs(config.task, 1, config.randomisation)
     actor = actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size
     critic = critic_layout(envs.obs_dim, config.hidden_sizes).size
-    moments = 8 * (4 + 1 + 2 * envs.obs_dim)
+    moments = 8 * (5 + 1 + 2 * envs.obs_dim)
     batches = [config, measuring(config)] if config.grad_variance_every else [config]
     room_for = find_method(config.method).slot_bytes
     return max(moments, *(room_for(one, envs.obs_dim, actor, critic) for one in batches))
+
+
+def ahead_bytes(config: TrainConfig) -> int:
+    """Return the room that a peer's `Exchange.begin` takes where it travels ahead, bytes."""
+    envs = build_envs(config.task, 1, config.randomisation)
+    return 4 * actor_layout(envs.obs_dim, config.hidden_sizes, envs.action_dim).size

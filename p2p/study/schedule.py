@@ -82,7 +82,7 @@ def run_study(plan: Plan, jobs: int | None = None) -> Iterator[PlannedRun]:
 def _check_peers(plan: Plan) -> None:
     """Raise UsageError, before the first run starts, if one has too many peers."""
     for run in plan.runs:
-        check_peers(run.config)
+        check_peers(run.config.num_peers)
 
 
 def _schedule(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.exchange.shared_memory import Exchange, Phase
+from p2p.exchange.base import Exchange, Phase
 from p2p.peer.gradient_variance import GradientVariance
 from p2p.peer.peer import Peer
 from p2p.peer.reports import split_by_peer
@@ -34,10 +34,8 @@ class ThreadExchange(Exchange):
     """One peer's end of a table: the collective, between threads."""
 
     def __init__(self, table: Table, rank: int) -> None:
-        self.rank, self.num_peers = rank, len(table.rows)
-        self.others = [k for k in range(self.num_peers) if k != rank]
-        self.waited = 0.0
-        self._table, self._rows = table, {}
+        super().__init__(rank, len(table.rows))
+        self._table = table
 
     def __call__(self, vector: NDArray[Any]) -> NDArray[Any]:
         """Publish `vector` [n] and return those of all peers, [K, n], by rank."""

@@ -1,0 +1,1 @@
+"""A cohort over several machines: what their parents tell one another, and who does what."""
