@@ -127,6 +127,13 @@ def test_a_diverged_env_ends_its_episode_alike_in_any_thread() -> None:
         np.testing.assert_equal(other, one)
 
 
+def test_envs_begin_alike_in_any_number_of_groups() -> None:
+    """What they begin with is kept as a run's first milestone, before its first reset."""
+    one, *others = (build_groups(config_of(threads)).state() for threads in (1, 2, 5))
+    for other in others:
+        np.testing.assert_equal(other, one)
+
+
 def test_envs_are_shared_out_over_the_threads_that_are_asked_for() -> None:
     """As evenly as it goes, and never a thread without an env."""
     envs = build_groups(config_of(3))

@@ -64,6 +64,8 @@ class EnvGroups:
         self.finished: list[Episode] = []
         ends = np.cumsum([group.num_envs for group in groups]).tolist()
         self.spans = [slice(end - g.num_envs, end) for g, end in zip(groups, ends, strict=True)]
+        self.streams = np.random.default_rng(0).spawn(self.num_envs)  # as one group begins
+        self.reset()
 
     def _each(self) -> Iterator[tuple[VectorEnvs, slice]]:
         return zip(self.groups, self.spans, strict=True)
