@@ -12,10 +12,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from p2p.cohort import launch
+from p2p.cohort.forkserver import Process
 from p2p.core import registry
 from p2p.core.errors import P2PError, PeerLost
 from p2p.core.platform import STOP_SIGNALS
@@ -56,20 +56,19 @@ class Pool:
         self.serve, self.tickets, self.common = serve, tickets, common
         self.num_workers = min(num_workers, len(tickets))
         self.preload = preload
-        self.workers: dict[Connection, BaseProcess] = {}
+        self.workers: dict[Connection, Process] = {}
 
     def __enter__(self) -> Pool:
         context = launch.start_server(*self.preload)
-        with launch.without_main():
-            for n in range(self.num_workers):
-                ours, theirs = context.Pipe()
-                child = context.Process(
-                    target=worker_main, args=(theirs, registry.sources(), self.serve, *self.common),
-                    name=f"evaluation {n}", daemon=True,
-                )  # fmt: skip
-                child.start()
-                theirs.close()
-                self.workers[ours] = child
+        for n in range(self.num_workers):
+            ours, theirs = context.Pipe()
+            child = context.Process(
+                target=worker_main, args=(theirs, registry.sources(), self.serve, *self.common),
+                name=f"evaluation {n}", daemon=True,
+            )  # fmt: skip
+            child.start()
+            theirs.close()
+            self.workers[ours] = child
         return self
 
     def reports(self) -> Iterator[WorkerReport]:

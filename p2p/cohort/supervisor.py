@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from p2p.cohort import launch, peer_process
+from p2p.cohort.forkserver import Process
 from p2p.core import registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import PeerLost
@@ -47,7 +47,7 @@ class Supervisor:
     ) -> None:
         self.config, self.states, self.signals = config, states, signals or StopSignals()
         self.early = early
-        self.processes: list[BaseProcess] = []
+        self.processes: list[Process] = []
         self.pipes: list[Connection] = []
         self.inbox: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
 
@@ -66,19 +66,18 @@ class Supervisor:
         """Start the peers; this waits for the fork server, which may have to import first."""
         context = launch.prepare(self.config.engine)
         sources = registry.sources()
-        with launch.without_main():
-            for rank in range(self.config.num_peers):
-                ours, theirs = context.Pipe(duplex=False)
-                state = self.states[rank] if self.states else None
-                args = (rank, self.config, self.arena, theirs, state, sources)
-                child = context.Process(
-                    target=peer_process.peer_main, args=args, name=f"peer {rank}", daemon=True
-                )
-                child.start()
-                theirs.close()
-                self.processes.append(child)
-                self.pipes.append(ours)
-                threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
+        for rank in range(self.config.num_peers):
+            ours, theirs = context.Pipe(duplex=False)
+            state = self.states[rank] if self.states else None
+            args = (rank, self.config, self.arena, theirs, state, sources)
+            child = context.Process(
+                target=peer_process.peer_main, args=args, name=f"peer {rank}", daemon=True
+            )
+            child.start()
+            theirs.close()
+            self.processes.append(child)
+            self.pipes.append(ours)
+            threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
 
     def messages(self) -> Iterator[tuple[int, Any]]:
         """Yield (rank, message), and (-1, None) if none comes for `POLL` seconds.
@@ -117,7 +116,10 @@ class Supervisor:
             self.inbox.put((rank, CLOSED))
 
     def raise_peer_died(self, rank: int) -> None:
-        """Raise PeerLost for a peer whose pipe closed before it had ended."""
+        """Raise PeerLost for a peer whose pipe closed before it had ended.
+
+        If the fork server has died, and the peers with it, that is said.
+        """
         child = self.processes[rank]
         child.join(GRACE)
         code = child.exitcode

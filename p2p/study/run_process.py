@@ -78,7 +78,7 @@ def main() -> int:
 
 def end_now(number: int, _: FrameType | None) -> None:
     """End this process, and the fork server that it has started."""
-    launch.kill_server(at_once=True)
+    launch.kill_server()
     os._exit(128 + number)
 
 
