@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+import p2p.core.platform  # noqa: F401 (before numba is imported)
+
 IMPORTED = re.compile(r"^\s*from p2p\.([\w.]+) import", re.MULTILINE)
 
 P = ParamSpec("P")

@@ -18,6 +18,7 @@ from p2p.core.errors import BadArtefact, NoRoom, P2PError
 _MAKE_ROOM = "make room there, then run it again (--resume continues a run)"
 _MAKE_WRITABLE = "make it writable, or choose another folder with --out"
 _ELSEWHERE = "choose another folder with --out"
+_LACKING = "that file system lacks what p2p needs; " + _ELSEWHERE
 
 ADVICE = {
     errno.ENOSPC: _MAKE_ROOM,
@@ -31,7 +32,19 @@ ADVICE = {
     errno.ENOTDIR: _ELSEWHERE,
     errno.ENAMETOOLONG: _ELSEWHERE,
     errno.ELOOP: _ELSEWHERE,
+    errno.EISDIR: "a folder of that name is in the way; move it, or " + _ELSEWHERE,
+    errno.ENOTEMPTY: "a folder of that name is in the way; move it, or " + _ELSEWHERE,
+    errno.EEXIST: "something of that name is in the way, or that file system replaces no file; "
+    + _ELSEWHERE,
+    errno.EBUSY: "another program uses it; end that, or " + _ELSEWHERE,
+    errno.EXDEV: _LACKING,
+    errno.ENOSYS: _LACKING,
+    errno.EOPNOTSUPP: _LACKING,
+    errno.ESTALE: "that network file system has lost it; mount it again, or " + _ELSEWHERE,
+    errno.ENOTCONN: "that network file system is gone; mount it again, or " + _ELSEWHERE,
+    errno.ETIMEDOUT: "that network file system does not answer; wait, or " + _ELSEWHERE,
 }
+NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 WRITER = re.compile(r"\.(\d+)\.tmp$")  # process id of a temporary file (earlier versions: none)
 
 
@@ -132,7 +145,7 @@ def sync(path: Path) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+        if error.errno not in NO_SYNC:  # network file systems, sandboxes
             raise
     finally:
         os.close(fd)

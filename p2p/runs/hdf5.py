@@ -99,7 +99,8 @@ def reading(path: Path, form: int, purpose: str) -> Iterator[h5py.File]:
         BadArtefact: the file is damaged or of another format, or reading fails in the block.
     """
     try:
-        with h5py.File(path, "r") as file:
+        # Without HDF5's lock, which some file systems lack: files are replaced as a whole.
+        with h5py.File(path, "r", locking=False) as file:
             if file.attrs.get("format") != form:
                 raise BadArtefact(f"{path} has another format; move it out of the way")
             yield file
