@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,12 @@ import pytest
 
 from p2p.cohort import cohort, launch
 from p2p.cohort.events import Iterated
+from p2p.cohort.forkserver import Process
+from p2p.cohort.peer_process import Failed
+from p2p.core import limits, machine
 from p2p.core.config import TrainConfig
-from p2p.core.errors import PeerLost
+from p2p.core.errors import Diverged, PeerLost
+from p2p.runs import RunFolder
 
 SMALL = {
     "task": "hopper", "num_peers": 2, "steps_per_iteration": 512, "num_epochs": 1,
@@ -77,12 +82,12 @@ def test_a_killed_fork_server_is_said_to_be_what_died(tmp_path: Path):
     """The peers die with it; 'peer 0 died: exit code 255' sent readers looking in vain."""
     config = TrainConfig(**{**SMALL, "total_steps": 10**6})
     events = cohort.train(config, out=tmp_path / "run")
-    server = launch.start_server()
     assert any(isinstance(event, Iterated) for event in events)
+    server = launch.prepare(config.engine)
     os.kill(server.pid, signal.SIGKILL)
-    with pytest.raises(PeerLost, match=rf"\(pid {server.pid}\) was killed by SIGKILL"):
+    with pytest.raises(PeerLost, match=rf"\(pid {server.pid}\) died: signal SIGKILL"):
         list(events)
-    assert launch.start_server().pid != server.pid
+    assert launch.prepare(config.engine).pid != server.pid
 
 
 def test_nothing_outlives_a_parent_that_is_killed_while_the_fork_server_imports(tmp_path: Path):
@@ -103,3 +108,56 @@ def test_nothing_outlives_a_parent_that_is_killed_while_the_fork_server_imports(
         began = time.monotonic()
         assert parent.stdout.read() == ""  # returns once nobody holds its stdout
     assert time.monotonic() - began < 10
+
+
+LIMITS = {
+    "ulimit -v 300000": r"out of memory \(limited to 293 MiB by ulimit -v\)",
+    "ulimit -v 700000": r"out of memory \(limited to 684 MiB by ulimit -v\)",
+    "ulimit -n 12": r"too many open files \(at most 12\); ulimit -n 1024|too many open files",
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_limit_of_the_shell_is_one_line_that_names_it(tmp_path: Path, limit: str):
+    """The tracebacks of numba, of MuJoCo and of a peer said nothing of memory or files."""
+    code = "from p2p.cli.start import main; main()"
+    sized = "--env hopper --peers 2 --total-steps 512 --steps-per-iteration 512"
+    command = f"{limit}; exec {sys.executable} -P -c '{code}' train {sized} --out run"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    *_, last = done.stderr.splitlines()
+    assert re.search(LIMITS[limit], last), done.stderr
+    assert (last[:7], done.returncode) == ("error: ", 6)
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_a_limit_may_have_ended_says_so(monkeypatch):
+    """Of the kernel's own kill there is only a signal."""
+    monkeypatch.setattr(machine, "memory_limit", lambda: 2**29)
+    assert "limited to 512 MiB by control group" in limits.after_death(-signal.SIGKILL)
+    monkeypatch.setattr(machine, "memory_limit", lambda: None)
+    assert "dmesg" in limits.after_death(-signal.SIGKILL)
+    assert limits.after_death(-signal.SIGSEGV) == limits.after_death(1) == ""
+
+
+def test_no_checkpoint_is_promised_where_there_is_none(tmp_path: Path):
+    run = RunFolder.create(TrainConfig(**SMALL), tmp_path / "run")
+    failed = Failed(Diverged("peer 0 diverged"), "peer 0 diverged")
+    with run, pytest.raises(Diverged, match="there was no checkpoint yet"):
+        cohort.raise_failure(0, failed, run)
+    with run:
+        run.save_checkpoint(1, {}, {})
+    with pytest.raises(Diverged, match="the last valid checkpoint is in"):
+        cohort.raise_failure(0, failed, run)
+
+
+def test_a_run_that_fails_before_it_has_trained_leaves_no_folder(tmp_path: Path, monkeypatch):
+    def fail(*_):
+        raise PeerLost("no process")
+
+    monkeypatch.setattr(Process, "start", fail)
+    with pytest.raises(PeerLost, match="no process"):
+        list(cohort.train(TrainConfig(**SMALL), out=tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []

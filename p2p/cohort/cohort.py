@@ -27,6 +27,7 @@ from p2p.envs.build import build_envs, check_model
 from p2p.envs.task import find_task
 from p2p.peer import reports
 from p2p.runs import RunFolder
+from p2p.runs.checkpoints import Checkpoints
 from p2p.runs.claim import discard_untrained
 from p2p.runs.initial import initial_state, policy_sha256
 
@@ -59,6 +60,9 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
             raise
         why = f"{STOPPED_EARLY}: nothing was trained, and no run folder is left"
         raise Interrupted(why, stopped.signum) from None
+    except Exception:  # a folder without a checkpoint is of no use to anybody
+        discard_untrained(run.path)
+        raise
 
 
 def resume(
@@ -191,8 +195,9 @@ def _notes_on_task(config: TrainConfig) -> list[str]:
 def raise_failure(rank: int, failed: Failed, run: RunFolder) -> NoReturn:
     """Raise the error that a peer has sent."""
     if isinstance(failed.error, Diverged):
+        saved = Checkpoints(run.path).newest() is not None
         where = f"the last valid checkpoint is in {run.path}/checkpoints"
-        raise Diverged(f"{failed.text}; {where}")
+        raise Diverged(f"{failed.text}; {where if saved else 'there was no checkpoint yet'}")
     if isinstance(failed.error, P2PError):
         raise failed.error
     raise RuntimeError(f"peer {rank} failed:\n{failed.text}")

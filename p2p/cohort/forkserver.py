@@ -23,7 +23,8 @@ from multiprocessing import connection, context, reduction, spawn
 from typing import Any, ClassVar
 
 from p2p.cohort.server import REQUEST, WORD, PassedFd, read_number
-from p2p.core.errors import PeerLost
+from p2p.core import limits
+from p2p.core.errors import NoRoom, P2PError, PeerLost
 from p2p.core.platform import STOP_SIGNALS
 
 START = "import sys; sys.path[:] = sys.argv[3:]; from p2p.cohort.server import main; "
@@ -39,11 +40,16 @@ class ForkServer:
     Args:
         modules: imported once, for all processes that it starts.
         environment: of the server and these processes, in place of this process's own.
+
+    Attributes:
+        modules: the same, as a set.
+        pid: of its process.
     """
 
     def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
         self._owner = os.getpid()
+        self.modules = frozenset(modules)
         ours, theirs = socket.socketpair()
         path = [entry for entry in sys.path if entry]  # a file here must not shadow Python's own
         args = [str(theirs.fileno()), " ".join(modules), *path]
@@ -84,11 +90,11 @@ class ForkServer:
         self._child.returncode = 0  # it is no child of the fork's
         self._control.close()
 
-    def how_it_ended(self) -> str:
-        """Return the signal or exit code that it has ended with, in words."""
+    def _ended(self) -> int | None:
+        """Return the exit code that it has ended with."""
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(1.0)
-        return ending(self._child.returncode)
+        return self._child.returncode
 
     def Pipe(  # noqa: N802 (as in multiprocessing)
         self, duplex: bool = True
@@ -118,7 +124,11 @@ class ForkServer:
 
     def lost(self) -> PeerLost:
         """Return the error that says how it ended."""
-        return PeerLost(f"the process that starts others (pid {self.pid}) {self.how_it_ended()}")
+        code = self._ended()
+        hint = limits.after_death(code)
+        return PeerLost(
+            f"the process that starts others (pid {self.pid}) died: {ending(code)}{hint}"
+        )
 
 
 class Process:
@@ -206,13 +216,26 @@ class Process:
             process._close()
 
 
+def died(process: Process, who: str) -> P2PError:
+    """Return the error that says how a process died.
+
+    Args:
+        who: what it is, with what it was doing.
+
+    Raises:
+        PeerLost: its server is gone, and it with that.
+    """
+    code = process.exitcode
+    if code == NoRoom.exit_code:
+        return NoRoom(f"{who}: out of memory{limits.memory_limits()}, or too many open files")
+    return PeerLost(f"{who}: {ending(code)}{limits.after_death(code)}")
+
+
 def ending(code: int | None) -> str:
     """Say how a process ended that has this exit code."""
     if code is None:
-        return "does not answer"
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
+        return "it does not answer"
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _close(channel: socket.socket, status: int) -> None:

@@ -25,7 +25,7 @@ CHILD_ENVIRONMENT = {  # set in the processes that are started, whatever the par
 }
 
 
-_servers: list[ForkServer] = []  # at most one: that of this process
+_servers: list[ForkServer] = []  # of this process, each with other modules
 
 
 def prepare(engine: str) -> ForkServer:
@@ -35,7 +35,7 @@ def prepare(engine: str) -> ForkServer:
 
 
 def start_server(*modules: str) -> ForkServer:
-    """Start the fork server unless one runs, without waiting for it, and return it.
+    """Start a fork server unless one runs that has these modules; return it, without waiting.
 
     Args:
         modules: imported once, for all processes that the server starts.
@@ -44,11 +44,14 @@ def start_server(*modules: str) -> ForkServer:
         UsageError: the working directory is gone.
     """
     check_working_directory()
-    if _servers and not _servers[0].is_alive:
-        _servers.pop().kill()
-    if not _servers:
-        _servers.append(ForkServer(modules, {**os.environ, **CHILD_ENVIRONMENT}))
-    return _servers[0]
+    for server in [*_servers]:
+        if not server.is_alive:
+            _servers.remove(server)
+            server.kill()
+        elif server.modules.issuperset(modules):
+            return server
+    _servers.append(ForkServer(modules, {**os.environ, **CHILD_ENVIRONMENT}))
+    return _servers[-1]
 
 
 def check_working_directory() -> None:
@@ -60,7 +63,7 @@ def check_working_directory() -> None:
 
 
 def kill_server() -> None:
-    """End the fork server of this process, which may still be importing, and what it started.
+    """End the fork servers of this process, which may still be importing, and what they started.
 
     Only for a process that is about to end.
     """
@@ -69,7 +72,7 @@ def kill_server() -> None:
 
 
 def _forget_server() -> None:
-    """In a fork of this process: the server is not its own, and must not wait for its end."""
+    """In a fork of this process: the servers are not its own, and must not wait for its end."""
     while _servers:
         _servers.pop().forget()
     Process.forget_all()

@@ -23,6 +23,8 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
+from p2p.core import limits
+from p2p.core.errors import NoRoom
 from p2p.core.platform import STOP_SIGNALS
 
 REQUEST = b"F"
@@ -164,8 +166,11 @@ def _run(pipe: int, passed: tuple[int, ...]) -> NoReturn:
                 os.chdir(folder)
             target, args = pickle.loads(job)  # only now can it find the user's modules
             code = _call(target, args)
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        if limits.explained(error) is not None:
+            code = NoRoom.exit_code
+        else:
+            traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from p2p.cohort import launch, peer_process
-from p2p.cohort.forkserver import Process
-from p2p.core import registry
+from p2p.cohort.forkserver import Process, died
+from p2p.core import limits, registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import PeerLost
 from p2p.core.signals import StopSignals
@@ -54,7 +53,7 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         self.arena = Arena(self.config.num_peers, slot_bytes(self.config))
         try:
-            with self.signals.raising(self.early):
+            with self.signals.raising(self.early), limits.explaining():
                 self._start()
         except BaseException as error:
             self.__exit__(error)
@@ -122,11 +121,7 @@ class Supervisor:
         """
         child = self.processes[rank]
         child.join(GRACE)
-        code = child.exitcode
-        how = f"exit code {code}"
-        if code is not None and code < 0:
-            how = f"signal {signal.Signals(-code).name}"
-        raise PeerLost(f"peer {rank} (pid {child.pid}) died while {self._phase(rank)}: {how}")
+        raise died(child, f"peer {rank} (pid {child.pid}) died while {self._phase(rank)}")
 
     def check_heartbeats(self, ended: set[int]) -> None:
         """Raise PeerLost if a peer's last heartbeat is more than `peer_timeout` seconds old.

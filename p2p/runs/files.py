@@ -13,6 +13,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from p2p.core import limits
 from p2p.core.errors import BadArtefact, NoRoom, P2PError
 
 _MAKE_ROOM = "make room there, then run it again (--resume continues a run)"
@@ -64,7 +65,7 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
     except OSError as error:
         advice = ADVICE.get(error.errno or 0)
         if advice is None:
-            raise
+            raise limits.explained(error) or error from None
         reason = os.strerror(error.errno or 0).lower()
         raise NoRoom(f"cannot write {what} {path}: {reason}; {advice}") from error
 
