@@ -28,6 +28,7 @@ from p2p.core.errors import UsageError
 from p2p.core.foreign import COMMAND_LINE, hint, with_long_names
 from p2p.core.names import calling
 from p2p.core.numbers import whole_number
+from p2p.core.reading import read_toml
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -250,7 +251,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, is not TOML, or has a key that is no setting.
     """
     try:
-        settings = tomllib.loads(file.read_text("utf-8"))
+        settings = read_toml(file)
     except OSError as error:
         raise UsageError(f"cannot read --config {file}: {error.strerror}") from None
     except ValueError as error:  # also UnicodeDecodeError

@@ -15,6 +15,7 @@ from typing import Any
 
 from p2p.core import limits
 from p2p.core.errors import BadArtefact, NoRoom, P2PError
+from p2p.core.reading import parse_json, read_bytes
 
 _MAKE_ROOM = "make room there, then run it again (--resume continues a run)"
 _MAKE_WRITABLE = "make it writable, or choose another folder with --out"
@@ -202,7 +203,7 @@ def read_json(path: Path) -> dict[str, Any]:
         BadArtefact: it does not exist, cannot be read, or is not a JSON object.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(read_bytes(path))
     except (FileNotFoundError, NotADirectoryError):
         raise BadArtefact(
             f"{path.parent} is not a run folder (it has no {path.name}); "
