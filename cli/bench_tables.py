@@ -19,7 +19,7 @@ TITLES = {
     "engine": "One minibatch step",
     "exchange": "One exchange",
     "train": "Training end to end",
-    "scaling": "Training by the number of peers",
+    "scaling": "Training by the numbers of peers and threads",
     "envs": "Training by the number of envs a peer, K=2",
     "evaluate": "Evaluation on all cores",
     "methods": "Training by the method, K=2",

@@ -36,7 +36,8 @@ from .text.formats import counted
 from .text.terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
-ON_RESUME = {"resume", *GOAL, "track", "as_json", "plain", *KINDS, "term"}
+LATER = (*GOAL, "track", "threads_per_peer")  # what a run that goes on may have anew
+ON_RESUME = {"resume", *LATER, "as_json", "plain", *KINDS, "term"}
 
 
 class View(Protocol):
@@ -110,7 +111,7 @@ def train(
             configure({setting: given[setting]})
         _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     folder = _named(name, out)
-    later = {name: given[name] for name in (*GOAL, "track") if name in given}
+    later = {name: given[name] for name in LATER if name in given}
     config = _checked(configure({} if resume else given, file), folder, resume, later)
     say_if_compiling(config.engine)
     with interrupts.loading():
@@ -179,8 +180,8 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --track, --json and --plain (and --task "
-            "or --method, to name code of yours), "
+            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, --json and "
+            "--plain (and --task or --method, to name code of yours), "
             f"not {', '.join(typed)}"
         )
 

@@ -19,7 +19,8 @@ from made import METHODS, TASKS, make_policy
 from p2p.analysis.evaluation.domain_sets import single_set
 from p2p.analysis.evaluation.session import evaluate
 from p2p.analysis.evaluation.worker import episode_stream
-from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results, training
+from p2p.bench import PARTS, Measurement, Results, Settings, Spread, load_results, scaling, training
+from p2p.bench.arithmetic import limit, peak_on_cores, products_a_step
 from p2p.bench.bare_loop import BareLoop, Script, bare_episodes, record_episode, record_script
 from p2p.bench.engine import stepping
 from p2p.bench.evaluation import measure_evaluation
@@ -28,6 +29,8 @@ from p2p.bench.measure import Candidate, alternate, compare
 from p2p.bench.methods import COMPARED, dnc_with_distillation, measure_methods
 from p2p.bench.physics import GYMNASIUM_IDS, gymnasium_loop, play, timed
 from p2p.bench.processes import run_together
+from p2p.bench.scaling import measure_scaling
+from p2p.bench.suite import extremes
 from p2p.bench.training import Trained, measure_envs, private_memory, summarise
 from p2p.cli.bench import bench
 from p2p.cli.bench_tables import TITLES, markdown, sheets
@@ -301,6 +304,54 @@ def test_envs_are_counted_for_each_peer(tmp_path, monkeypatch):
     assert one.ratios == (0.5, approx(101 / 201))
     assert two.ratios == (1.0, 1.0)
     assert (waiting.name, waiting.values) == ("N=1", (0.1, 0.1))
+
+
+def test_peers_and_threads_are_measured_beside_as_many_bare_loops(tmp_path, monkeypatch):
+    """On four cores: two peers of two threads beside four loops; 2048 a peer is 4096 for two."""
+    given: list[tuple[Any, ...]] = []
+
+    def train_once(task, folder, iterations, num_peers, seed, flags, *, threads, steps):
+        envs = int(flags[flags.index("--envs-per-peer") + 1])
+        given.append((num_peers, threads, envs, steps, iterations))
+        return Trained(30.0 * num_peers * threads, 0.1, 0.0, 1.0, (1.0,), Path("policy"))
+
+    monkeypatch.setattr(scaling, "train_once", train_once)
+    monkeypatch.setattr(scaling, "cores", lambda: 4)
+    monkeypatch.setattr(scaling, "bare_on_cores", lambda num, *_: 40.0 * num)
+    settings = replace(Settings(rounds=1), num_peers=(1, 2, 8), iterations=8)
+    found = measure_scaling(settings, "hopper", tmp_path, lambda text: None)
+    assert given == [
+        (1, 1, 2, 4096, 8), (1, 4, 4, 4096, 8), (2, 1, 2, 4096, 8), (2, 2, 2, 4096, 8),
+        (8, 1, 2, 4096, 8), (1, 1, 2, 2048, 16), (1, 4, 4, 2048, 16), (8, 1, 2, 16384, 2),
+    ]  # fmt: skip
+    speeds = {m.name: m for m in found if m.unit == "steps/s"}
+    two = speeds["K=2, T=2, 4096 in all"]
+    assert (two.baseline, two.ratios) == ("bare mj_step, 4 processes", (0.75,))
+    assert speeds["K=1, T=1, 2048 each"].baseline == "bare mj_step, 1 process"
+    assert all(scaling.Setup.parse(m.name) for m in found if m.ratios)
+
+
+def test_parts_of_two_tasks_take_those_that_observe_least_and_most():
+    """Of all five Hopper (11 numbers) and Humanoid (348), in whatever order they are named."""
+    assert extremes(sorted(TASKS)) == extremes(sorted(TASKS)[::-1]) == ("hopper", "humanoid")
+    assert extremes(["ant"]) == ("ant",)
+
+
+def test_the_limit_counts_physics_and_the_products_of_the_updates():
+    """An actor and a critic of 64 x 64 on Hopper, ten epochs, beside one other peer's actor."""
+    config = build_config(task="hopper", num_peers=2)
+    actor, critic = (64 * (11 + 64 + outputs) for outputs in (3, 1))
+    inputs = (64 * (64 + 3), 64 * (64 + 1))  # gradients by the layers' inputs, not by obs
+    assert products_a_step(config, 11, 3) == 20 * (
+        2 * actor + inputs[0] + 2 * critic + inputs[1] + actor
+    )
+    assert limit(bare=100.0, peak=1e-9, products=0.0, num=2) == 100.0
+    assert limit(bare=100.0, peak=1.0, products=2e7, num=2) == approx(2 / (2 / 100 + 0.02))
+
+
+def test_the_peak_of_products_is_a_rate_that_a_core_can_have():
+    """Numbers of a real product: more than 0.1 and less than 5,000 GFLOP/s."""
+    assert 0.1 < peak_on_cores(1) < 5000
 
 
 def test_dncs_distillation_is_measured_apart(tmp_path, monkeypatch):

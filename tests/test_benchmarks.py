@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import against
+import claims
 import learning
 import pytest
 import rivals
@@ -209,3 +211,90 @@ def test_runs_stand_still_while_the_pause_file_is_there(tmp_path):
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+# The verdicts on the paper's claims ------------------------------------------------
+
+MEASURES = [f"{test}eps_te={eps}" for test in ("", "dynamics:") for eps in claims.STRENGTHS]
+
+
+def rows_of(method: str, mean: float, seeds: int = 8, **cells: str) -> list[dict[str, str]]:
+    """Rows of a table whose scores lie about `mean`, 7 apart from seed to seed."""
+    return [
+        {"task": "hopper", "method": method, "seed": str(seed), "steps": "4000000", **cells}
+        | dict.fromkeys([*MEASURES, "train"], str(mean + 7 * seed))
+        for seed in range(seeds)
+    ]  # fmt: skip
+
+
+def verdicts(lines: list[str]) -> list[list[str]]:
+    """Claim, where, against and verdict of each line."""
+    return [[*cells[1:4], cells[-2]] for cells in (re.split(r" *\| *", line) for line in lines)]
+
+
+def test_a_claim_is_shown_not_shown_or_its_opposite_is():
+    """By 1000, by nothing and by -1000, beside a spread of 17; training within 5 % is as good."""
+    rows = [
+        *rows_of("p2pdrl", 3000), *rows_of("ppo", 2000), *rows_of("dppo", 3001),
+        *rows_of("dnc", 4000),
+    ]  # fmt: skip
+    assert verdicts(claims.fig4_lines(rows)) == [
+        ["A1", "hopper", "dnc", "**the opposite is shown**"],
+        *(
+            [claim, "hopper", method, said]
+            for claim in ("A2", "A2, dynamics")
+            for method, said in (
+                ("ppo", "**shown**"), ("dppo", "not shown"),
+                ("dnc", "**the opposite is shown**"),
+            )
+        ),
+    ]  # fmt: skip
+    close = [*rows_of("p2pdrl", 3000), *rows_of("ppo", 3001)]
+    assert verdicts(claims.fig4_lines(close))[0] == ["A1", "hopper", "ppo", "**shown**: as good as"]
+
+
+def test_a_task_that_is_not_whole_decides_nothing():
+    """Nor does it show by what it has; a task that is whole is tested without it."""
+    whole = [*rows_of("p2pdrl", 3000), *rows_of("ppo", 2000)]
+    begun = [*rows_of("p2pdrl", 9000, task="ant"), *rows_of("ppo", 1, seeds=7, task="ant")]
+    assert claims.fig4_lines(begun) == []
+    assert claims.fig4_lines(whole + begun) == claims.fig4_lines(whole)
+
+
+def test_one_task_where_it_is_worse_does_not_hide_among_the_others():
+    """Over both tasks nothing is shown; each is described beside it, with its own interval."""
+    rows = [
+        *rows_of("p2pdrl", 3000), *rows_of("ppo", 2000),
+        *rows_of("p2pdrl", 2000, task="ant"), *rows_of("ppo", 3000, task="ant"),
+    ]  # fmt: skip
+    found = verdicts(claims.fig4_lines(rows))
+    assert ["A2", "hopper, ant", "ppo", "not shown"] in found
+    assert ["A2", "ant", "ppo", "described"] in found
+    assert sum(said == "described" for *_, said in found) == 4
+
+
+def test_a3_is_corrected_for_all_its_comparisons():
+    """Self-KL on Humanoid and two coefficients on Walker2d: three tests of one claim."""
+    fig7 = [*rows_of("p2pdrl", 3000), *rows_of("self-kl", 2990), *rows_of("ppo", 0)]
+    fig8a = rows_of("p2pdrl", 3000, task="walker2d")
+    for coefficient, mean in (("0.01", 2000), ("1.0", 4000)):
+        fig8a += rows_of("entropy", mean, entropy_coef=coefficient, task="walker2d")
+    assert verdicts(claims.a3_lines(fig7, fig8a)) == [
+        ["A3", "humanoid", "self-kl", "not shown"],
+        ["A3", "walker2d", "entropy 0.01", "**shown**"],
+        ["A3", "walker2d", "entropy 1.0", "**the opposite is shown**"],
+    ]
+    alone = claims.a3_lines(fig7[:16], [])
+    assert float(alone[0].split("|")[7]) == float(alone[0].split("|")[8])  # one test, uncorrected
+
+
+def test_cohorts_are_compared_at_equal_steps_a_peer_and_in_all():
+    rows = [
+        *rows_of("p2pdrl", 100, num_peers="1", steps="2000000"),
+        *rows_of("p2pdrl", 900, num_peers="4", steps="8000000"),
+        *rows_of("p2pdrl", 500, num_peers="1"), *rows_of("p2pdrl", 500, num_peers="4"),
+    ]  # fmt: skip
+    assert verdicts(claims.fig9_lines(rows)) == [
+        ["cohort size", "ant, equal steps a peer", "K = 1", "**shown**"],
+        ["cohort size", "ant, equal steps in all", "K = 1", "not shown"],
+    ]

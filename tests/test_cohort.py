@@ -156,11 +156,15 @@ def test_run_h5_is_written_now_and_then_and_whole_at_the_end(tmp_path, monkeypat
 
 @pytest.mark.parametrize("schedule", ["iteration", "episode", "env", "carry"])
 def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, schedule):
-    """Stopped after iteration 3, so one iteration past its checkpoint is done again."""
-    config = small(domain_schedule=schedule, eps_tr=1.0, mass_randomisation="per_link")
-    drain(cohort.train(config, out=tmp_path / "whole"))
-    drain(cohort.train(config, out=tmp_path / "cut"), upto=2)
-    events = drain(cohort.resume(tmp_path / "cut"))
+    """Stopped after iteration 3, so one iteration past its checkpoint is done again.
+
+    With one thread a peer, with two, and with another number when it goes on.
+    """
+    varied = {"domain_schedule": schedule, "eps_tr": 1.0, "mass_randomisation": "per_link"}
+    drain(cohort.train(small(**varied, threads_per_peer=1), out=tmp_path / "whole"))
+    cut = small(**varied, threads_per_peer=2, envs_per_peer=2)
+    drain(cohort.train(cut, out=tmp_path / "cut"), upto=2)
+    events = drain(cohort.resume(tmp_path / "cut", threads_per_peer=1))
     assert events[0].resumed_from == 2
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
 
@@ -264,7 +268,9 @@ def test_peers_share_one_normaliser_and_start(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_dead_peer_ends_the_run_with_its_name(tmp_path, number):
     """The others wait for it in vain; the message names peer, phase and signal."""
-    events, seen = cohort.train(small(total_steps=10**6), out=tmp_path / "run"), []
+    threads = 2 if number == signal.SIGKILL else 1
+    config = small(total_steps=10**6, threads_per_peer=threads)
+    events, seen = cohort.train(config, out=tmp_path / "run"), []
     for event in events:
         if isinstance(event, Checkpointed):
             seen.append(event)
@@ -280,7 +286,8 @@ def test_a_dead_peer_ends_the_run_with_its_name(tmp_path, number):
 
 def test_a_hung_peer_is_named(tmp_path):
     """Stopped, it is neither dead nor does it arrive; only its silence tells."""
-    events = cohort.train(small(total_steps=10**6, peer_timeout=20), out=tmp_path / "run")
+    config = small(total_steps=10**6, peer_timeout=20, threads_per_peer=2)
+    events = cohort.train(config, out=tmp_path / "run")
     for event in events:
         if isinstance(event, Iterated) and event.record["iteration"] == 1:
             break
@@ -351,8 +358,11 @@ except P2PError as error:
 
 @pytest.fixture
 def started(tmp_path):
-    """A run in a process group of its own, as a terminal would start it, two iterations in."""
-    config = small(total_steps=10**6)
+    """A run in a process group of its own, as a terminal would start it, two iterations in.
+
+    Its peers have two threads: those of the others in these tests, one.
+    """
+    config = small(total_steps=10**6, threads_per_peer=2)
     args = [sys.executable, "-P", "-c", SCRIPT, config.model_dump_json(), str(tmp_path / "run")]
     running = subprocess.Popen(args, stdout=subprocess.PIPE, text=True, start_new_session=True)
     for _ in range(3):

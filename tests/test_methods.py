@@ -350,15 +350,19 @@ def test_looking_less_often_still_pulls_peers_together(tmp_path, sync):
     ("method", "settings"), [*((name, {}) for name in sorted(METHODS)), ("distral", SHAPED)]
 )
 def test_every_method_resumes_bit_for_bit(tmp_path, method, settings):
+    """Also with another number of threads than before, and than the run that was not stopped."""
     own = {"distill_every": 3} if method == "dnc" else {}
-    config = small(method, total_steps=4 * 768, checkpoint_every=2, **own, **settings)
+    engine = "autograd" if settings else "fused"  # which computes in more than one thread
+    own |= {"total_steps": 4 * 768, "checkpoint_every": 2, "engine": engine}
+    config = small(method, **own, **settings)
     whole = trained(config, tmp_path / "whole")
-    events = cohort.train(config, out=tmp_path / "cut")
+    threaded = config.model_copy(update={"threads_per_peer": 3})
+    events = cohort.train(threaded, out=tmp_path / "cut")
     for event in events:
         if isinstance(event, Checkpointed):
             events.close()
             break
-    for _ in cohort.resume(tmp_path / "cut"):
+    for _ in cohort.resume(tmp_path / "cut", threads_per_peer=2):
         pass
     run = RunFolder.open(tmp_path / "cut")
     cut = split_by_peer(run.load_checkpoint().tensors, config.num_peers)

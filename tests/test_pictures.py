@@ -114,13 +114,17 @@ def test_a_benchmark_has_titles_the_machine_the_rounds_and_the_houses_colours(
 ):
     found = [
         numbers("train", "hopper", "K=2", baseline="bare", ratios=(0.7, 0.8, 0.9)),
-        *(numbers("scaling", task, f"K={k}") for task in ("hopper", "ant") for k in (1, 2)),
+        *(
+            numbers("scaling", task, f"K={k}, T=1, 4096 in all", baseline="bare", ratios=(0.7,) * 3)
+            for task in ("hopper", "ant")
+            for k in (1, 2)
+        ),
         *(numbers("envs", "hopper", f"N={n}") for n in (1, 2)),
         *(numbers("engine", "hopper", engine, "us") for engine in ("fused", "autograd")),
     ]
     figure = drawn(bench, bench.draw, Results(found, MACHINE, {"rounds": 3}))
     assert [axes.get_title() for axes in figure.axes] == [
-        "Training, two peers, over bare mj_step", "Training by the number of peers",
+        "Training, two peers, over bare mj_step", "Training by peers and threads",
         "Training by the number of envs", "One minibatch step by engine",
     ]  # fmt: skip
     assert caption(figure).startswith(

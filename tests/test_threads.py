@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2p.core import registry
+from p2p.core import jit, registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.rng import Streams
 from p2p.engine import NOTHING, Batch, Minibatch, Penalty, build_engine, epoch_order
 from p2p.engine.fused import FusedEngine
 from p2p.envs.groups import EnvGroups
+from p2p.peer import collector, preload
 from p2p.peer.collector import CompiledCollector, PlainCollector, ThreadedCollector
 from p2p.peer.rollout import Clock, Rollout
 from p2p.peer.sampler import Sampler, build_groups, threads_of
@@ -126,16 +127,48 @@ def test_by_default_a_peer_takes_its_share_of_the_cores(monkeypatch: pytest.Monk
     assert threads_of(config_of(7, engine="autograd")) == 1  # torch rounds by the number of rows
 
 
+def test_what_python_steps_takes_threads_by_itself_only_if_its_physics_is_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some 10 us a step of Reacher, 200 of HumanoidStandup; what is set is not questioned."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(2)))
+
+    def threads(task: str, threads: int | None = None) -> int:
+        envs = build_groups(config_of(threads, task=task))
+        return len(envs.groups) if isinstance(envs, EnvGroups) else 1
+
+    assert threads("hopper") == 2
+    assert threads("Reacher-v5") == 1
+    assert threads("Reacher-v5", 2) == 2
+    assert threads("HumanoidStandup-v5") == 2
+
+
 def test_each_thread_collects_in_the_fastest_way_there_is() -> None:
     kinds = {}
     for task in ("hopper", "tall_hopper.py:TallHopper"):
-        collector = sampler_of(config_of(2, task=task))._collector
-        assert isinstance(collector, ThreadedCollector)
-        kinds[task] = {type(one) for one in collector._collectors}
+        threaded = sampler_of(config_of(2, task=task))._collector
+        assert isinstance(threaded, ThreadedCollector)
+        kinds[task] = {type(one) for one in threaded._collectors}
     assert kinds == {
         "hopper": {CompiledCollector},
         "tall_hopper.py:TallHopper": {PlainCollector},
     }
+
+
+def test_a_peer_compiles_nothing_that_the_fork_server_has_not(monkeypatch: pytest.MonkeyPatch):
+    """A thread's columns of a rollout lie apart in memory, which is another type to numba."""
+    seen: set[Any] = set()
+
+    def specialise(kernel: Any, *args: Any) -> Any:
+        seen.add(tuple(map(kernel.typeof_pyval, args)))
+        return jit.specialise(kernel, *args)
+
+    monkeypatch.setattr(collector, "specialise", specialise)
+    preload.compile_all()
+    known = set(seen)
+    for threads in (1, 2):
+        collected(sampler_of(config_of(threads)), range(1))
+    assert seen == known
 
 
 def test_what_a_thread_raises_is_raised_after_all_have_ended(

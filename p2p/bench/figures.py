@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from p2p.bench.measure import Measurement, Results
+from p2p.bench.scaling import Setup
+from p2p.core.config import build_config
 from p2p.core.errors import UsageError
 from p2p.envs.vector import RandomisedEnvs
 from p2p.plots.method_styles import TASKS
@@ -36,13 +38,13 @@ def draw(results: Results) -> bytes:
     panels: list[tuple[str, list[Measurement], Callable[[Any, list[Measurement]], None]]] = [
         (
             "Training, two peers, over bare mj_step",
-            [m for m in results.part("train") if m.ratios],
+            [m for m in results.part("train") if m.ratios and "products" not in m.baseline],
             _efficiency_bars,
         ),
         (
-            "Training by the number of peers",
-            _speeds(results, "scaling"),
-            partial(_scan_lines, xlabel="peers K, each with 2 envs"),
+            "Training by peers and threads",
+            [m for m in results.part("scaling") if m.ratios],
+            _scaling_lines,
         ),
         (
             "Training by the number of envs",
@@ -101,6 +103,34 @@ def _scan_lines(axes: Any, measured: list[Measurement], xlabel: str) -> None:
     axes.set(xlabel=xlabel, ylabel="training steps/s", ylim=(0, None))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.legend()
+
+
+def _scaling_lines(axes: Any, measured: list[Measurement]) -> None:
+    """Draw efficiency over K: a line a task and counting, apart for one thread and several."""
+    groups: dict[tuple[str, bool, bool], dict[int, Measurement]] = {}
+    for m in measured:
+        if (layout := Setup.parse(m.name)) is None:
+            continue
+        for each in (False, True):  # one of two peers is the same either way, and measured once
+            if layout._replace(each=each).steps == layout.steps:
+                key = m.task, each, layout.threads > 1
+                groups.setdefault(key, {})[layout.num_peers] = m
+    tasks = list(dict.fromkeys(task for task, _, _ in groups))
+    numbers = sorted({K for by_K in groups.values() for K in by_K})
+    for (task, each, threaded), by_K in groups.items():
+        n, own = tasks.index(task), [by_K[K] for K in sorted(by_K)]
+        config = build_config()
+        steps = f"{config.steps_per_peer} each" if each else f"{config.steps_per_iteration} in all"
+        axes.plot(
+            sorted(by_K), [m.ratio.median for m in own if m.ratio], color=PALETTE[n],
+            marker=MARKERS[n], linestyle="--" if each else "-",
+            fillstyle="none" if threaded else "full",
+            label=f"{TASKS[task]}, {steps}{', threads' * threaded}",
+        )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(numbers, [str(K) for K in numbers])
+    axes.set(xlabel="peers K", ylabel="steps/s over bare mj_step", ylim=(0, 1))
+    axes.legend(fontsize=6)
 
 
 def _engine_lines(axes: Any, measured: list[Measurement]) -> None:

@@ -16,7 +16,7 @@ PARTS = {  # in this order; name: what it measures
     "engine": "one minibatch step of each engine",
     "exchange": "one exchange between peers, beyond their own work",
     "train": "p2p train end to end, beside bare mj_step on as many cores",
-    "scaling": "p2p train by the number of peers",
+    "scaling": "p2p train by peers and threads, beside bare mj_step on as many cores",
     "envs": "p2p train by the number of envs that a peer steps",
     "evaluate": "p2p eval on all cores, beside bare mj_step on them",
     "methods": "p2p train by the method and its sync, and what DnC's distillation costs",
@@ -39,7 +39,7 @@ class Settings:
         exchange_work: CPU seconds that each peer works between two.
         iterations: of training, timed; one more before them is not. A run's first are its
             dearest: a policy that falls makes contacts, and of a few each keeps a milestone.
-        num_peers: K, in part scaling.
+        num_peers: K, in part scaling; powers of two up to the cores, at least to 8.
         envs_per_peer: N, in part envs.
         eval_iterations: that train the policy of part evaluate. What is tested is trained as a
             rule; a policy that falls at once measures how fast domains are set up.
@@ -55,7 +55,7 @@ class Settings:
     exchange_turns: int = 2000
     exchange_work: float = 300e-6
     iterations: int = 40
-    num_peers: tuple[int, ...] = (1, 2, 4, 8)
+    num_peers: tuple[int, ...] = field(default_factory=lambda: powers_up_to(max(8, cores())))
     envs_per_peer: tuple[int, ...] = (1, 2, 4, 8, 16)
     eval_iterations: int = 98
     eval_domains: int = 192
@@ -73,6 +73,11 @@ class Settings:
             num_peers=self.num_peers[:2], envs_per_peer=self.envs_per_peer[:2],
             eval_iterations=2, eval_domains=4,
         )  # fmt: skip
+
+
+def powers_up_to(most: int) -> tuple[int, ...]:
+    """Return the powers of two up to `most`."""
+    return tuple(1 << n for n in range(most.bit_length()))
 
 
 def cores() -> int:

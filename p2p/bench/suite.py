@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,18 @@ def _measure(settings: Settings, folder: Path, tell: Tell) -> Iterator[Measureme
             yield from measure_exchange(settings, tell)
             continue
         tasks = settings.tasks
-        if part in ("scaling", "envs", "methods"):  # the smallest and the largest tell enough
-            tasks = tuple(dict.fromkeys((tasks[0], tasks[-1])))
+        if part in ("scaling", "envs", "methods"):
+            tasks = extremes(tasks)
         for task in tasks:
             yield from _measure_task(part, settings, task, folder, tell)
+
+
+def extremes(tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return the tasks that observe least and most; they tell enough of those between."""
+    from p2p.envs.vector import RandomisedEnvs
+
+    by_size = sorted(tasks, key=lambda task: RandomisedEnvs(task, 1).obs_dim)
+    return tuple(dict.fromkeys((by_size[0], by_size[-1])))
 
 
 def _measure_task(
@@ -82,7 +90,8 @@ def _measure_task(
         from p2p.bench.evaluation import measure_evaluation
 
         return measure_evaluation(settings, task, folder, tell)
-    from p2p.bench.training import measure_envs, measure_scaling, measure_training
+    from p2p.bench.scaling import measure_scaling
+    from p2p.bench.training import measure_envs, measure_training
 
     measure = {"train": measure_training, "scaling": measure_scaling, "envs": measure_envs}[part]
     return measure(settings, task, folder, tell)

@@ -1,4 +1,4 @@
-"""Parts train, scaling and envs: `p2p train` as a user runs it, beside the limit."""
+"""Parts train and envs: `p2p train` as a user runs it, beside the limit."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
+from p2p.bench.arithmetic import LIMIT, PEAK, limit, peak_on_cores, products_a_step
 from p2p.bench.bare_loop import DOMAINS, ENVS, bare_rate
 from p2p.bench.measure import Candidate, Measurement, Tell, alternate, compare
 from p2p.bench.processes import run_together
 from p2p.bench.settings import Settings, cores
 from p2p.core.config import build_config
 from p2p.core.errors import P2PError
+from p2p.envs.build import build_envs
 
 # The command, but that it dies with the benchmark, whatever ends that. With -P, as a console
 # script has it: files of the working directory must not pass for modules.
@@ -51,24 +54,25 @@ class Trained(NamedTuple):
 
 def train_once(
     task: str, folder: Path, iterations: int, num_peers: int = 2, seed: int = 0,
-    flags: Sequence[str] = ("--method", "p2pdrl"),
+    flags: Sequence[str] = ("--method", "p2pdrl"), *, threads: int = 1, steps: int | None = None,
 ) -> Trained:  # fmt: skip
     """Run `p2p train` into `folder` (made anew) and watch it.
 
     Args:
         iterations: how many to time, after one that is not.
         flags: which method, and its settings.
+        threads: of each peer; one, so that it has as many cores as what is measured beside it.
+        steps: of an iteration, if the flags set them.
 
     Raises:
         P2PError: the command failed; with its last line.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    steps = build_config().steps_per_iteration * (iterations + 1)
-    # A core a peer, as what is measured beside it has.
-    method = [*flags, "--peers", str(num_peers), "--threads-per-peer", "1", "--seed", str(seed)]
+    total = (steps or build_config().steps_per_iteration) * (iterations + 1)
+    layout = ["--peers", str(num_peers), "--threads-per-peer", str(threads), "--seed", str(seed)]
     command = [
-        sys.executable, "-P", "-c", PROGRAM, "train", "--env", task, *method,
-        "--total-steps", str(steps), "--final-episodes", "0", "--out", str(folder), "--json",
+        sys.executable, "-P", "-c", PROGRAM, "train", "--env", task, *flags, *layout,
+        "--total-steps", str(total), "--final-episodes", "0", "--out", str(folder), "--json",
     ]  # fmt: skip
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as complaints:
@@ -152,9 +156,10 @@ def bare_on_cores(num: int, task: str, steps: int, seed: int, policy: Path) -> f
 
 
 def measure_training(settings: Settings, task: str, folder: Path, tell: Tell) -> list[Measurement]:
-    """Return training steps/s at K=2; its ratio to the bare loop is the efficiency."""
+    """Return training steps/s at K=2, over the bare loop's and over those of the whole limit."""
     num_peers, rounds = 2, iter(range(settings.rounds))
     num, latest, startups = min(num_peers, cores()), [Path()], []
+    peaks: list[float] = []
 
     def train() -> float:
         found = train_once(task, folder, settings.iterations, num_peers, next(rounds))
@@ -163,25 +168,45 @@ def measure_training(settings: Settings, task: str, folder: Path, tell: Tell) ->
         return found.steps_per_second
 
     def bare() -> float:
+        peaks.append(peak_on_cores(num))
         return bare_on_cores(num, task, settings.physics_steps, len(startups), latest[0])
 
     name = f"bare mj_step, {num} processes"
-    limit = (
+    physics = (
         f"mj_step(model, data, frame_skip) and writing ctrl, nothing else, summed over {num} "
         f"processes at once; actions of the policy that this round trained, sampled; {DOMAINS} "
         f"domains of its training distribution, {ENVS} episodes in each; resets included"
     )
     candidates = [
         Candidate(f"p2p train, K={num_peers}", train, trained_for(settings.iterations), name),
-        Candidate(name, bare, limit),
+        Candidate(name, bare, physics),
     ]
     found = compare("train", task, "steps/s", candidates, settings.rounds, tell)
     startup = "from the command to the first iteration's start; kernels in the cache"
-    name = f"start-up, K={num_peers}"
-    return [*found, Measurement("train", task, name, "s", startup, tuple(startups))]
+    start = Measurement(
+        "train", task, f"start-up, K={num_peers}", "s", startup, tuple(startups)
+    )  # fmt: skip
+    return [*found, *_beside_limit(found, peaks, num, num_peers), start]
 
 
-COLUMNS = {  # of parts scaling and envs: unit and what is included, by field of `Trained`
+def _beside_limit(
+    found: Sequence[Measurement], peaks: Sequence[float], num: int, num_peers: int
+) -> list[Measurement]:
+    """Return the peak of products, the limit of physics and products, and training over it."""
+    training, bare = found
+    config = build_config(task=training.task, num_peers=num_peers)
+    envs = build_envs(config.task, 1, config.randomisation)
+    products = products_a_step(config, envs.obs_dim, envs.action_dim)
+    rates = [
+        limit(rate, peak, products, num) for rate, peak in zip(bare.values, peaks, strict=True)
+    ]
+    row = partial(Measurement, "train", training.task)
+    most = row("bare mj_step and the updates' products", "steps/s", LIMIT, tuple(rates))
+    peak = row(f"matrix products, {num} processes", "GFLOP/s a core", PEAK, tuple(peaks))
+    return [most, training.over(most), peak]
+
+
+COLUMNS = {  # of several runs: unit and what is included, by field of `Trained`
     "steps_per_second": ("steps/s", TRAINED),
     "waiting": ("share", "of the peers' time, spent waiting for one another; mean over peers"),
     "private": (
@@ -191,56 +216,49 @@ COLUMNS = {  # of parts scaling and envs: unit and what is included, by field of
 }  # fmt: skip
 
 
-def measure_scaling(settings: Settings, task: str, folder: Path, tell: Tell) -> list[Measurement]:
-    """Return speed, waiting, memory and start-up by K; the ratio is to K=2, else to the first."""
+def columns(
+    part: str, task: str, trained: Mapping[str, Sequence[Trained]],
+    baselines: Mapping[str, Measurement] | None = None,
+) -> list[Measurement]:  # fmt: skip
+    """Return what runs showed of themselves, column by column.
 
-    def train(K: int, seed: int) -> Trained:
-        return train_once(task, folder, settings.iterations, K, seed)
-
-    return _scan("scaling", task, "K", settings.num_peers, train, settings.rounds, tell)
+    Args:
+        trained: by name, a run a round.
+        baselines: by name, what its speed is compared with.
+    """
+    out = []
+    for column, (unit, includes) in COLUMNS.items():
+        for name, runs in trained.items():
+            values = tuple(getattr(run, column) for run in runs)
+            found = Measurement(part, task, name, unit, includes, values)
+            if baselines and column == "steps_per_second":
+                found = found.over(baselines[name])
+            out.append(found)
+    return out
 
 
 def measure_envs(settings: Settings, task: str, folder: Path, tell: Tell) -> list[Measurement]:
-    """Return speed, waiting, memory and start-up by the envs of each of two peers."""
+    """Return speed, waiting, memory and start-up by the envs of each of two peers.
 
-    def train(N: int, seed: int) -> Trained:
-        flags = ("--method", "p2pdrl", "--envs-per-peer", str(N))
-        return train_once(task, folder, settings.iterations, 2, seed, flags)
-
-    return _scan("envs", task, "N", settings.envs_per_peer, train, settings.rounds, tell)
-
-
-def _scan(
-    part: str, task: str, symbol: str, numbers: Sequence[int],
-    train: Callable[[int, int], Trained], rounds: int, tell: Tell,
-) -> list[Measurement]:  # fmt: skip
-    """Train with each of `numbers` in turns; the ratio of speeds is to 2, else to the first.
-
-    Args:
-        train: of a number and a seed.
+    Ratios of speed are to N=2, else to the first.
     """
-    trained: dict[int, list[Trained]] = {number: [] for number in numbers}
+    numbers = settings.envs_per_peer
+    trained: dict[str, list[Trained]] = {f"N={number}": [] for number in numbers}
 
     def measure(number: int) -> Callable[[], float]:
         def run() -> float:
-            trained[number].append(train(number, len(trained[number])))
-            return trained[number][-1].steps_per_second
+            own = trained[f"N={number}"]
+            flags = ("--method", "p2pdrl", "--envs-per-peer", str(number))
+            own.append(train_once(task, folder, settings.iterations, 2, len(own), flags))
+            return own[-1].steps_per_second
 
         return run
 
     alternate(
-        [measure(number) for number in trained], rounds,
-        lambda turn: tell(f"{part} {task}: round {turn + 1} of {rounds}"),
+        [measure(number) for number in numbers], settings.rounds,
+        lambda turn: tell(f"envs {task}: round {turn + 1} of {settings.rounds}"),
     )  # fmt: skip
-    base, out = 2 if 2 in trained else numbers[0], []
-    for column, (unit, includes) in COLUMNS.items():
-        by_number = {
-            number: Measurement(
-                part, task, f"{symbol}={number}", unit, includes,
-                tuple(getattr(t, column) for t in runs),
-            )
-            for number, runs in trained.items()
-        }  # fmt: skip
-        relative = column == "steps_per_second"
-        out += [m.over(by_number[base]) if relative else m for m in by_number.values()]
-    return out
+    found = columns("envs", task, trained)
+    speeds = {m.name: m for m in found[: len(numbers)]}
+    base = speeds.get("N=2", found[0])
+    return [*(m.over(base) for m in speeds.values()), *found[len(numbers) :]]

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from p2p.cohort import launch
 from p2p.cohort.checks import check_new, check_resumable
@@ -63,6 +63,7 @@ def resume(
     total_steps: int | None = None,
     total_steps_per_peer: int | None = None,
     track: Sequence[str] | None = None,
+    threads_per_peer: int | None = None,
     report: Report | None = None,
 ) -> RunFolder:
     """Continue a run from its newest checkpoint; the bits are those of a run never stopped.
@@ -74,6 +75,7 @@ def resume(
         total_steps: a new goal over all peers; default the run's own.
         total_steps_per_peer: the same, counted for each peer.
         track: other trackers than those that the run remembers; () for none.
+        threads_per_peer: another number than the run's own; the bits are the same.
         report: as in `train`.
 
     Raises:
@@ -83,16 +85,15 @@ def resume(
         PeerLost, Diverged, Interrupted, NoRoom: as in `train`.
     """
     path = run.path if isinstance(run, RunFolder) else Path(run)
-    _, config = check_resumable(
-        path, total_steps=total_steps, total_steps_per_peer=total_steps_per_peer, track=track
-    )
+    later: dict[str, Any] = {
+        "total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer, "track": track,
+        "threads_per_peer": threads_per_peer,
+    }  # fmt: skip
+    _, config = check_resumable(path, **later)
     launch.prepare(config.engine)
     from p2p.cohort import cohort
 
-    events = cohort.resume(
-        path, total_steps=total_steps, total_steps_per_peer=total_steps_per_peer, track=track
-    )
-    return _follow(events, report)
+    return _follow(cohort.resume(path, **later), report)
 
 
 def _follow(events: Iterator[Event], report: Report | None) -> RunFolder:

@@ -53,12 +53,12 @@ def check_peers(config: TrainConfig) -> None:
 
 def check_resumable(
     path: Path, *, total_steps: int | None = None, total_steps_per_peer: int | None = None,
-    track: Sequence[str] | None = None,
+    track: Sequence[str] | None = None, threads_per_peer: int | None = None,
 ) -> tuple[RunFolder, TrainConfig]:  # fmt: skip
-    """Return the run at `path`, and its settings with the new goal and trackers.
+    """Return the run at `path`, and its settings with the new goal, trackers and threads.
 
     Args:
-        total_steps, total_steps_per_peer, track: as in `p2p.resume`.
+        total_steps, total_steps_per_peer, track, threads_per_peer: as in `p2p.resume`.
 
     Raises:
         BadArtefact: `path` is not a run folder, holds no valid checkpoint, or was made with a
@@ -72,6 +72,7 @@ def check_resumable(
     find_method(config.method)
     given = {
         "total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer, "track": track,
+        "threads_per_peer": threads_per_peer,
     }  # fmt: skip
     later = {name: value for name, value in given.items() if value is not None}
     config = build_config(**override(config.settings, later))

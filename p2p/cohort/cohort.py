@@ -71,6 +71,7 @@ def resume(
     total_steps: int | None = None,
     total_steps_per_peer: int | None = None,
     track: Sequence[str] | None = None,
+    threads_per_peer: int | None = None,
 ) -> Iterator[Event]:
     """Continue the run at `path` from its newest valid checkpoint.
 
@@ -78,6 +79,7 @@ def resume(
         total_steps: a new goal; default the run's own.
         total_steps_per_peer: the same, counted for each peer.
         track: other trackers than those that the run remembers; () for none.
+        threads_per_peer: another number than the run's own; the bits are the same.
 
     Raises:
         BadArtefact: `path` is not a run folder, holds no valid checkpoint, or was made with a
@@ -85,8 +87,9 @@ def resume(
         UsageError: the run has already reached its goal, or the package of a tracker is missing.
     """
     run, config = check_resumable(
-        path, total_steps=total_steps, total_steps_per_peer=total_steps_per_peer, track=track
-    )
+        path, total_steps=total_steps, total_steps_per_peer=total_steps_per_peer, track=track,
+        threads_per_peer=threads_per_peer,
+    )  # fmt: skip
     check_model(config.task, config.source_sha256)
     with run:
         checkpoint = run.load_checkpoint()

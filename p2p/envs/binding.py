@@ -16,7 +16,7 @@ from p2p.core.names import did_you_mean
 from p2p.envs.domain import Domain
 from p2p.envs.randomisation import Factor, Randomisation
 from p2p.envs.root import AXES, find_root
-from p2p.envs.start import shift_joints, shift_root
+from p2p.envs.start import JointShift, shift_root
 from p2p.envs.terms import Edit, Term, copy_fields, find_term
 from p2p.envs.terms.catalogue import AXES_OF_ROOT, field_values
 
@@ -78,7 +78,13 @@ class Binding:
         self._fields = tuple(dict.fromkeys(fields))
         self._editing = [part for part in self.parts if part.term.acts == "model"]
         self._starting = [part for part in self.parts if part.term.acts == "start"]
+        self._joint_shifts = {
+            part.factor.name: JointShift(nominal, part.ids, self.root)
+            for part in self._starting
+            if part.term.name == "joint_offset"
+        }
         self._forces = [part for part in self.parts if part.term.acts == "force"]
+        self._slides = self.root.slides if self.root is not None and self._forces else []
         self._scratch = mujoco.MjData(nominal)
 
     def bind(self, factor: Factor) -> Part:
@@ -255,18 +261,21 @@ class Binding:
     def start(self, domain: Domain, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """Shift the start pose that lies in `data`; its forward pass is the caller's."""
         for part in self._starting:
-            if any(domain[part.factor.name]):
-                values = self.values(part, domain)
-                if part.term.name == "joint_offset":
-                    shift_joints(model, data, part.ids, values, self.root)
-                else:
-                    shift_root(model, data, part.labels, values, self.root)
+            values = domain[part.factor.name]
+            if not any(values):
+                continue
+            if shift := self._joint_shifts.get(part.factor.name):
+                shift.apply(model, data, np.array(values))
+            else:
+                shift_root(model, data, part.labels, self.values(part, domain), self.root)
 
     def push_forces(self, domain: Domain, data: mujoco.MjData) -> None:
         """Apply the domain's constant forces, until the data is reset."""
         # Not xfrc_applied, which leaks into cfrc_ext, nor opt.wind, which needs a medium.
         if self._forces and self.root is not None:
-            data.qfrc_applied[self.root.slides] = 0.0
+            applied = data.qfrc_applied
+            for dof in self._slides:  # three numbers: an index of numpy's takes longer
+                applied[dof] = 0.0
             for part in self._forces:
                 axis = AXES[str(dict(part.factor.options)["axis"])]
                 self.root.add_force(data, axis, domain[part.factor.name][0])

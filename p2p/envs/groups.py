@@ -5,9 +5,12 @@ Nothing couples the envs of a peer, so what an env does is the same in whatever 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +19,29 @@ from p2p.envs.binding import Binding
 from p2p.envs.domain import Domain
 
 Rows = Mapping[str, NDArray[Any]]
+
+# Seconds of physics in a step, from which on envs that Python steps gain by threads, which hand
+# its lock to one another at each step. Two made 0.6 to 1.0 of one thread's steps/s in tasks of 8
+# to 36 us, 1.4 to 1.9 in those of 60 to 270 us (docs/performance.md).
+WORTH_A_THREAD = 50e-6
+
+
+def gains_by_threads(envs: VectorEnvs) -> bool:
+    """Return whether several threads would step such envs faster than one.
+
+    Compiled code holds no lock. Of what Python steps the physics is timed on data of its own: the
+    median of up to 100 steps from the model's pose, in which a robot falls.
+    """
+    if envs.is_compiled:
+        return True
+    model, _ = envs.simulation(0)
+    data, substeps = mujoco.MjData(model), round(envs.dt / model.opt.timestep)
+    seconds: list[float] = []
+    while len(seconds) < 100 and sum(seconds) < 0.02:
+        start = time.perf_counter()
+        mujoco.mj_step(model, data, substeps)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds) >= WORTH_A_THREAD
 
 
 class EnvGroups:

@@ -14,26 +14,53 @@ Floats = NDArray[np.float64]
 Z = AXES["z"]
 
 
-def shift_joints(
-    model: mujoco.MjModel, data: mujoco.MjData, joints: NDArray[np.intp], offset: Floats,
-    root: Root | None,
-) -> None:  # fmt: skip
-    """Add offsets to joints, rad, and raise the root by the depth that they push it into the floor.
+class JointShift:
+    """Adds offsets to joints, rad, and lifts the root by how far they push it into the floor.
 
     A joint is clipped to its range, widened to include its unshifted position: as offsets shrink
-    to 0 the pose converges to the unshifted one.
+    to 0 the pose converges to the unshifted one. Episodes may be short and their starts many: what
+    the model alone decides is looked up once, and the few contacts are read as Python's numbers.
+
+    Args:
+        nominal: the model; those of `apply` may differ in joints' ranges.
+        joints: that are shifted.
+        root: is raised.
     """
-    shifted = model.jnt_qposadr[joints]
-    limited = model.jnt_limited[joints].astype(bool)
-    low, high = model.jnt_range[joints].T
-    start = data.qpos[shifted]
-    # Some nominal poses lie at the end of a joint's range or, as Ant's ankles, outside.
-    low = np.minimum(np.where(limited, low, -np.inf), start)
-    high = np.maximum(np.where(limited, high, np.inf), start)
-    before = _depth(model, data)
-    data.qpos[shifted] = np.clip(start + offset, low, high)
-    if root is not None and Z in root.qpos:
-        data.qpos[root.qpos[Z]] += root.sign[Z] * max(0.0, _depth(model, data) - before)
+
+    def __init__(
+        self, nominal: mujoco.MjModel, joints: NDArray[np.intp], root: Root | None
+    ) -> None:
+        self._joints, self._shifted = joints, nominal.jnt_qposadr[joints]
+        self._unlimited = np.flatnonzero(nominal.jnt_limited[joints] == 0)
+        self._on_floor = (nominal.geom_bodyid == 0).tolist()
+        self._root = root if root is not None and Z in root.qpos else None
+
+    def apply(self, model: mujoco.MjModel, data: mujoco.MjData, offset: Floats) -> None:
+        """Shift the pose in `data` by `offset`, one for all joints or one each."""
+        low, high = model.jnt_range[self._joints].T
+        if len(self._unlimited):
+            low[self._unlimited], high[self._unlimited] = -np.inf, np.inf
+        start = data.qpos[self._shifted]
+        # Some nominal poses lie at the end of a joint's range or, as Ant's ankles, outside.
+        low, high = np.minimum(low, start), np.maximum(high, start)
+        before = self._depth(model, data)
+        data.qpos[self._shifted] = np.minimum(np.maximum(start + offset, low), high)
+        if (root := self._root) is not None:
+            risen = max(0.0, self._depth(model, data) - before)
+            data.qpos[root.qpos[Z]] += root.sign[Z] * risen
+
+    def _depth(self, model: mujoco.MjModel, data: mujoco.MjData) -> float:
+        """Return the depth of the robot's deepest geom in the floor, m."""
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_collision(model, data)
+        if not data.ncon:
+            return 0.0
+        contact, on_floor, lowest = data.contact, self._on_floor, 0.0
+        for (one, other), dist in zip(contact.geom.tolist(), contact.dist.tolist(), strict=True):
+            if dist < lowest and (on_floor[one] or on_floor[other]):
+                lowest = dist
+        return -lowest
 
 
 def shift_root(
@@ -52,12 +79,3 @@ def shift_root(
         else:
             along = AXES[axis]
             data.qpos[root.qpos[along]] += root.sign[along] * value
-
-
-def _depth(model: mujoco.MjModel, data: mujoco.MjData) -> float:
-    """Return the depth of the robot's deepest geom in the floor, m."""
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_comPos(model, data)
-    mujoco.mj_collision(model, data)
-    with_floor = (model.geom_bodyid[data.contact.geom] == 0).any(axis=1)
-    return float(-data.contact.dist[with_floor].min(initial=0.0))

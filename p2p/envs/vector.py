@@ -102,15 +102,16 @@ class RandomisedEnvs(VectorEnvs):
     def settle(self) -> None:
         """Take over from compiled code, and restart what it says has ended with its last step.
 
-        By then it has written what `step` writes: `reward`, `elapsed`, `episode_return`, the
-        flags, and the rows of `raw`.
+        By then it has written what `step` writes: `obs`, `reward`, `elapsed`, `episode_return`,
+        the flags, and the rows of `raw`.
         """
         self._flags_up = True
-        self._steps_left = self.max_episode_steps - int(self.elapsed.max())
-        self.columns.observe()
         ended = np.flatnonzero(self.terminated | self.truncated)
         if len(ended):
             self._restart(ended)
+        else:
+            self._steps_left = self.max_episode_steps - int(self.elapsed.max())
+            self.columns.observe()
 
     def _simulate(self, action: Action) -> None:
         columns = self.columns

@@ -27,7 +27,11 @@ from p2p.core.errors import NoRoom, PeerLost
 from p2p.core.platform import free_shared_memory, yield_core
 
 CACHE_LINE = 64  # bytes: a counter alone on its line is not invalidated by its neighbours
-SPINS_BETWEEN_CHECKS = 2048  # ~1 us each; a check is a heartbeat and `check_liveness`
+# Looks for a late peer: ~1 us each at first, then between naps. A peer that spins takes the core
+# from one that works where others run too, and a container's quota from all of its peers.
+SPINS = 1000
+NAP = 50e-6  # s
+LOOKS_BETWEEN_CHECKS = 2048  # a check is a heartbeat and `check_liveness`
 
 T = TypeVar("T", bound=np.generic)
 
@@ -172,14 +176,17 @@ class Exchange:
         return rows
 
     def _wait(self) -> None:
-        """Spin, yielding to other processes, until all peers have entered this turn."""
+        """Wait until all peers have entered this turn: yield to other processes, then sleep."""
         counters, turn = self._counters, self._turn
-        start, spins = time.perf_counter(), 0
+        start, looks = time.perf_counter(), 0
         for k in self.others:
             while counters[k] < turn:
-                yield_core()
-                spins += 1
-                if spins % SPINS_BETWEEN_CHECKS == 0:
+                if looks < SPINS:
+                    yield_core()
+                else:
+                    time.sleep(NAP)
+                looks += 1
+                if looks % LOOKS_BETWEEN_CHECKS == 0:
                     self.heartbeat()
                     self.check_liveness(k)
         self.waited += time.perf_counter() - start

@@ -7,9 +7,10 @@ import numpy as np
 from p2p.core.config import build_config
 from p2p.engine import Batch, Minibatch, Penalty
 from p2p.engine.fused import FusedEngine
+from p2p.envs.groups import EnvGroups
 from p2p.envs.vector import RandomisedEnvs
 from p2p.peer.advantages import advantages, discounted_sums
-from p2p.peer.collector import CompiledCollector
+from p2p.peer.collector import CompiledCollector, ThreadedCollector
 from p2p.peer.rollout import Clock, Rollout
 from p2p.policy.parameters import Floats
 
@@ -39,6 +40,9 @@ def compile_all() -> None:
     engine = FusedEngine(build_config(), envs.obs_dim, envs.action_dim)
     collector = CompiledCollector(engine, envs, Rollout(1, envs))
     collector.collect(zeros(1, 1, envs.action_dim), Clock())
+    groups = EnvGroups([envs, RandomisedEnvs("hopper", 1)])  # a thread fills columns of a rollout
+    threaded = ThreadedCollector(engine, groups, Rollout(2, groups))
+    threaded.collect(zeros(2, 2, envs.action_dim), Clock())
     series = np.zeros((1, 1))
     ended = np.zeros((1, 1), bool)
     advantages(series, series, series, ended, 1.0, 1.0, np.zeros((1, 1)))

@@ -12,15 +12,21 @@ from p2p.engine import Engine
 from p2p.envs.base import VectorEnvs
 from p2p.envs.build import build_envs
 from p2p.envs.domain import Domain
-from p2p.envs.groups import EnvGroups
+from p2p.envs.groups import EnvGroups, gains_by_threads
 from p2p.peer.collector import build_collector
 from p2p.peer.rollout import Clock, Rollout
 from p2p.policy.normaliser import Moments
 
 
 def build_groups(config: TrainConfig) -> VectorEnvs | EnvGroups:
-    """Return a peer's envs, shared out evenly over its threads."""
+    """Return a peer's envs, shared out evenly over its threads.
+
+    Over one, unless a number is set, where more would take turns at Python's lock.
+    """
     threads = min(threads_of(config), config.envs_per_peer)
+    if threads > 1 and config.threads_per_peer is None:
+        sample = build_envs(config.task, 1, config.randomisation)
+        threads = threads if gains_by_threads(sample) else 1
     sizes = [len(part) for part in np.array_split(np.arange(config.envs_per_peer), threads)]
     groups = [build_envs(config.task, size, config.randomisation) for size in sizes]
     return EnvGroups(groups) if len(groups) > 1 else groups[0]

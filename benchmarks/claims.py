@@ -1,0 +1,227 @@
+"""The verdicts on the paper's claims, by the tests of docs/protocol.md, from committed rows.
+
+    python benchmarks/claims.py data/results
+
+reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3) and fig9.csv (cohort size).
+A row is a comparison. The first p is that of Welch's t, the second Holm's over the comparisons of
+the claim; the interval is at the level that agrees with the second. Rows marked "described" have
+their own 95 % interval, and decide nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+
+from p2p.analysis.statistics import (
+    LEVEL,
+    holm,
+    holm_levels,
+    improvement_interval,
+    probability_of_improvement,
+    welch,
+)
+
+Row = Mapping[str, str]
+Scores = dict[str, list[float]]  # by task, one a seed
+OURS = "p2pdrl"
+STRENGTHS = [f"{tenths / 10:g}" for tenths in range(3, 11)]
+TOLERATED = 0.05  # of the competitor's mean: a loss within it is "as good as" (A1)
+
+
+class Comparison(NamedTuple):
+    """Two groups of runs that are compared, of the same tasks."""
+
+    where: str
+    against: str
+    ours: Scores
+    theirs: Scores
+
+    @property
+    def seeds(self) -> str:
+        """How many on either side, of the task that has least."""
+        return f"{min(map(len, self.ours.values()))}, {min(map(len, self.theirs.values()))}"
+
+
+def mean_return(row: Row, test: str = "") -> float:
+    """Return the mean over the strengths 0.3 to 1.0 of the return in test domains."""
+    return float(np.mean([float(row[f"{test}eps_te={eps}"]) for eps in STRENGTHS]))
+
+
+def dynamics_return(row: Row) -> float:
+    """Return the same in the domains without their start pose."""
+    return mean_return(row, "dynamics:")
+
+
+def training_return(row: Row) -> float:
+    """Return the training return over the last tenth of training."""
+    return float(row["train"])
+
+
+def scores(rows: Sequence[Row], measure: Callable[[Row], float], **where: str) -> Scores:
+    """Return the measure of the rows that have these cells, by task and in the order of seeds."""
+    found: Scores = {}
+    for row in sorted(rows, key=lambda row: int(row["seed"])):
+        if all(row.get(name) == value for name, value in where.items()):
+            found.setdefault(row.get("task", ""), []).append(measure(row))
+    return found
+
+
+def against_each(
+    rows: Sequence[Row], measure: Callable[[Row], float], tasks: Sequence[str]
+) -> Iterator[Comparison]:
+    """Yield P2PDRL beside each other method, over all of `tasks` together."""
+    ours = scores(rows, measure, method=OURS)
+    where = ", ".join(tasks) if len(tasks) < 3 else f"{len(tasks)} tasks"
+    for method in dict.fromkeys(row["method"] for row in rows if row["method"] != OURS):
+        theirs = scores(rows, measure, method=method)
+        yield Comparison(where, method, _of(ours, tasks), _of(theirs, tasks))
+
+
+def against_the_best(
+    rows: Sequence[Row], measure: Callable[[Row], float], tasks: Sequence[str]
+) -> Iterator[Comparison]:
+    """Yield P2PDRL beside the best of the others on each task, by the mean."""
+    for task in tasks:
+        (*others,) = against_each(rows, measure, [task])
+        yield max(others, key=lambda other: np.mean(other.theirs[task]))
+
+
+def _of(found: Scores, tasks: Sequence[str]) -> Scores:
+    return {task: found[task] for task in tasks}
+
+
+def table(
+    claim: str, comparisons: Sequence[Comparison], *, decides: bool = True, tolerated: float = 0.0
+) -> list[str]:
+    """Return a claim's rows in Markdown.
+
+    Args:
+        decides: correct for the number of comparisons, and say what is shown.
+        tolerated: share of the competitor's mean whose loss still counts as "as good as".
+    """
+    found = [(c, welch(c.ours, c.theirs)) for c in comparisons]
+    tests = [(c, difference) for c, difference in found if difference is not None]
+    p_values = [difference.p_value for _, difference in tests]
+    adjusted = holm(p_values) if decides else np.full(len(tests), np.nan)
+    levels = holm_levels(p_values) if decides else np.full(len(tests), LEVEL)
+    lines = []
+    for (c, difference), p, q, level in zip(tests, p_values, adjusted, levels, strict=True):
+        low, high = difference.interval(float(level))
+        least = -tolerated * float(np.mean([np.mean(v) for v in c.theirs.values()]))
+        better = float(probability_of_improvement(c.ours, c.theirs))
+        b_low, b_high = improvement_interval(c.ours, c.theirs)
+        cells = [
+            claim, c.where, c.against, c.seeds, f"{difference.estimate:+.0f}",
+            f"{low:+.0f} to {high:+.0f}", f"{p:.3f}", f"{q:.3f}" if decides else "",
+            f"{better:.2f} ({b_low:.2f} to {b_high:.2f})",
+            verdict(low, high, least) if decides else "described",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def verdict(low: float, high: float, least: float = 0.0) -> str:
+    """Return what an interval of "P2PDRL minus the other" shows.
+
+    Args:
+        least: the lowest difference that still counts as "as good as", 0 or below.
+    """
+    if low > 0:
+        return "**shown**"
+    if high < 0:
+        return "**the opposite is shown**"
+    return "**shown**: as good as" if low > least else "not shown"
+
+
+HEADER = [
+    "| claim | where | against | seeds | P2PDRL minus it | interval | p | Holm's p "
+    "| P(better), 95 % | verdict |",
+    "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+]
+
+
+def whole_tasks(rows: Sequence[Row]) -> list[str]:
+    """Return the tasks of which every method has as many seeds as the method with most."""
+    seeds: dict[str, dict[str, int]] = {}
+    for row in rows:
+        by_method = seeds.setdefault(row["task"], {})
+        by_method[row["method"]] = by_method.get(row["method"], 0) + 1
+    methods = {row["method"] for row in rows}
+    return [
+        task for task, by_method in seeds.items()
+        if by_method.keys() == methods and len(set(by_method.values())) == 1
+    ]  # fmt: skip
+
+
+def fig4_lines(rows: Sequence[Row]) -> list[str]:
+    """Return A1 and A2, over the tasks that are whole."""
+    tasks = whole_tasks(rows)
+    if not tasks:
+        return []
+    trained = list(against_the_best(rows, training_return, tasks))
+    lines = table("A1", trained, tolerated=TOLERATED)
+    for claim, measure in (("A2", mean_return), ("A2, dynamics", dynamics_return)):
+        lines += table(claim, list(against_each(rows, measure, tasks)))
+        for task in tasks if len(tasks) > 1 else ():
+            lines += table(claim, list(against_each(rows, measure, [task])), decides=False)
+    return lines
+
+
+def a3_lines(fig7: Sequence[Row], fig8a: Sequence[Row]) -> list[str]:
+    """Return A3: beside self-KL on Humanoid, and each coefficient of the entropy bonus."""
+    comparisons = [c for c in _a3_of(fig7, "humanoid") if c.against == "self-kl"]
+    ours = scores(fig8a, mean_return, method=OURS)
+    bonuses = [row for row in fig8a if row["method"] == "entropy"]
+    for coefficient in dict.fromkeys(row["entropy_coef"] for row in bonuses):
+        theirs = scores(bonuses, mean_return, entropy_coef=coefficient)
+        comparisons.append(Comparison("walker2d", f"entropy {coefficient}", ours, theirs))
+    return table("A3", comparisons) if comparisons else []
+
+
+def _a3_of(rows: Sequence[Row], task: str) -> Iterator[Comparison]:
+    rows = [{**row, "task": task} for row in rows]  # a study of one task may have no such column
+    return against_each(rows, mean_return, [task]) if rows else iter(())
+
+
+def fig9_lines(rows: Sequence[Row]) -> list[str]:
+    """Return K = 4 beside K = 1 at strength 0.5, by what was equal."""
+    lines = []
+    for each, equal in ((True, "equal steps a peer"), (False, "equal steps in all")):
+        # 4M steps of all peers, or 2M of each: 2M of one, 8M of four.
+        counted = [r for r in rows if (3e6 < int(r["steps"]) < 6e6) != each]
+
+        def of(K: str, counted: Sequence[Row] = tuple(counted)) -> Scores:
+            return scores(counted, lambda row: float(row["eps_te=0.5"]), num_peers=K)
+
+        if of("4") and of("1"):
+            lines += table("cohort size", [Comparison(f"ant, {equal}", "K = 1", of("4"), of("1"))])
+    return lines
+
+
+def read(folder: Path, study: str) -> list[Row]:
+    """Return the rows of a study's table; none if there is no such table."""
+    file = folder / f"{study}.csv"
+    if not file.exists():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def main(folder: Path) -> None:
+    """Print the verdicts that the rows in FOLDER allow, as a table in Markdown."""
+    lines = fig4_lines(read(folder, "fig4"))
+    lines += a3_lines(read(folder, "fig7"), read(folder, "fig8a"))
+    lines += fig9_lines(read(folder, "fig9"))
+    print("\n".join([*HEADER, *lines]))
+
+
+if __name__ == "__main__":
+    main()
