@@ -227,7 +227,7 @@ def mutated_hdf5(rng: random.Random, data: bytes) -> bytes:
     with h5py.File(changed, "r+") as file:
         for _ in range(rng.choice((1, 1, 2))):
             name = rng.choice(names)
-            if name not in file:
+            if not isinstance(file.get(name), h5py.Dataset | h5py.Group):
                 continue
             kind = rng.randrange(4)
             if kind == 0:

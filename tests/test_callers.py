@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_interrupt import members
 
 from p2p.cohort import cohort, launch
 from p2p.cohort.events import Iterated
@@ -161,3 +163,27 @@ def test_a_run_that_fails_before_it_has_trained_leaves_no_folder(tmp_path: Path,
     with pytest.raises(PeerLost, match="no process"):
         list(cohort.train(TrainConfig(**SMALL), out=tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(0)
+def test_nothing_outlives_a_parent_killed_at_any_time_of_its_start(tmp_path: Path):
+    """Nor holds its stdout: within 3 s all of its session is gone."""
+    rng = random.Random(int(os.environ.get("P2P_SEED", "1")))
+    code = "from p2p.cli.start import main; main()"
+    for trial in range(int(os.environ.get("P2P_KILLS", "40"))):
+        command = [sys.executable, "-P", "-c", code, "train", "--env", "hopper", "--plain"]
+        delay = rng.uniform(0.0, 6.0)
+        parent = subprocess.Popen(
+            [*command, "--total-steps", "1000000", "--out", f"run-{trial}"], cwd=tmp_path,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        time.sleep(delay)
+        parent.kill()
+        began = time.monotonic()
+        parent.communicate()
+        took = time.monotonic() - began
+        while (left := members(parent.pid)) and time.monotonic() - began < 60:
+            time.sleep(0.05)
+        gone = time.monotonic() - began
+        assert max(took, gone) < 3, (trial, delay, took, gone, left)
