@@ -2,7 +2,8 @@
 
     python benchmarks/claims.py data/results
 
-reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3) and fig9.csv (cohort size).
+reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3), fig8bc.csv with its curves
+(gradient variance) and fig9.csv (cohort size).
 A row is a comparison. The first p is that of Welch's t, the second Holm's over the comparisons of
 the claim; the interval is at the level that agrees with the second. Rows marked "described" have
 their own 95 % interval, and decide nothing.
@@ -31,6 +32,7 @@ Row = Mapping[str, str]
 Scores = dict[str, list[float]]  # by task, one a seed
 OURS = "p2pdrl"
 STRENGTHS = [f"{tenths / 10:g}" for tenths in range(3, 11)]
+ACTIONS = {"ant": 8, "humanoid": 17}
 TOLERATED = 0.05  # of the competitor's mean: a loss within it is "as good as" (A1)
 
 
@@ -97,11 +99,13 @@ def _of(found: Scores, tasks: Sequence[str]) -> Scores:
 
 
 def table(
-    claim: str, comparisons: Sequence[Comparison], *, decides: bool = True, tolerated: float = 0.0
-) -> list[str]:
+    claim: str, comparisons: Sequence[Comparison], *, decides: bool = True, tolerated: float = 0.0,
+    lower: bool = False,
+) -> list[str]:  # fmt: skip
     """Return a claim's rows in Markdown.
 
     Args:
+        lower: the claim is that P2PDRL's numbers are lower.
         decides: correct for the number of comparisons, and say what is shown.
         tolerated: share of the competitor's mean whose loss still counts as "as good as".
     """
@@ -114,20 +118,27 @@ def table(
     for (c, difference), p, q, level in zip(tests, p_values, adjusted, levels, strict=True):
         low, high = difference.interval(float(level))
         least = -tolerated * float(np.mean([np.mean(v) for v in c.theirs.values()]))
-        better = float(probability_of_improvement(c.ours, c.theirs))
-        b_low, b_high = improvement_interval(c.ours, c.theirs)
+        sides = (c.theirs, c.ours) if lower else (c.ours, c.theirs)
+        better = float(probability_of_improvement(*sides))
+        b_low, b_high = improvement_interval(*sides)
+        found_on = (-high, -low) if lower else (low, high)
         cells = [
-            claim, c.where, c.against, c.seeds, f"{difference.estimate:+.0f}",
-            f"{low:+.0f} to {high:+.0f}", f"{p:.3f}", f"{q:.3f}" if decides else "",
+            claim, c.where, c.against, c.seeds, number(difference.estimate),
+            f"{number(low)} to {number(high)}", f"{p:.3f}", f"{q:.3f}" if decides else "",
             f"{better:.2f} ({b_low:.2f} to {b_high:.2f})",
-            verdict(low, high, least) if decides else "described",
+            verdict(*found_on, least) if decides else "described",
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
+def number(value: float) -> str:
+    """Return a difference with its sign: returns whole, logarithms with two decimals."""
+    return f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.2f}"
+
+
 def verdict(low: float, high: float, least: float = 0.0) -> str:
-    """Return what an interval of "P2PDRL minus the other" shows.
+    """Return what an interval on the side of the claim shows.
 
     Args:
         least: the lowest difference that still counts as "as good as", 0 or below.
@@ -141,7 +152,7 @@ def verdict(low: float, high: float, least: float = 0.0) -> str:
 
 HEADER = [
     "| claim | where | against | seeds | P2PDRL minus it | interval | p | Holm's p "
-    "| P(better), 95 % | verdict |",
+    "| P(on the claim's side), 95 % | verdict |",
     "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
 ]
 
@@ -189,6 +200,33 @@ def _a3_of(rows: Sequence[Row], task: str) -> Iterator[Comparison]:
     return against_each(rows, mean_return, [task]) if rows else iter(())
 
 
+def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row]) -> list[str]:
+    """Return the gradient's variance at its last measurement, on each task beside PPO.
+
+    ln Var, and the same plus twice the mean log-std: the gradient by a Gaussian's mean goes with
+    1 / std, so that a policy that acts more at random has a smaller one for that alone.
+    """
+    last: dict[str, tuple[int, float]] = {}  # by run: steps, ln Var
+    for point in curves:
+        if value := point.get("log_grad_variance"):
+            steps = int(float(point["steps"]))
+            last[point["run"]] = max(last.get(point["run"], (-1, 0.0)), (steps, float(value)))
+
+    def variance(row: Row) -> float:
+        return last[row["run"]][1]
+
+    def without_std(row: Row) -> float:
+        # entropy = sum of log-stds + A / 2 ln(2 pi e)
+        mean_log_std = float(row["entropy"]) / ACTIONS[row["task"]] - 0.5 * np.log(2 * np.pi * np.e)
+        return variance(row) + 2 * float(mean_log_std)
+
+    lines = []
+    for name, measure in (("gradient variance", variance), ("without the std", without_std)):
+        compared = [c for task in whole_tasks(rows) for c in against_each(rows, measure, [task])]
+        lines += table(name, compared, lower=True) if compared else []
+    return lines
+
+
 def fig9_lines(rows: Sequence[Row]) -> list[str]:
     """Return K = 4 beside K = 1 at strength 0.5, by what was equal."""
     lines = []
@@ -219,6 +257,7 @@ def main(folder: Path) -> None:
     """Print the verdicts that the rows in FOLDER allow, as a table in Markdown."""
     lines = fig4_lines(read(folder, "fig4"))
     lines += a3_lines(read(folder, "fig7"), read(folder, "fig8a"))
+    lines += fig8bc_lines(read(folder, "fig8bc"), read(folder, "fig8bc-curves"))
     lines += fig9_lines(read(folder, "fig9"))
     print("\n".join([*HEADER, *lines]))
 

@@ -24,6 +24,7 @@ PEER_MEMORY = 150 * 2**20  # bytes that a peer has for itself, about
 PURPOSES = {  # of extras; one that is not here has its name alone
     "figures": "pictures: p2p figures, eval --by-factor, surface",
     "export": "p2p export",
+    "slurm": "p2p study --engine slurm",
     "track": "p2p train --track",
     "video": "p2p video",
 }

@@ -23,7 +23,7 @@ SHOW_CURSOR = b"\r\n\x1b[?25h"  # a live view hides it
 
 
 class Interrupts:
-    """What SIGINT, SIGTERM and SIGHUP do where no run or analysis handles them.
+    """What stop signals do where no run or analysis handles them.
 
     While a command loads there is nothing to save, and an exception in the midst of an import may
     be swallowed or become another one: the process ends at once. Later SIGINT raises
@@ -34,6 +34,8 @@ class Interrupts:
         said: whether a line has told so.
     """
 
+    is_provisional = True  # as `p2p.core.signals.provisional` marks handlers
+
     def __init__(self) -> None:
         self.received = self.said = False
         self._loading = 1  # until a command works
@@ -43,7 +45,7 @@ class Interrupts:
         """Handle the signals that would have their default effect: not those that are ignored."""
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self)
-        for name in ("SIGTERM", "SIGHUP"):
+        for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, self)

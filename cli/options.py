@@ -27,7 +27,7 @@ from p2p.core.env_names import with_kwargs
 from p2p.core.errors import UsageError
 from p2p.core.foreign import COMMAND_LINE, hint, with_long_names
 from p2p.core.names import calling
-from p2p.core.numbers import whole_number
+from p2p.core.numbers import duration_of, whole_number
 from p2p.core.reading import MOST_SETTINGS, parse_json, read_bytes, read_toml
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -57,6 +57,19 @@ class WholeRange(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, or fail."""
         return super().convert(Whole().convert(value, param, ctx), param, ctx)
+
+
+class Duration(click.ParamType[int]):
+    """A time as people write it, `90m` or `3:30:00`, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the seconds, or fail with what is wrong with the text."""
+        try:
+            return duration_of(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
 
 
 SCALARS: dict[Any, click.ParamType[Any]] = {int: Whole(), float: click.FLOAT, str: click.STRING}

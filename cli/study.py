@@ -16,17 +16,18 @@ from p2p.core.names import did_you_mean
 
 from .analysis import Files
 from .interrupt import interrupts
-from .options import FOLDER, WholeRange, source_options
+from .options import FOLDER, Duration, WholeRange, source_options
 from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from p2p.study import Plan, PlannedRun, Results
+    from p2p.study import Engine, Plan, PlannedRun, Results
 
     from .study_views import StudyView
 
 STUDIES = Path("runs/studies")
+ENGINES = ("local", "slurm")
 EXAMPLES = """\b
 Examples:
   p2p study learning
@@ -34,6 +35,7 @@ Examples:
   p2p study fig4 --budget paper
   p2p study fig4 --only task=hopper --only seed=0,1
   p2p study learning --results-only --markdown
+  p2p study fig4 --engine slurm --time 4h --slurm partition=cpu
 
 A study file is a grid of runs:
 
@@ -91,8 +93,30 @@ def _parse_only(
 @click.option(
     "--jobs",
     type=WholeRange(min=1),
-    help="Runs at a time, sharing all cores [default: as many as leave each peer a core].",
+    help="Runs at a time, sharing all cores [default: as many as leave each peer a core]; on "
+    "Slurm, jobs of an array at a time [all].",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="local",
+    help="Where runs are trained: here, or on a Slurm cluster, where they are submitted, a job "
+    "each; the same command then shows how they do, and goes on [local].",
+)
+@click.option(
+    "--time",
+    type=Duration(),
+    metavar="TIME",
+    help="Slurm: a job's time limit, as in 4h or 90m; at its end it saves and queues again.",
+)
+@click.option(
+    "--slurm",
+    "parameters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Slurm: another parameter, by submitit's name, as in partition=cpu or account=me.",
+)
+@click.option("--retry", is_flag=True, help="Slurm: submit failed runs again, too.")
 @click.option("--results-only", is_flag=True, help="Train nothing; tabulate the complete runs.")
 @click.option("--markdown", is_flag=True, help="Print the summary as a Markdown table.")
 @click.option(
@@ -111,6 +135,10 @@ def study(
     budget: str | None,
     only: dict[str, list[str]],
     jobs: int | None,
+    engine: str,
+    time: int | None,
+    parameters: tuple[str, ...],
+    retry: bool,
     results_only: bool,
     markdown: bool,
     save: Path | None,
@@ -130,51 +158,85 @@ def study(
     described = read_study(find_study(study), budget)
     plan = plan_study(described, out or STUDIES / described.folder, save)
     plan.choose(only)
-    views = _views(plan, jobs, as_json=as_json, plain=plain, markdown=markdown)
+    where = _engine(engine, jobs, time, parameters, retry=retry, look_only=results_only)
+    views = _views(plan, where, as_json=as_json, plain=plain, markdown=markdown)
     files = Files()
     failed: list[PlannedRun] = []
-    if not results_only:
+    if not results_only or not where.stays:
         try:
-            failed = _train(plan, jobs, views, save, files)
+            failed = _train(plan, where, views, save, files)
         except Interrupted as stopped:
             again = shlex.join(["p2p", *sys.argv[1:]])
             raise Interrupted(f"{stopped}; continue with: {again}", stopped.signum) from None
     _tabulate(plan, views, save, files, trained=not results_only)
     files.raise_failed()
     if failed:
-        first = failed[0]
-        error = P2PError(
-            f"{len(failed)} of {len(plan.runs)} runs failed, first {first.name}: {first.error}"
-        )
-        error.exit_code = first.exit_code
-        raise error
+        raise _failure(failed, plan, "" if where.stays else "; --retry submits failed runs again")
+
+
+def _failure(failed: list[PlannedRun], plan: Plan, advice: str) -> P2PError:
+    """Return the error of a study of which runs failed: the first one's, with its exit code."""
+    first = failed[0]
+    error = P2PError(
+        f"{len(failed)} of {len(plan.runs)} runs failed, first {first.name}: {first.error}{advice}"
+    )
+    error.exit_code = first.exit_code
+    return error
+
+
+def _engine(
+    name: str, jobs: int | None, time: int | None, parameters: tuple[str, ...], *, retry: bool,
+    look_only: bool,
+) -> Engine:  # fmt: skip
+    """Return where the runs are trained.
+
+    Raises:
+        UsageError: an option is of another engine, or wrong.
+    """
+    from p2p.study import LocalEngine
+
+    if name == "local":
+        given = {"--time": time, "--slurm": parameters, "--retry": retry}
+        if words := ", ".join(option for option, value in given.items() if value):
+            raise UsageError(f"{words}: only with --engine slurm")
+        return LocalEngine(jobs)
+    from p2p.study.slurm import SlurmEngine, read_parameters
+
+    return SlurmEngine(jobs, time, read_parameters(parameters), retry=retry, look_only=look_only)
 
 
 def _train(
-    plan: Plan, jobs: int | None, views: list[StudyView], save: Path | None, files: Files
+    plan: Plan, engine: Engine, views: list[StudyView], save: Path | None, files: Files
 ) -> list[PlannedRun]:
     """Train the plan's runs; return those that failed, in the order of failing."""
-    from p2p.study import State, collect_results, run_study
+    from p2p.study import State, collect_results
 
     failed = []
     results = collect_results(plan)
     with ExitStack() as stack:
+        stack.callback(_show_submitted, engine, views)  # at last, also if the rest was refused
         for view in views:
             stack.enter_context(view)
-        changes = stack.enter_context(closing(cast("Generator[PlannedRun]", run_study(plan, jobs))))
+        changes = stack.enter_context(closing(cast("Generator[PlannedRun]", engine.run(plan))))
         for run in changes:
             for view in views:
                 view.changed(run)
             if run.state is State.FAILED:
                 failed.append(run)
-            if run.state is State.COMPLETE:  # now, so that a kill loses no results
+            if run.state is State.COMPLETE and engine.stays:  # now: a kill loses no results
                 known = {r.run: r for r in results.runs if r.run not in results.untested}
                 results = collect_results(plan, known)
                 with files.writing("the next run that ends writes it again", asked=False):
                     results.write(plan)
                     if save:
                         _save(plan, results, save)
-    return failed
+    return [run for run in failed if run.state is State.FAILED]
+
+
+def _show_submitted(engine: Engine, views: list[StudyView]) -> None:
+    for submission in engine.submitted:
+        for view in views:
+            view.submitted(submission)
 
 
 def _tabulate(
@@ -219,7 +281,7 @@ def _save(plan: Plan, results: Results, folder: Path) -> list[Path]:
 
 
 def _views(
-    plan: Plan, jobs: int | None, *, as_json: bool, plain: bool, markdown: bool
+    plan: Plan, engine: Engine, *, as_json: bool, plain: bool, markdown: bool
 ) -> list[StudyView]:
     """Return the views: JSON or Markdown on stdout, or lines or a table for people."""
     from .study_views import StudyJson, StudyLines, StudyMarkdown, StudyTable
@@ -228,5 +290,5 @@ def _views(
     views: list[StudyView] = [StudyJson(sys.stdout)] if as_json else []
     views += [StudyMarkdown(sys.stdout)] if markdown else []
     if plain or not can_redraw(stream) or (stream is sys.stderr and sys.stdout.isatty()):
-        return [*views, StudyLines(stream, plan, jobs)]
-    return [*views, StudyTable(stream, plan, jobs)]
+        return [*views, StudyLines(stream, plan, engine)]
+    return [*views, StudyTable(stream, plan, engine)]

@@ -17,7 +17,7 @@ STYLES = {
 }  # fmt: skip
 BY_PRIORITY = (  # if not all runs fit on the screen
     State.RUNNING, State.TESTING, State.STOPPING, State.FAILED,
-    State.STOPPED, State.WAITING, State.COMPLETE, State.SKIPPED,
+    State.STOPPED, State.QUEUED, State.WAITING, State.COMPLETE, State.SKIPPED,
 )  # fmt: skip
 BAR = 10  # cells
 REST = 54  # cells of the other columns of a table of progress, with their gaps
@@ -135,7 +135,7 @@ def _is_number(rows: Sequence[Sequence[str]]) -> list[bool]:
 def _cells(run: PlannedRun) -> tuple[str, ...]:
     rate = run.rate if run.state in (State.RUNNING, State.TESTING) else None
     left = run.steps_left / rate if rate else None
-    last = run.error if run.state is State.FAILED else compact(run.score)
+    last = run.error if run.state is State.FAILED else run.note or compact(run.score)
     share = run.tested if run.state is State.TESTING else run.steps / run.total_steps
     full = int(share * BAR)
     bar = f"{'━' * full}{'─' * (BAR - full)} {share:4.0%}"

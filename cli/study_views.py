@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from p2p.core import registry
 from p2p.runs.journal import jsonable
-from p2p.study import Plan, PlannedRun, Results, State, find_capacity, seconds_left
+from p2p.study import Engine, Plan, PlannedRun, Results, State, Submitted
 
 from .live.summary import next_lines, short_path
 from .study_tables import markdown_table, progress_table, results_table
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST = 60.0  # s between two lines of progress
 HINT = "; Ctrl-C saves and stops"
+ON_CLUSTER = (State.TESTING, State.RUNNING, State.QUEUED, State.WAITING)
 
 
 class StudyView(Protocol):
@@ -35,24 +36,27 @@ class StudyView(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
     def changed(self, run: PlannedRun) -> None: ...  # noqa: D102
+    def submitted(self, jobs: Submitted) -> None: ...  # noqa: D102
     def finished(self, results: Results, written: Sequence[Path]) -> None: ...  # noqa: D102
 
 
 class StudyLines:
     """A line when a run starts or ends, a line of progress every minute, and the results."""
 
-    def __init__(self, stream: TextIO, plan: Plan, jobs: int | None) -> None:
-        self._stream, self._plan, self._jobs = stream, plan, jobs
+    def __init__(self, stream: TextIO, plan: Plan, engine: Engine) -> None:
+        self._stream, self._plan, self._engine = stream, plan, engine
         self._states = {run.name: run.state for run in plan.runs}
         self._last = time.monotonic()
 
     def __enter__(self) -> Self:
-        for line in header_lines(self._plan, self._jobs):
+        for line in header_lines(self._plan, self._engine):
             self._say(line)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Do nothing."""
+        """Write how far all runs are, where they go on without this process."""
+        if not self._engine.stays and error[0] is None:
+            self._say(progress_line(self._plan, self._engine))
 
     def changed(self, run: PlannedRun) -> None:
         """Write a line if the run's state has changed, or a minute has passed."""
@@ -61,7 +65,11 @@ class StudyLines:
             self._say(f"{run.state:<8}  {run.name}{_outcome(run)}", " " * 10)
         elif time.monotonic() - self._last >= LONGEST:
             self._last = time.monotonic()
-            self._say(progress_line(self._plan, self._jobs).removesuffix(HINT))
+            self._say(progress_line(self._plan, self._engine).removesuffix(HINT))
+
+    def submitted(self, jobs: Submitted) -> None:
+        """Write which job was made of which runs."""
+        self._say(submitted_line(jobs), " " * 10)
 
     def finished(self, results: Results, written: Sequence[Path]) -> None:
         """Write the results."""
@@ -79,11 +87,11 @@ class StudyLines:
 class StudyTable:
     """A table that is redrawn in place; at the end, the results below it."""
 
-    def __init__(self, stream: TextIO, plan: Plan, jobs: int | None) -> None:
+    def __init__(self, stream: TextIO, plan: Plan, engine: Engine) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._plan, self._jobs = plan, jobs
+        self._plan, self._engine = plan, engine
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._live = Live(
             get_renderable=self._frame, console=self._console, refresh_per_second=2,
@@ -91,7 +99,7 @@ class StudyTable:
         )  # fmt: skip
 
     def __enter__(self) -> Self:
-        for line in header_lines(self._plan, self._jobs):
+        for line in header_lines(self._plan, self._engine):
             for part in fitted(line, self._console.width):
                 self._print(part)
         self._live.start(refresh=True)
@@ -103,6 +111,11 @@ class StudyTable:
 
     def changed(self, run: PlannedRun) -> None:
         """Do nothing: the next frame shows it."""
+
+    def submitted(self, jobs: Submitted) -> None:
+        """Print which job was made of which runs."""
+        for line in fitted(submitted_line(jobs), self._console.width, " " * 10):
+            self._print(line)
 
     def finished(self, results: Results, written: Sequence[Path]) -> None:
         """Print the results below the table."""
@@ -117,7 +130,7 @@ class StudyTable:
         from rich.text import Text
 
         size = self._console.size
-        below = wrap(progress_line(self._plan, self._jobs), size.width)
+        below = wrap(progress_line(self._plan, self._engine), size.width)
         lines = progress_table(self._plan.runs, size.height - 1 - len(below), size.width)
         return Group(*(Text(line, style) for line, style in [*lines, *((b, "dim") for b in below)]))
 
@@ -147,7 +160,12 @@ class StudyJson:
             steps_per_second=run.rate,
             score=run.score,
             error=run.error or None,
+            **({"note": run.note} if run.note else {}),
         )
+
+    def submitted(self, jobs: Submitted) -> None:
+        """Write which job was made of which runs."""
+        self._print("submitted", job=jobs.job, job_name=jobs.name, runs=list(jobs.runs))
 
     def finished(self, results: Results, written: Sequence[Path]) -> None:
         """Write the results."""
@@ -173,21 +191,22 @@ class StudyMarkdown:
     def changed(self, run: PlannedRun) -> None:
         """Do nothing."""
 
+    def submitted(self, jobs: Submitted) -> None:
+        """Do nothing."""
+
     def finished(self, results: Results, written: Sequence[Path]) -> None:
         """Write the table."""
         if results.summary:
             print("\n".join(markdown_table(results.summary)), file=self._stream, flush=True)
 
 
-def header_lines(plan: Plan, jobs: int | None) -> list[str]:
+def header_lines(plan: Plan, engine: Engine) -> list[str]:
     """Return the lines before the first run starts: name, number of runs, folder."""
     done = plan.count(State.COMPLETE)
     known = f", {done} complete" if done else ""
     budget = f", budget {plan.study.budget}" if plan.study.budget else ""
-    cores = counted(find_capacity().size, "core")
-    share = f"{jobs} at a time" if jobs else f"{cores}, one per peer"
     return [
-        f"study {plan.study.name}{budget}: {counted(len(plan.runs), 'run')}{known}, {share}",
+        f"study {plan.study.name}{budget}: {counted(len(plan.runs), 'run')}{known}, {engine.where}",
         f"folder: {short_path(plan.out)}",
     ]
 
@@ -250,7 +269,12 @@ def _over_strength(plan: Plan) -> bool:
     return tests is not None and len(tests.eps_te) > 1
 
 
-def progress_line(plan: Plan, jobs: int | None) -> str:
+def submitted_line(jobs: Submitted) -> str:
+    """Say which job was made of which runs."""
+    return f"submitted {counted(len(jobs.runs), 'run')} as job {jobs.job}, {jobs.name}"
+
+
+def progress_line(plan: Plan, engine: Engine) -> str:
     """Return the progress of the whole study."""
     done = sum(run.steps for run in plan.chosen)
     total = sum(run.total_steps for run in plan.chosen)
@@ -259,16 +283,24 @@ def progress_line(plan: Plan, jobs: int | None) -> str:
     text = f"{plan.count(State.COMPLETE)} of {len(plan.chosen)} runs complete"
     if failed := plan.count(State.FAILED):
         text += f", {failed} failed"
+    if not engine.stays:
+        states = ((plan.count(state), state) for state in ON_CLUSTER)
+        text += "".join(f", {number} {state}" for number, state in states if number)
     text += f"; {done / total:.0%} of {count(total)} steps"
     if plan.count(State.STOPPING) or plan.count(State.STOPPED):
         return f"{text}; stopping after this iteration"
     if plan.count(State.COMPLETE) + plan.count(State.FAILED) == len(plan.runs):
         return text
-    left = duration(seconds_left(plan.runs, jobs))
+    if not engine.stays:
+        return f"{text}; the same command shows how they do, and goes on"
+    left = duration(engine.seconds_left(plan.runs))
     return f"{text}, {count(rate)} steps/s, {left} left{HINT}"
 
 
 def _outcome(run: PlannedRun) -> str:
     if run.state is State.COMPLETE and run.score is not None:
         return f"  score {run.score:.0f}"
-    return f"  {run.error}" if run.state is State.FAILED else ""
+    if run.state is State.FAILED:
+        return f"  {run.error}"
+    share = f"  {run.steps / run.total_steps:.0%}" if run.note and run.steps else ""
+    return f"{share}  {run.note}" if run.note else ""

@@ -25,6 +25,7 @@ from .options import (
     FILE,
     FOLDER,
     KINDS,
+    Duration,
     SettingsCommand,
     configure,
     flags_in_messages,
@@ -37,7 +38,7 @@ from .text.terminal import can_redraw, unwritable
 
 GOAL = ("total_steps", "total_steps_per_peer")
 LATER = (*GOAL, "track", "threads_per_peer")  # what a run that goes on may have anew
-ON_RESUME = {"resume", *LATER, "as_json", "plain", *KINDS, "term"}
+ON_RESUME = {"resume", *LATER, "max_time", "as_json", "plain", *KINDS, "term"}
 
 
 class View(Protocol):
@@ -85,6 +86,10 @@ def _explain(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 )
 @click.option("--out", type=FOLDER, metavar="DIR", help="The run's folder, if not in runs/.")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
+@click.option(
+    "--max-time", type=Duration(), metavar="TIME",
+    help="Stop after this time with a checkpoint, as in 90m, 3h30m or 3:30:00 (exit 142).",
+)  # fmt: skip
 @term_option
 @click.option(
     "--set", "more", multiple=True, metavar="NAME=VALUE", help="A setting of a method of your own."
@@ -105,6 +110,7 @@ def train(
     name: str | None,
     out: Path | None,
     resume: Path | None,
+    max_time: int | None,
     as_json: bool,
     plain: bool,
     **settings: object,
@@ -118,6 +124,7 @@ def train(
         _check_same_run(resume, {kind: given[kind] for kind in KINDS if kind in given})
     folder = _named(name, out)
     later = {name: given[name] for name in LATER if name in given}
+    session: dict[str, Any] = {} if max_time is None else {"max_time": max_time}
     config = _checked(configure({} if resume else given, file), folder, resume, later)
     say_if_compiling(config.engine)
     with interrupts.loading():
@@ -130,8 +137,8 @@ def train(
             from p2p.cohort import cohort
         interrupts.check()
         if resume is None:
-            return cohort.train(config, out=folder)
-        return cohort.resume(resume, **later)
+            return cohort.train(config, out=folder, **session)
+        return cohort.resume(resume, **later, **session)
 
     label = f"loading {resume}" if resume else f"starting {counted(config.num_peers, 'peer')}"
     _show(events, _views(label, as_json=as_json, plain=plain))
@@ -186,8 +193,8 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, --json and "
-            "--plain (and --task or --method, to name code of yours), "
+            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, --max-time, "
+            "--json and --plain (and --task or --method, to name code of yours), "
             f"not {', '.join(typed)}"
         )
 

@@ -1,6 +1,7 @@
 """A run of a study that is played rather than trained, in place of `p2p.study.run_process`.
 
-Its seed says how it goes: 66 fails, 67 is killed, 68 crashes, 99 goes on until a SIGINT.
+Its seed says how it goes: 66 fails, 67 is killed, 68 crashes, 98 is signalled with its scheduler
+and ends first, 99 goes on until a SIGINT.
 """
 
 import json
@@ -37,6 +38,9 @@ def main() -> int:
     if seed == 68:
         raise RuntimeError("the last line")
     tell(steps=size, seconds=0.5)
+    if seed == 98:
+        os.kill(os.getppid(), signal.SIGUSR2)
+        return 128 + signal.SIGUSR2
     if seed == 99:
         time.sleep(60)
     time.sleep(0.2)  # so that two overlap if they may

@@ -298,3 +298,22 @@ def test_cohorts_are_compared_at_equal_steps_a_peer_and_in_all():
         ["cohort size", "ant, equal steps a peer", "K = 1", "**shown**"],
         ["cohort size", "ant, equal steps in all", "K = 1", "not shown"],
     ]
+
+
+def test_a_lower_variance_is_shown_and_what_the_std_alone_explains_is_not():
+    """P2PDRL's ln Var is 2 lower, and its log-std 1 higher: without that, nothing is left."""
+    rows, curves = [], []
+    for method, log_variance, entropy in (("p2pdrl", -4.0, 8.0), ("ppo", -2.0, 0.0)):
+        for row in rows_of(method, 0, task="ant"):
+            run = f"{method}-{row['seed']}"
+            rows.append({**row, "run": run, "entropy": str(entropy)})
+            jitter = int(row["seed"]) % 2 / 10
+            curves += [
+                {"run": run, "steps": "0", "log_grad_variance": "9"},
+                {"run": run, "steps": "4e6", "log_grad_variance": str(log_variance + jitter)},
+                {"run": run, "steps": "5e6", "log_grad_variance": ""},  # not measured
+            ]
+    assert verdicts(claims.fig8bc_lines(rows, curves)) == [
+        ["gradient variance", "ant", "ppo", "**shown**"],
+        ["without the std", "ant", "ppo", "not shown"],
+    ]

@@ -25,7 +25,7 @@ from p2p.cohort.events import Checkpointed, Event, Iterated
 from p2p.cohort.peer_process import cores_for
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Interrupted, PeerLost, UsageError
-from p2p.core.platform import num_cores
+from p2p.core.platform import STOP_SIGNALS, num_cores
 from p2p.peer.reports import split_by_peer
 from p2p.runs import RunFolder
 
@@ -374,7 +374,7 @@ def started(tmp_path):
         running.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_leaves_a_checkpoint_of_the_last_iteration(started, tmp_path, number):
     """It reaches the whole group, peers and fork server too: they leave it to the parent."""
     os.killpg(started.pid, number)

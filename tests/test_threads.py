@@ -110,6 +110,23 @@ def test_a_run_goes_on_with_another_number_of_threads(
     np.testing.assert_equal(found, whole)
 
 
+def test_a_diverged_env_ends_its_episode_alike_in_any_thread() -> None:
+    """And spoils no other, of its own thread or of others: env 3's velocities are no numbers."""
+    found = []
+    for threads in (1, 2, 3):
+        sampler = sampler_of(config_of(threads, domain_schedule="carry"))
+        collected(sampler, range(1))
+        envs = sampler.envs.groups if isinstance(sampler.envs, EnvGroups) else [sampler.envs]
+        every = [group.simulation(n)[1] for group in envs for n in range(group.num_envs)]
+        every[3].qvel[:] = np.nan
+        found += collected(sampler, range(1, 2))
+    one, *others = found
+    assert [episode.env for episode in one["episodes"] if episode.unstable] == [3]
+    assert all(np.isfinite(one[name]).all() for name in ("obs", "reward", "last_obs"))
+    for other in others:
+        np.testing.assert_equal(other, one)
+
+
 def test_envs_are_shared_out_over_the_threads_that_are_asked_for() -> None:
     """As evenly as it goes, and never a thread without an env."""
     envs = build_groups(config_of(3))

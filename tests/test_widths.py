@@ -6,6 +6,7 @@ path or a word that is longer than a line may pass its edge; nothing else may, a
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -45,9 +46,10 @@ from p2p.cli.train import _dispatch
 from p2p.cohort.events import Started
 from p2p.core.config import TrainConfig, stored_config
 from p2p.envs.domain import Domain
-from p2p.study import Group, Plan, PlannedRun, Results, State
+from p2p.study import Group, LocalEngine, Plan, PlannedRun, Results, State
 from p2p.study.grid import Study
 from p2p.study.results import RunResult
+from p2p.study.submissions import Submission
 
 ROOT = Path(__file__).parents[1]
 TASKS = ("gymnasium_robotics:AdroitHandDoor-v1", "path/to/go2_walk.py:Go2Walk", "halfcheetah")
@@ -369,17 +371,38 @@ def study_results(plan: Plan) -> Results:
 def test_each_view_of_a_study_fits(
     kind: str, state: State, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_views, "seconds_left", lambda runs, jobs: 123456.0)
+    monkeypatch.setattr(LocalEngine, "seconds_left", lambda *_: 123456.0)
 
     def run() -> None:
         plan = a_plan(state)
-        with getattr(study_views, kind)(sys.stdout, plan, None) as view:
+        with getattr(study_views, kind)(sys.stdout, plan, LocalEngine()) as view:
             for one in plan.runs:
                 one.state = State.WAITING
                 view.changed(one)
                 one.state = state
                 view.changed(one)
         view.finished(study_results(plan), [plan.table, Path("data/results/tiny.csv")])
+
+    check(on_terminal(width, run, monkeypatch), width)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("kind", ["StudyLines", "StudyTable"])
+def test_each_view_of_a_study_on_a_cluster_fits(
+    kind: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cluster(LocalEngine):
+        stays, where = False, "each a job of Slurm's"
+
+    def run() -> None:
+        plan = a_plan(State.WAITING)
+        for one, state in zip(plan.runs, itertools.cycle(State), strict=False):
+            one.state, one.note = state, "job 12345678_123 on compute-node-with-a-long-name"
+        with getattr(study_views, kind)(sys.stdout, plan, Cluster()) as view:
+            for one in plan.runs:
+                view.changed(one)
+            runs = [one.name for one in plan.runs]
+            view.submitted(Submission("p2p-tiny-12-abcdef", 12, 0.0, runs, "12345678"))
 
     check(on_terminal(width, run, monkeypatch), width)
 

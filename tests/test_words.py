@@ -18,7 +18,7 @@ from p2p.cli.options import Whole, WholeRange, configure
 from p2p.core.config import TrainConfig, build_config, setting_names
 from p2p.core.errors import UsageError
 from p2p.core.foreign import COMMAND_LINE, FOREIGN
-from p2p.core.numbers import whole_number
+from p2p.core.numbers import duration_of, whole_number
 from p2p.study import plan_study, read_study
 
 MILLION = (
@@ -86,6 +86,24 @@ def test_every_option_that_takes_a_whole_number_reads_it_alike() -> None:
         for name, option in found
         if not isinstance(option.type, Whole | WholeRange)
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90m", 5400), ("90min", 5400), ("3h30m", 12600), ("1d12h", 129600), ("45s", 45),
+        ("3:30:00", 12600), ("1-03:30:00", 99000),
+    ],
+)  # fmt: skip
+def test_a_time_is_read_as_people_write_it(text: str, seconds: int) -> None:
+    assert duration_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "120", "1:30", "0s", "3h 30m", "-5m", "1.5h", "3m2h"])
+def test_what_could_be_another_time_is_refused(text: str) -> None:
+    """Of 120, Slurm makes minutes and others seconds; its 1:30 is a minute and a half."""
+    with pytest.raises(ValueError, match="is not a valid time; write 90m, 3h30m, 1d or 3:30:00"):
+        duration_of(text)
 
 
 @pytest.mark.parametrize("value", ["1e6", "1M", 1e6, 1_000_000])

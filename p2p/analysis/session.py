@@ -120,7 +120,7 @@ class Session(ABC, Generic[K, V, J]):
 
         Raises:
             NoRoom: the results cannot be written.
-            Interrupted: SIGINT, SIGTERM or SIGHUP; what was found is kept.
+            Interrupted: a signal; what was found is kept.
             PeerLost: a process died; what was found is kept.
         """
         for target in self.targets:

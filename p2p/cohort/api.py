@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -21,7 +22,7 @@ Report = Callable[[Event], object]
 
 def train(
     config: TrainConfig, out: str | Path | None = None, *, track: Sequence[str] = (),
-    report: Report | None = None,
+    report: Report | None = None, max_time: float | None = None,
 ) -> RunFolder:  # fmt: skip
     """Train a cohort, one process a peer, and return its run folder.
 
@@ -38,13 +39,14 @@ def train(
             at Ctrl-C: the iteration ends, a checkpoint is written, and `train` returns; `resume`
             goes on from there. What it raises ends the run at once, with the last checkpoint
             kept, and is raised here. It changes no number.
+        max_time: seconds, after which the run stops as if `report` had returned False.
 
     Raises:
         UsageError: a setting or the folder cannot be used.
         PeerLost: a peer died or hangs.
         Diverged: a peer's gradients became non-finite twice.
-        Interrupted: SIGINT (Ctrl-C, a notebook's stop button), SIGTERM or SIGHUP, after a
-            checkpoint.
+        Interrupted: a signal (SIGINT of Ctrl-C or a notebook's stop button, SIGTERM, SIGHUP,
+            SIGUSR1, SIGUSR2), after a checkpoint.
         NoRoom: disk or shared memory full.
     """
     if track:
@@ -54,7 +56,7 @@ def train(
     launch.prepare(config.engine)
     from p2p.cohort import cohort  # imports numba while the fork server imports torch
 
-    return _follow(cohort.train(config, out=path), report)
+    return _follow(cohort.train(config, out=path, max_time=max_time), report)
 
 
 def resume(
@@ -65,6 +67,7 @@ def resume(
     track: Sequence[str] | None = None,
     threads_per_peer: int | None = None,
     report: Report | None = None,
+    max_time: float | None = None,
 ) -> RunFolder:
     """Continue a run from its newest checkpoint; the bits are those of a run never stopped.
 
@@ -76,7 +79,7 @@ def resume(
         total_steps_per_peer: the same, counted for each peer.
         track: other trackers than those that the run remembers; () for none.
         threads_per_peer: another number than the run's own; the bits are the same.
-        report: as in `train`.
+        report, max_time: as in `train`.
 
     Raises:
         BadArtefact: it is no run folder, has no valid checkpoint, or was made with code of the
@@ -93,7 +96,7 @@ def resume(
     launch.prepare(config.engine)
     from p2p.cohort import cohort
 
-    return _follow(cohort.resume(path, **later), report)
+    return _follow(cohort.resume(path, **later, max_time=max_time), report)
 
 
 def _follow(events: Iterator[Event], report: Report | None) -> RunFolder:
@@ -109,7 +112,8 @@ def _follow(events: Iterator[Event], report: Report | None) -> RunFolder:
                 if report is not None and report(event) is False and not asked:
                     asked = True
                     request_stop()
-        except Interrupted:
+        except Interrupted as stopped:
+            asked = asked or stopped.signum == signal.SIGALRM  # max_time
             if not asked or not run.path.exists():
                 raise
     return run

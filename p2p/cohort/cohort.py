@@ -32,11 +32,14 @@ from p2p.runs.claim import discard_untrained
 from p2p.runs.initial import initial_state, policy_sha256
 
 
-def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
+def train(
+    config: TrainConfig, *, out: Path | None = None, max_time: float | None = None
+) -> Iterator[Event]:
     """Train a cohort from scratch in a new run folder.
 
     Args:
         out: the run folder to make; default a new one under `runs/`.
+        max_time: seconds, after which the run stops as at a signal: SIGALRM.
 
     Yields:
         Started; per iteration Iterated, and Checkpointed after some; at last Finished. Noted in
@@ -46,7 +49,7 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
         UsageError: a setting or the folder cannot be used, or the package of a tracker is missing.
         PeerLost: a peer died or hangs.
         Diverged: a peer's gradients became non-finite twice.
-        Interrupted: SIGINT, SIGTERM or SIGHUP, after a checkpoint.
+        Interrupted: a signal, or `max_time` is over; after a checkpoint.
         NoRoom: disk or shared memory full.
     """
     check_new(config, out)
@@ -54,7 +57,7 @@ def train(config: TrainConfig, *, out: Path | None = None) -> Iterator[Event]:
     states = _initial_states(config)
     run = RunFolder.create(config, out)
     try:
-        yield from _run(run, config, states, 0, [])
+        yield from _run(run, config, states, 0, [], max_time)
     except Interrupted as stopped:
         if not discard_untrained(run.path):
             raise
@@ -72,6 +75,7 @@ def resume(
     total_steps_per_peer: int | None = None,
     track: Sequence[str] | None = None,
     threads_per_peer: int | None = None,
+    max_time: float | None = None,
 ) -> Iterator[Event]:
     """Continue the run at `path` from its newest valid checkpoint.
 
@@ -80,6 +84,7 @@ def resume(
         total_steps_per_peer: the same, counted for each peer.
         track: other trackers than those that the run remembers; () for none.
         threads_per_peer: another number than the run's own; the bits are the same.
+        max_time: as in `train`.
 
     Raises:
         BadArtefact: `path` is not a run folder, holds no valid checkpoint, or was made with a
@@ -104,7 +109,7 @@ def resume(
             states = reports.split_by_peer(checkpoint.tensors, config.num_peers)
         else:
             states = _initial_states(config)
-        yield from _run(run, config, states, done, notes)
+        yield from _run(run, config, states, done, notes, max_time)
 
 
 def _with_hashes(config: TrainConfig) -> TrainConfig:
@@ -134,13 +139,14 @@ def _initial_states(config: TrainConfig) -> list[reports.State] | None:
 
 def _run(
     run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
-    notes: list[str],
+    notes: list[str], max_time: float | None,
 ) -> Iterator[Event]:  # fmt: skip
     code = registry.loading_options(config.task, config.method)
     resume = f"continue with: p2p train --resume {shlex.quote(str(run.path))}{code}"
     early = f"{STOPPED_EARLY}; {resume}"
     with (
-        run, StopSignals() as signals, Supervisor(config, states, signals, early) as supervisor,
+        run, StopSignals(max_time) as signals,
+        Supervisor(config, states, signals, early) as supervisor,
         Trackers(run, config, done) as trackers,
     ):  # fmt: skip
         notes = [*notes, *_notes_on_returns(config), *_notes_on_task(config)]
@@ -150,6 +156,7 @@ def _run(
         begun = False  # before a peer has reported, there is nothing to save
         for rank, message in supervisor.messages():
             begun = begun or message is not None
+            signals.check_time()
             if signals.received is not None:
                 if not begun:
                     raise Interrupted(early, signals.received)

@@ -43,7 +43,7 @@ class NoRoom(P2PError):
 
 
 class Interrupted(P2PError):
-    """SIGINT, SIGTERM or SIGHUP stopped the run after a checkpoint (exit 128 + signal)."""
+    """A signal stopped the run after a checkpoint (exit 128 + signal)."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)

@@ -20,9 +20,15 @@ from p2p.core import machine
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SHARED_MEMORY = Path("/dev/shm")
-STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+
+
+def _signals(*names: str) -> tuple[signal.Signals, ...]:
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+# By which batch systems announce that a job's time is over, or that another takes its place
+NOTICES = _signals("SIGUSR1", "SIGUSR2")
+STOP_SIGNALS = (*_signals("SIGINT", "SIGTERM", "SIGHUP"), *NOTICES)
 
 
 def _drop_refused_call() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from p2p.core.config import TrainConfig
 from p2p.core.jit import specialise
 from p2p.engine import NOTHING, STATS, Batch, Minibatch, Penalty, initial_parameters, kernels
+from p2p.engine.acting import RowPolicy
 from p2p.engine.ahead import CriticAhead
 from p2p.engine.kernels import Acting, Gathered, Settings
 from p2p.engine.matmul import Array
@@ -70,14 +71,16 @@ class FusedEngine:
     def act(self, obs: NDArray[np.float64], noise: Array, action: Array) -> None:
         kernels.act(self.acting(len(obs)), obs, noise, action)
 
-    def acting(self, samples: int, thread: int = 0) -> Acting:
-        """Return the policy as compiled code takes it, with room for so many observations.
-
-        Args:
-            thread: each has room of its own, so that several may act at once.
-        """
-        room, _ = self._room(samples, thread)
+    def acting(self, samples: int) -> Acting:
+        """Return the policy as `act` takes it, with room for so many observations."""
+        room, _ = self._room(samples)
         return Acting(self.actor, self._sizes, room.x, room.own, *self.normaliser)
+
+    def row_policy(self, rows: int) -> RowPolicy:
+        """Return a copy of the policy as compiled rollouts take it, for so many observations."""
+        policy = RowPolicy.of(rows, self._sizes, self.normaliser, self.dtype)
+        policy.load(self.actor, self._sizes)
+        return policy
 
     def evaluate(self, obs: Array, action: Array) -> tuple[Array, Array]:
         return self.log_prob(self.actor, obs, action), self.value(obs)

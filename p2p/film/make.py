@@ -150,7 +150,7 @@ def make_film(
         UsageError: a setting is wrong, a domain does not fit, or nothing can draw here.
         BadArtefact: there is no run or policy there, or it is damaged.
         NoRoom: the file cannot be written.
-        Interrupted: SIGINT, SIGTERM or SIGHUP; `out` is as it was.
+        Interrupted: a signal; `out` is as it was.
     """
     one, out = FilmSettings(**settings), Path(out)
     one.check()

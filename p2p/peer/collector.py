@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from p2p.core.jit import exact, exact_kernel, specialise
 from p2p.engine import Engine
+from p2p.engine.acting import RowPolicy, act_on_rows
 from p2p.engine.fused import FusedEngine
-from p2p.engine.kernels import Acting, act_on
 from p2p.envs.base import VectorEnvs
 from p2p.envs.compiled import Outcome, call_c, step_env
 from p2p.envs.groups import EnvGroups
@@ -69,7 +69,7 @@ def nanoseconds(stage: Stage) -> int:
 
 @exact_kernel
 def play(
-    acting: Acting, stage: Stage, noise: Floats, buffers: Buffers, start: int,
+    policy: RowPolicy, stage: Stage, noise: Floats, buffers: Buffers, start: int,
     spent: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Fill `buffers` from row `start` on, until an episode ends or they are full.
@@ -87,7 +87,7 @@ def play(
         for n in range(N):  # element by element: numba compiles these faster than slices
             for i in range(outcome.obs.shape[1]):
                 buffers.obs[t, n, i] = outcome.obs[n, i]
-        act_on(acting, outcome.obs, noise[t], buffers.action[t])
+        act_on_rows(policy, outcome.obs, noise[t], buffers.action[t])
         for n in range(N):
             for a in range(A):
                 value = buffers.action[t, n, a]
@@ -171,19 +171,16 @@ class CompiledCollector:
         engine: picks the actions.
         envs: to act in; it must outlive this.
         rollout: to fill.
-        thread: that this collects in, among those of the engine.
 
     Raises:
         TypeError: the engine computes in another precision than the rollout holds.
         P2PError: MuJoCo's library cannot be found.
     """
 
-    def __init__(
-        self, engine: FusedEngine, envs: RandomisedEnvs, rollout: Rollout, thread: int = 0
-    ) -> None:
+    def __init__(self, engine: FusedEngine, envs: RandomisedEnvs, rollout: Rollout) -> None:
         if engine.dtype != np.float32:
             raise TypeError(f"rollouts are collected in float32, not {np.dtype(engine.dtype)}")
-        self.engine, self.envs, self.rollout, self.thread = engine, envs, rollout, thread
+        self.engine, self.envs, self.rollout = engine, envs, rollout
         self._play: Callable[..., int] | None = None
         assert isinstance(envs.columns, LocomotionColumns)
         rules = envs.columns.rules()
@@ -204,15 +201,15 @@ class CompiledCollector:
 
     def collect(self, noise: Floats, clock: Clock) -> None:
         """Fill the rollout by compiled code, and settle the envs after each call of it."""
-        acting = self.engine.acting(self.envs.num_envs, self.thread)
+        policy = self.engine.row_policy(self.envs.num_envs)
         noise = np.ascontiguousarray(noise, np.float32)  # compiled code does not look
         envs, rollout, spent = self.envs, self.rollout, np.zeros(2, np.int64)
         rollout.final_obs.clear()
         if self._play is None:
-            self._play = specialise(play, acting, self._stage, noise, self._buffers, 0, spent)
+            self._play = specialise(play, policy, self._stage, noise, self._buffers, 0, spent)
         t, begun = 0, time.perf_counter()
         while t < len(noise):
-            t = self._play(acting, self._stage, noise, self._buffers, t, spent)
+            t = self._play(policy, self._stage, noise, self._buffers, t, spent)
             envs.settle()
             rollout.keep_final_obs(t - 1, envs)
         rollout.last_obs[:] = envs.obs
@@ -234,8 +231,8 @@ class ThreadedCollector:
         self.envs, self.rollout = envs, rollout
         self._parts = [rollout.part(span) for span in envs.spans]
         self._collectors = [
-            build_collector(engine, group, part, thread)
-            for thread, (group, part) in enumerate(zip(envs.groups, self._parts, strict=True))
+            build_collector(engine, group, part)
+            for group, part in zip(envs.groups, self._parts, strict=True)
         ]
         self._pool = ThreadPoolExecutor(len(envs.groups) - 1, "rollout")  # the first one is ours
 
@@ -267,18 +264,12 @@ class ThreadedCollector:
             clock.seconds[phase] += fmean(own.seconds[phase] for own in clocks)
 
 
-def build_collector(
-    engine: Engine, envs: VectorEnvs | EnvGroups, rollout: Rollout, thread: int = 0
-) -> Collector:
-    """Return the fastest collector that this engine and these envs' task allow.
-
-    Args:
-        thread: that it collects in.
-    """
+def build_collector(engine: Engine, envs: VectorEnvs | EnvGroups, rollout: Rollout) -> Collector:
+    """Return the fastest collector that this engine and these envs' task allow."""
     if isinstance(envs, EnvGroups):
         return ThreadedCollector(engine, envs, rollout)
     if isinstance(engine, FusedEngine) and isinstance(envs, RandomisedEnvs) and envs.is_compiled:
-        return CompiledCollector(engine, envs, rollout, thread)
+        return CompiledCollector(engine, envs, rollout)
     return PlainCollector(engine, envs, rollout)
 
 

@@ -35,6 +35,7 @@ class State(StrEnum):
     """The state of a run."""
 
     WAITING = "waiting"
+    QUEUED = "queued"  # by a cluster, which will start it
     RUNNING = "running"
     TESTING = "testing"
     STOPPING = "stopping"
@@ -60,6 +61,7 @@ class PlannedRun:
         score: mean over peers of their final scores; None before training is complete.
         error: why it failed, one line.
         exit_code: that of `p2p train` for this error.
+        note: what its engine says of it besides.
         recent: seconds of the last iterations.
     """
 
@@ -76,6 +78,7 @@ class PlannedRun:
     score: float | None = None
     error: str = ""
     exit_code: int = 0
+    note: str = ""
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     @property

@@ -15,12 +15,16 @@ from typing import Any
 
 from p2p.core import registry
 from p2p.core.errors import P2PError, PeerLost
+from p2p.core.platform import STOP_SIGNALS
+from p2p.core.signals import is_stopping
 from p2p.runs.files import disk_errors
 from p2p.study.plan import Plan, PlannedRun, State
 
 COMMAND = [sys.executable, "-P", "-m", "p2p.study.run_process"]
 POLL = 0.5  # s, between two checks for a stop request
-INTERRUPTED = (128 + signal.SIGINT, -signal.SIGINT)  # the latter: before it handled SIGINT
+# By the scheduler's SIGINT (the negative: before it was handled), or by a batch system's signal
+# to all processes of a job
+INTERRUPTED = (-signal.SIGINT, *(128 + number for number in STOP_SIGNALS))
 
 
 class RunProcesses:
@@ -135,7 +139,7 @@ class RunProcess:
             run.error, run.exit_code = str(error), error.exit_code
         if run.state is State.COMPLETE:
             self.log.unlink(missing_ok=True)
-        elif run.state is State.STOPPING and code in INTERRUPTED:
+        elif code in INTERRUPTED and (run.state is State.STOPPING or is_stopping()):
             run.state, run.error, run.exit_code = State.STOPPED, "", 0
         else:
             run.state = State.FAILED

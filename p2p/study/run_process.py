@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,7 +29,7 @@ from p2p.core import registry
 from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import P2PError, UsageError
 from p2p.core.platform import STOP_SIGNALS, signal_at_parents_death
-from p2p.core.signals import request_stop
+from p2p.core.signals import provisional, request_stop
 from p2p.runs import RunFolder
 from p2p.runs.lock import FolderLock
 from p2p.study.testing import run_tests
@@ -52,22 +52,8 @@ def main() -> int:
         except BrokenPipeError:  # the scheduler has ended; only Linux says so by a signal
             request_stop()
 
-    given = json.load(sys.stdin)
     try:
-        registry.add_sources(registry.Source(*source) for source in given["sources"])
-        config = build_config(**given["settings"])
-        if config.threads_per_peer is None:  # its share of what the scheduler has given the run
-            threads = max(1, cores // config.num_peers)
-            config = config.model_copy(update={"threads_per_peer": threads})
-        for message in train(config, folder):
-            send(**message)
-        tests = {name: EvalConfig.model_validate(test) for name, test in given["tests"].items()}
-        if tests:
-            send(tested=0.0, steps_per_second=None)
-            run_tests(
-                folder, tests, config.whole_steps, cores,
-                lambda share, rate: send(tested=share, steps_per_second=rate),
-            )  # fmt: skip
+        train_and_test(json.load(sys.stdin), folder, cores, send)
     except P2PError as error:
         send(error=str(error), exit_code=error.exit_code)
         return error.exit_code
@@ -76,6 +62,38 @@ def main() -> int:
     return 0
 
 
+def train_and_test(
+    given: Mapping[str, Any], folder: Path, cores: int, send: Callable[..., None]
+) -> None:
+    """Start the run, or go on where it is; then test it.
+
+    Args:
+        given: what is read from stdin.
+        folder: the run's.
+        cores: that it may use.
+        send: is called with the fields of each message.
+
+    Raises:
+        Interrupted: a signal; the run goes on from there.
+        P2PError: it failed.
+    """
+    registry.add_sources(registry.Source(*source) for source in given["sources"])
+    config = build_config(**given["settings"])
+    if config.threads_per_peer is None:  # its share of what the scheduler has given the run
+        threads = max(1, cores // config.num_peers)
+        config = config.model_copy(update={"threads_per_peer": threads})
+    for message in train(config, folder):
+        send(**message)
+    tests = {name: EvalConfig.model_validate(test) for name, test in given["tests"].items()}
+    if tests:
+        send(tested=0.0, steps_per_second=None)
+        run_tests(
+            folder, tests, config.whole_steps, cores,
+            lambda share, rate: send(tested=share, steps_per_second=rate),
+        )  # fmt: skip
+
+
+@provisional
 def end_now(number: int, _: FrameType | None) -> None:
     """End this process, and the fork server that it has started."""
     launch.kill_server()
@@ -101,7 +119,9 @@ def train(config: TrainConfig, folder: Path) -> Iterator[dict[str, Any]]:
     from p2p.cohort import cohort  # imports torch while the fork server does, too
 
     if exists:
-        events = cohort.resume(folder, total_steps=config.total_steps)
+        events = cohort.resume(
+            folder, total_steps=config.total_steps, threads_per_peer=config.threads_per_peer
+        )
     else:
         events = cohort.train(config, out=folder)
     for event in events:

@@ -59,7 +59,7 @@ def run_study(plan: Plan, jobs: int | None = None) -> Iterator[PlannedRun]:
     Raises:
         UsageError: another process runs this study in that folder, or a run has too many peers.
         NoRoom: the folder cannot be written.
-        Interrupted: SIGINT, SIGTERM or SIGHUP, after every running run wrote a checkpoint.
+        Interrupted: a signal, after every running run wrote a checkpoint.
     """
     _check_peers(plan)
     with disk_errors("study folder", plan.out):

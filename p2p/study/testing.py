@@ -36,7 +36,7 @@ def run_tests(
         on_progress: called now and then with the share that is done, 0..1, and steps/s.
 
     Raises:
-        Interrupted: SIGINT, SIGTERM or SIGHUP; the episodes so far are saved.
+        Interrupted: a signal; the episodes so far are saved.
         P2PError: see `p2p.evaluate`.
     """
     from p2p.analysis.evaluation.session import evaluate

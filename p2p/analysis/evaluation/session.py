@@ -62,7 +62,7 @@ def evaluate(
         UsageError: a setting is wrong, or a domain does not fit the robot.
         BadArtefact: there is no run or policy there, or it is damaged.
         NoRoom: the results cannot be written.
-        Interrupted: SIGINT, SIGTERM or SIGHUP; what was found is kept.
+        Interrupted: a signal; what was found is kept.
         PeerLost: an evaluation process died.
     """
     if isinstance(settings.get("domain"), Domain):

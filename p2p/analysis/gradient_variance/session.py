@@ -25,6 +25,7 @@ from p2p.analysis.session import Progress, Session, Target, check_workers
 from p2p.cohort import launch
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.platform import num_cores
 from p2p.envs.build import build_envs
 from p2p.policy.parameters import actor_layout
 from p2p.runs import RunFolder
@@ -63,7 +64,7 @@ def grad_variance(
         UsageError: a setting is wrong.
         BadArtefact: there is no run, it has no milestones, or one is damaged.
         NoRoom: the results cannot be written.
-        Interrupted: SIGINT, SIGTERM or SIGHUP; what was found is kept.
+        Interrupted: a signal; what was found is kept.
         PeerLost: a process died.
     """
     config = build_grad_variance_config(**settings)
@@ -94,7 +95,7 @@ def _preload(folders: Iterable[RunFolder]) -> list[str]:
     ]
 
 
-def serve(pipe: Connection, steps: int, minibatches: int) -> None:
+def serve(pipe: Connection, steps: int, minibatches: int, threads: int | None) -> None:
     """Measure at the checkpoints that tickets name."""
     from p2p.analysis.gradient_variance.worker import measure_checkpoint
 
@@ -105,7 +106,7 @@ def serve(pipe: Connection, steps: int, minibatches: int) -> None:
             return
         (ticket,) = tickets
         found = measure_checkpoint(
-            ticket.folder, ticket.milestone, steps, minibatches,
+            ticket.folder, ticket.milestone, steps, minibatches, threads,
             lambda taken: pipe.send(WorkerReport(taken, [], 0)),
         )  # fmt: skip
         pipe.send(WorkerReport(0, [(ticket.number, found)], 0))
@@ -210,8 +211,10 @@ class GradientSession(Session[Key, Row, Job]):
             Ticket(number, target.run.path, target.checkpoints[checkpoint])
             for number, (target, checkpoint) in enumerate(jobs)
         ]
+        # Processes that keep all cores busy need no threads; fewer take a peer's usual number.
+        threads = 1 if min(len(tickets), self.workers) >= num_cores() else None
         return Pool(
-            serve, tickets, self.workers, self.config.steps, self.config.minibatches,
+            serve, tickets, self.workers, self.config.steps, self.config.minibatches, threads,
             preload=self.preload,
         )  # fmt: skip
 

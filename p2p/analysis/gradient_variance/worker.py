@@ -53,13 +53,15 @@ class ThreadExchange(Exchange):
 
 
 def measure_checkpoint(
-    folder: Path, milestone: Path, steps: int, minibatches: int, collected: Callable[[int], None]
-) -> list[GradientVariance]:
+    folder: Path, milestone: Path, steps: int, minibatches: int, threads: int | None,
+    collected: Callable[[int], None],
+) -> list[GradientVariance]:  # fmt: skip
     """Return the variance of each peer's gradient at `milestone`, by rank.
 
     Args:
         folder: the run's.
         steps, minibatches: see `p2p.peer.gradient_variance.measure`.
+        threads: that a peer collects in; None: as in training.
         collected: called with the number of steps taken since its last call.
 
     Raises:
@@ -67,9 +69,10 @@ def measure_checkpoint(
     """
     run = RunFolder.open(folder)
     states = split_by_peer(run.load_milestone(milestone).tensors, run.config.num_peers)
+    config = run.config.model_copy(update={"threads_per_peer": threads})
     table, peers, batches = Table(len(states)), [], []
     for rank, state in enumerate(states):
-        peer = Peer(rank, run.config, ThreadExchange(table, rank))
+        peer = Peer(rank, config, ThreadExchange(table, rank))
         peer.load_state(state)
         batches.append(peer.fresh_batch(steps))
         collected(len(batches[-1].obs))
@@ -82,8 +85,8 @@ def measure_checkpoint(
             table.barrier.abort()
             raise
 
-    with ThreadPoolExecutor(len(peers)) as threads:
-        futures = [threads.submit(measure, rank) for rank in range(len(peers))]
+    with ThreadPoolExecutor(len(peers)) as pool:
+        futures = [pool.submit(measure, rank) for rank in range(len(peers))]
     errors = [future.exception() for future in futures]
     for error in errors:
         if error is not None and not isinstance(error, threading.BrokenBarrierError):

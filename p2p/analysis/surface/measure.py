@@ -48,7 +48,7 @@ def measure_surface(
         UsageError: a setting is wrong, or the run has no such peer.
         BadArtefact: there is no run there, it has not ended, lacks milestones, or is damaged.
         NoRoom: the results cannot be written.
-        Interrupted: SIGINT, SIGTERM or SIGHUP; what was found is kept.
+        Interrupted: a signal; what was found is kept.
         PeerLost: an evaluation process died.
     """
     surface = find_surface(run, save=save, workers=workers, report=report, **settings)

@@ -20,6 +20,7 @@ from typing import Any
 
 from p2p.cohort.tracking.follower import Follower
 from p2p.cohort.tracking.tracker import Job
+from p2p.core.platform import STOP_SIGNALS
 
 POLL = 1.0  # s, between two looks at the journal
 ORPHAN = 15.0  # s, for a tracker to end after its parent has, before it is killed
@@ -56,7 +57,7 @@ def main() -> None:
     """Follow the run to its end."""
     messages = int(sys.argv[1])
     os.set_inheritable(messages, False)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent acts on them, and ends this process
     control = os.dup(0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nobody answers a tracker's questions
