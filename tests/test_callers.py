@@ -75,7 +75,7 @@ def test_a_run_and_its_caller_leave_each_other_alone(tmp_path: Path, case: str):
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "program.py"], cwd=tmp_path, env=env,
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
 
