@@ -20,8 +20,6 @@ from p2p.core.version import DISTRIBUTION, p2p_version
 
 SHOWN = ("torch", "mujoco", "numpy", "numba", "gymnasium")
 PATIENCE = 4.0  # s, for the processes that try something
-SOCKET_PATH = 104  # bytes that the path of a socket may have on macOS; Linux: 108
-SOCKET_NAME = len("/pymp-12345678/listener-12345678")
 PEER_MEMORY = 150 * 2**20  # bytes that a peer has for itself, about
 PURPOSES = {  # of extras; one that is not here has its name alone
     "figures": "pictures: p2p figures, eval --by-factor, surface",
@@ -150,7 +148,7 @@ def _version(package: str) -> str | None:
 
 
 def _cores() -> Iterator[Check]:
-    cores, there, quota = system.num_cores(), os.cpu_count() or 1, machine.cpu_quota()
+    cores, there, quota = len(system.usable_cores()), os.cpu_count() or 1, machine.cpu_quota()
     found = f"{cores} of {there} usable; {system.processor()}"
     load = system.load_average()
     if quota is not None and quota < cores:
@@ -192,11 +190,11 @@ def _shared_memory() -> Check:
 
 
 def _temporary_files() -> Check:
-    folder = tempfile.gettempdir()
-    if len(os.fsencode(folder)) + SOCKET_NAME > SOCKET_PATH:
-        advice = "set TMPDIR to a shorter one"
-        return Check("temporary", "wrong", f"{folder} is too long a path for a socket", advice)
-    return Check("temporary", "ok", folder)
+    try:
+        return Check("temporary", "ok", tempfile.gettempdir())
+    except OSError:
+        advice = "set TMPDIR to a folder that is writable"
+        return Check("temporary", "note", "no folder for temporary files is writable", advice)
 
 
 def _disk() -> Check:

@@ -92,7 +92,7 @@ class Interrupts:
                 if os.isatty(stream):
                     os.write(stream, SHOW_CURSOR)
                     break
-        end_server(at_once=True)
+        end_server()
         os._exit(exit_code)
 
 
@@ -102,16 +102,12 @@ def say(line: str) -> None:
         os.write(2, f"{line}\n".encode())
 
 
-def end_server(*, at_once: bool = False) -> None:
-    """End the fork server, if one was started; it may be busy importing for seconds.
-
-    Args:
-        at_once: as in `p2p.cohort.launch.kill_server`.
-    """
+def end_server() -> None:
+    """End the fork server, if one was started; it may be busy importing for seconds."""
     launch = sys.modules.get("p2p.cohort.launch")
     kill = getattr(launch, "kill_server", None)
     if kill is not None:
-        kill(at_once=at_once)
+        kill()
 
 
 interrupts = Interrupts()

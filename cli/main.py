@@ -144,7 +144,8 @@ def _run(program: Program, args: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except P2PError as error:
-        return _fail(str(error), error.exit_code, interrupted=isinstance(error, Interrupted))
+        told = _limit_of(error) or error
+        return _fail(str(told), told.exit_code, interrupted=isinstance(error, Interrupted))
     except click.ClickException as error:
         return _fail_usage(error)
     except (KeyboardInterrupt, click.Abort):
@@ -156,11 +157,20 @@ def _run(program: Program, args: list[str]) -> int:
     except Exception as error:
         if interrupts.received:
             return _interrupted()
+        if (limit := _limit_of(error)) is not None:
+            return _fail(str(limit), limit.exit_code)
         if not isinstance(error, OSError) or error.errno not in UNWRITABLE or error.filename:
             raise  # with a filename it is a file, not a stream
         cannot_write = unwritable(error)
         return _fail(str(cannot_write), cannot_write.exit_code)
     return 0
+
+
+def _limit_of(error: Exception) -> P2PError | None:
+    """Return what to say if a limit of memory, files or processes has caused an error."""
+    from p2p.core.limits import explained
+
+    return explained(error)
 
 
 def _interrupted() -> int:

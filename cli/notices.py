@@ -24,5 +24,10 @@ def say_if_compiling(engine: str) -> None:
     if engine == "fused":
         from p2p.core import jit
 
-        if not jit.is_cached():
+        if not jit.can_cache():
+            say(
+                "compiling the engine: some 20 s, at each start, as no folder can keep it; "
+                "NUMBA_CACHE_DIR names one that is writable"
+            )
+        elif not jit.is_cached():
             say("compiling the engine, once for this machine: some 20 s")

@@ -28,6 +28,7 @@ from p2p.core.errors import UsageError
 from p2p.core.foreign import COMMAND_LINE, hint, with_long_names
 from p2p.core.names import calling
 from p2p.core.numbers import duration_of, whole_number
+from p2p.core.reading import MOST_SETTINGS, parse_json, read_bytes, read_toml
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -257,17 +258,18 @@ def _with_kwargs_of_file(given: Mapping[str, Any], in_file: Mapping[str, Any]) -
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read settings, by field name, from a TOML file.
+    """Read settings, by field name, from a TOML file, or from the config.json of a run.
 
     Raises:
-        UsageError: the file cannot be read, is not TOML, or has a key that is no setting.
+        UsageError: the file cannot be read, is neither, or has a key that is no setting.
     """
+    kind = "JSON" if file.suffix == ".json" else "TOML"
     try:
-        settings = tomllib.loads(file.read_text("utf-8"))
+        settings = _of_run(file) if kind == "JSON" else read_toml(file)
     except OSError as error:
         raise UsageError(f"cannot read --config {file}: {error.strerror}") from None
     except ValueError as error:  # also UnicodeDecodeError
-        raise UsageError(f"{file}: not TOML: {error}") from None
+        raise UsageError(f"{file}: not {kind}: {error}") from None
     known = setting_names()
     for key in settings:
         if key not in known and key not in RENAMED and key not in COMMAND_LINE:
@@ -276,6 +278,21 @@ def read_settings(file: Path) -> dict[str, Any]:
         return with_long_names(settings)
     except ValueError as error:
         raise UsageError(f"{file}: {error}") from None
+
+
+def _of_run(file: Path) -> dict[str, Any]:
+    """Return the settings of a run's config.json, as its user might have given them.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is something else.
+    """
+    found = parse_json(read_bytes(file, MOST_SETTINGS))
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    own = found.pop("method_settings", {})
+    found.pop("source_sha256", None)  # what it was made with, which may be another version now
+    given = {**found, **(own if isinstance(own, dict) else {"method_settings": own})}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def setting_option(name: str, field: FieldInfo) -> click.Option:

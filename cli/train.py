@@ -78,7 +78,13 @@ def _explain(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 
 
 @click.command(cls=SettingsCommand, params=setting_options(), epilog=EXAMPLES)
-@click.option("--config", "file", type=FILE, metavar="FILE.toml", help="Settings; flags win.")
+@click.option(
+    "--config",
+    "file",
+    type=FILE,
+    metavar="FILE.toml",
+    help="Settings, or a run's config.json; flags win.",
+)
 @click.option(
     "--name", metavar="NAME", help="Name of the run's folder in runs/ [task, method, time]."
 )

@@ -54,7 +54,7 @@ WRONG = {
 }
 PROGRAM = """
 import contextlib, io, json, sys
-from multiprocessing import forkserver
+from p2p.cohort import launch
 from p2p.cli.main import p2p
 for args in json.loads(sys.argv[1]):
     said = io.StringIO()
@@ -64,7 +64,7 @@ for args in json.loads(sys.argv[1]):
         except SystemExit as end:
             code = end.code
     heavy = [name for name in ("torch", "numba") if name in sys.modules]
-    server = forkserver._forkserver._forkserver_pid is not None
+    server = "p2p.cohort.launch" in sys.modules and bool(launch._servers)
     print(json.dumps([code, said.getvalue(), heavy, server]))
 """
 

@@ -15,9 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from p2p.analysis.session import check_workers
+from p2p.bench.settings import cores as bench_cores
 from p2p.core import machine
 from p2p.core import platform as system
+from p2p.core.config import TrainConfig
 from p2p.exchange.shared_memory import Arena, SharedExchange
+from p2p.peer.sampler import threads_of
+from p2p.study.schedule import find_capacity
 
 ROOT = Path(__file__).parents[1]
 LACKING = """
@@ -47,6 +52,16 @@ def without_prctl(library, name):
 
 ctypes.CDLL.__getattr__ = without_prctl
 os.P2P_TEST_LACKS = True
+"""
+REFUSING = """
+import fcntl, os
+
+def refuse(*_):
+    raise PermissionError(1, "Operation not permitted")
+
+for name in ("sched_getaffinity", "sched_setaffinity", "sched_yield", "fsync"):
+    setattr(os, name, refuse)
+fcntl.flock = refuse
 """
 SCRIPT = """
 import os, sys
@@ -84,6 +99,31 @@ def test_without_what_only_linux_has_training_and_evaluation_give_the_same_bits(
     said, policies = trained(tmp_path / "lacks", lacking=True)
     assert (said, policies) == trained(tmp_path / "has", lacking=False)
     assert len(policies) == 4
+
+
+def test_what_a_sandbox_refuses_ends_no_run(tmp_path):
+    """A filter of system calls that refuses cores ended every run: numba asks at its import."""
+    (tmp_path / "sitecustomize.py").write_text(REFUSING)
+    code = (
+        "import os, p2p; assert os.sched_yield.__name__ == 'refuse', 'no simulation'\n"
+        "config = p2p.TrainConfig(task='hopper', num_peers=2, steps_per_iteration=512,"
+        " num_epochs=1, num_minibatches=4, total_steps=512, final_episodes=0)\n"
+        "print(len(p2p.train(config, 'run').records()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+@pytest.mark.parametrize(("quota", "processes", "threads"), [(None, 64, 32), (2.5, 3, 1)])
+def test_every_count_of_cores_keeps_to_the_quota(monkeypatch, quota, processes, threads):
+    """64 cores in sight and the time of two: 64 processes and 12 runs at once were started."""
+    monkeypatch.setattr(system, "usable_cores", lambda: set(range(64)))
+    monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
+    assert check_workers(None) == find_capacity().size == bench_cores() == processes
+    assert threads_of(TrainConfig(num_peers=2)) == threads
 
 
 def test_only_one_module_asks_for_what_systems_differ_in():

@@ -169,7 +169,7 @@ def test_a_damaged_folder_is_one_line_and_the_others_are_drawn_all_the_same(here
     with pytest.raises(BadArtefact, match="no iteration yet"):
         read_learning(empty)
     journal = here / "whole" / "journal.jsonl"
-    journal.write_text('{"iteration": 0, "peers": [3]}\n')
+    journal.write_text('{"iteration": 0, "peers": [{}]}\n')
     with pytest.raises(BadArtefact, match="not as p2p writes it"):
         read_learning(here / "whole")
 

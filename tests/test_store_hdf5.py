@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 
@@ -13,7 +14,7 @@ from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact
 from p2p.envs.domain import Domain
 from p2p.envs.randomisation import table_1
-from p2p.runs import RunFolder
+from p2p.runs import RunFolder, hdf5
 from p2p.runs.hdf5 import METRICS
 
 CONFIG = TrainConfig(task="hopper", method="p2pdrl", num_peers=2)
@@ -166,3 +167,13 @@ def test_a_damaged_journal_leaves_the_earlier_file(run):
     with pytest.raises(BadArtefact, match="line 2"):
         run.write_h5()
     assert (run.path / "run.h5").read_bytes() == first
+
+
+def test_a_file_is_read_where_locks_cannot_be_had(tmp_path):
+    """HDF5 locks what it reads; on a cluster's disk that has no locks, it refused to open."""
+    path = tmp_path / "file.h5"
+    path.write_bytes(hdf5.build_in_memory(lambda file: file.attrs.update(format=1)))
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with hdf5.reading(path, 1, "read") as file:
+            assert file.attrs["format"] == 1

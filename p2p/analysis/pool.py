@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from p2p.cohort import launch
-from p2p.core import registry
-from p2p.core.errors import P2PError, PeerLost
+from p2p.cohort.forkserver import Process, died
+from p2p.core import limits, registry
+from p2p.core.errors import P2PError
 from p2p.core.platform import STOP_SIGNALS
 
 POLL = 0.5  # s, between checks for a request to stop
@@ -56,20 +56,19 @@ class Pool:
         self.serve, self.tickets, self.common = serve, tickets, common
         self.num_workers = min(num_workers, len(tickets))
         self.preload = preload
-        self.workers: dict[Connection, BaseProcess] = {}
+        self.workers: dict[Connection, Process] = {}
 
     def __enter__(self) -> Pool:
         context = launch.start_server(*self.preload)
-        with launch.without_main():
-            for n in range(self.num_workers):
-                ours, theirs = context.Pipe()
-                child = context.Process(
-                    target=worker_main, args=(theirs, registry.sources(), self.serve, *self.common),
-                    name=f"evaluation {n}", daemon=True,
-                )  # fmt: skip
-                child.start()
-                theirs.close()
-                self.workers[ours] = child
+        for n in range(self.num_workers):
+            ours, theirs = context.Pipe()
+            child = context.Process(
+                target=worker_main, args=(theirs, registry.sources(), self.serve, *self.common),
+                name=f"evaluation {n}", daemon=True,
+            )  # fmt: skip
+            child.start()
+            theirs.close()
+            self.workers[ours] = child
         return self
 
     def reports(self) -> Iterator[WorkerReport]:
@@ -100,10 +99,8 @@ class Pool:
         """Wait for a process that closed its pipe, and raise PeerLost if it died."""
         child = self.workers[pipe]
         child.join()
-        code = child.exitcode or 0
-        if code:
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            raise PeerLost(f"{child.name} (pid {child.pid}) died: {how}")
+        if child.exitcode:
+            raise died(child, f"{child.name} (pid {child.pid}) died")
 
     def __exit__(self, *exc: object) -> None:
         for pipe, child in self.workers.items():
@@ -132,9 +129,8 @@ def worker_main(
     try:
         registry.add_sources(sources)
         serve(pipe, *common)
-    except P2PError as error:
-        pipe.send(error)
     except (EOFError, BrokenPipeError):  # the parent has closed the pipe
         return
-    except Exception:
-        pipe.send(traceback.format_exc())
+    except Exception as error:
+        told = limits.explained(error) or error
+        pipe.send(told if isinstance(told, P2PError) else traceback.format_exc())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from p2p.core.errors import BadArtefact
+from p2p.core.reading import DAMAGE, parse_json, read_bytes
 from p2p.runs.files import write_json
 
 FORMAT = "p2p-bench-1"
@@ -156,12 +156,12 @@ def load_results(path: Path) -> Results:
         BadArtefact: it is not there, or something else.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(read_bytes(path))
         if found["format"] != FORMAT:
             raise BadArtefact(f"{path} has format {found['format']!r}, this version reads {FORMAT}")
         rows = [_measurement(row) for row in found["measurements"]]
         return Results(rows, found["machine"], found["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *DAMAGE) as error:
         raise BadArtefact(
             f"{path} holds no benchmark ({error}); give a file that `p2p bench --save` wrote"
         ) from None

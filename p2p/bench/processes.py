@@ -30,15 +30,14 @@ def run_together(
     arena = Arena(len(arguments), slot_bytes)
     children, pipes = [], []
     try:
-        with launch.without_main():
-            for rank, own in enumerate(arguments):
-                ours, theirs = context.Pipe(duplex=False)
-                args = (theirs, work, arena, rank, own)
-                child = context.Process(target=_child, args=args, daemon=True)
-                child.start()
-                theirs.close()
-                children.append(child)
-                pipes.append(ours)
+        for rank, own in enumerate(arguments):
+            ours, theirs = context.Pipe(duplex=False)
+            args = (theirs, work, arena, rank, own)
+            child = context.Process(target=_child, args=args, daemon=True)
+            child.start()
+            theirs.close()
+            children.append(child)
+            pipes.append(ours)
         found: dict[Connection, T] = {}
         while len(found) < len(pipes):
             # Whoever is first: one that failed keeps the others waiting for it.

@@ -28,6 +28,7 @@ from p2p.envs.build import build_envs, check_model
 from p2p.envs.task import find_task
 from p2p.peer import reports
 from p2p.runs import RunFolder
+from p2p.runs.checkpoints import Checkpoints
 from p2p.runs.claim import discard_untrained
 from p2p.runs.initial import initial_state, policy_sha256
 
@@ -71,6 +72,9 @@ def train(
             raise
         why = f"{STOPPED_EARLY}: nothing was trained, and no run folder is left"
         raise Interrupted(why, stopped.signum) from None
+    except Exception:  # a folder without a checkpoint is of no use to anybody
+        discard_untrained(run.path)
+        raise
 
 
 def resume(
@@ -181,8 +185,7 @@ def _run(
                     raise Interrupted(early, signals.received)
                 supervisor.arena.request_stop(signals.received)
             if isinstance(message, Failed):
-                where = f"the last valid checkpoint is in {run.path}/checkpoints"
-                raise_failure(rank, message, f"; {where}", supervisor.where)
+                raise_failure(rank, message, _what_is_saved(run), supervisor.where)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
                 if advice is not None and isinstance(event, Iterated):
@@ -197,6 +200,13 @@ def _run(
                 f"{resume}",
                 signals.received or recorder.stopped or signal.SIGINT,
             )
+
+
+def _what_is_saved(run: RunFolder) -> str:
+    """Return what to say of the checkpoint after a divergence."""
+    if Checkpoints(run.path).newest() is None:
+        return "; there was no checkpoint yet"
+    return f"; the last valid checkpoint is in {run.path}/checkpoints"
 
 
 def _notes_on_returns(config: TrainConfig) -> list[str]:

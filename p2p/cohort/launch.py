@@ -6,22 +6,16 @@ imports, so that both run at the same time.
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import os
-import shutil
 import signal
-import sys
-import tempfile
-from collections.abc import Iterator
-from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext
-from multiprocessing.util import get_temp_dir
 from pathlib import Path
-from typing import Any
 
+from p2p.cohort.forkserver import ForkServer, Process
+from p2p.cohort.server import Inherited
 from p2p.core.errors import UsageError
-from p2p.core.platform import STOP_SIGNALS, signal_at_parents_death
+from p2p.core.platform import signal_at_parents_death
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 CHILD_ENVIRONMENT = {  # set in the processes that are started, whatever the parent has
@@ -31,35 +25,33 @@ CHILD_ENVIRONMENT = {  # set in the processes that are started, whatever the par
 }
 
 
-def prepare(engine: str) -> ForkServerContext:
+_servers: list[ForkServer] = []  # of this process, each with other modules
+
+
+def prepare(engine: str) -> ForkServer:
     """Start a fork server for peers that use `engine`."""
     kernels = "p2p.peer.preload" if engine == "fused" else f"p2p.engine.{engine}"
     return start_server("torch", "p2p.cohort.peer_process", kernels)
 
 
-def start_server(*modules: str) -> ForkServerContext:
-    """Start the fork server unless one runs, without waiting for it; return its context.
+def start_server(*modules: str) -> ForkServer:
+    """Start a fork server unless one runs that has these modules; return it, without waiting.
 
     Args:
         modules: imported once, for all processes that the server starts.
 
     Raises:
-        UsageError: the working directory is gone, or TMPDIR is too long a path for a socket.
+        UsageError: the working directory is gone.
     """
     check_working_directory()
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["p2p.cohort.server", *modules])
-    try:
-        with one_thread_each(), without_main(), ignore_signals():
-            forkserver.ensure_running()
-    except OSError as error:
-        if error.errno is not None:  # none: Python's own error about an AF_UNIX path
-            raise
-        folder = tempfile.gettempdir()
-        raise UsageError(
-            f"{folder} is too long a path for a socket; set TMPDIR to another"
-        ) from None
-    return context
+    for server in [*_servers]:
+        if not server.is_alive:
+            _servers.remove(server)
+            server.kill()
+        elif server.modules.issuperset(modules):
+            return server
+    _servers.append(ForkServer(modules, {**os.environ, **CHILD_ENVIRONMENT}))
+    return _servers[-1]
 
 
 def check_working_directory() -> None:
@@ -70,67 +62,24 @@ def check_working_directory() -> None:
         raise UsageError("the working directory is gone; change to one that exists") from None
 
 
-@contextlib.contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Give processes started within the block `CHILD_ENVIRONMENT`: one thread for any library."""
-    before = {name: os.environ.get(name) for name in CHILD_ENVIRONMENT}
-    os.environ.update(CHILD_ENVIRONMENT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def ignore_signals() -> Iterator[None]:
-    """Block stop signals in a process started here, until `p2p.cohort.server` ignores them.
-
-    And for good in Python's resource tracker, which by itself ignores only SIGINT and SIGTERM.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # of which that has unblocked these
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def without_main() -> Iterator[None]:
-    """Keep processes started within the block from importing the caller's script.
-
-    Then `p2p.train` works in a script without an `if __name__ == "__main__"` guard.
-    """
-    main = sys.modules["__main__"]
-    hidden = {name: main.__dict__.pop(name) for name in ("__file__",) if hasattr(main, name)}
-    spec, main.__spec__ = main.__spec__, None
-    try:
-        yield
-    finally:
-        main.__spec__ = spec
-        main.__dict__.update(hidden)
-
-
-def kill_server(*, at_once: bool = False) -> None:
-    """End the fork server of this process, which may still be importing, and what it started.
+def kill_server() -> None:
+    """End the fork servers of this process, which may still be importing, and what they started.
 
     Only for a process that is about to end.
-
-    Args:
-        at_once: it ends by `os._exit`, so that nobody else removes the server's socket.
     """
-    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    if pid is None:
-        return
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
-    if at_once:
-        shutil.rmtree(get_temp_dir(), ignore_errors=True)
+    while _servers:
+        _servers.pop().kill()
+
+
+def _forget_server() -> None:
+    """In a fork of this process: the servers are not its own, and must not wait for its end."""
+    while _servers:
+        _servers.pop().forget()
+    Process.forget_all()
+
+
+atexit.register(kill_server)
+os.register_at_fork(after_in_child=_forget_server)
 
 
 def die_with_parent() -> None:
@@ -145,5 +94,4 @@ def die_with_parent() -> None:
 
 def orphaned() -> bool:
     """Return whether the process that started this one is gone."""
-    parent: Any = parent_process()
-    return parent is not None and bool(wait([parent.sentinel], 0))
+    return Inherited.parent is not None and bool(wait([Inherited.parent], 0))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from p2p.algorithm import run_peer
 from p2p.cohort.launch import die_with_parent, orphaned
-from p2p.core import registry
+from p2p.core import limits, registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import P2PError
 from p2p.core.platform import STOP_SIGNALS, run_on, usable_cores
@@ -64,10 +64,12 @@ def peer_main(
         exchange = exchange_of(arena, rank, config, nodes)
         run_peer(rank, with_threads(config, len(here)), exchange, pipe.send, resume)
         exchange.close()
-    except P2PError as error:
-        send_failure(pipe, Failed(error, str(error)))
-    except Exception:
-        send_failure(pipe, Failed(None, traceback.format_exc()))
+    except Exception as error:
+        told = limits.explained(error) or error
+        if isinstance(told, P2PError):
+            send_failure(pipe, Failed(told, str(told)))
+        else:
+            send_failure(pipe, Failed(None, traceback.format_exc()))
     finally:
         pipe.close()
 

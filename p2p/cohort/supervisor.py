@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 from p2p.cohort import launch, peer_process
-from p2p.core import registry
+from p2p.cohort.forkserver import Process, died
+from p2p.core import limits, registry
 from p2p.core.config import TrainConfig
 from p2p.core.errors import PeerLost
 from p2p.core.signals import StopSignals
@@ -53,7 +52,7 @@ class Supervisor:
         self.config, self.states, self.signals = config, states, signals or StopSignals()
         self.early, self.link = early, link
         self.ranks = range(config.num_peers) if link is None else link.ranks
-        self.processes: dict[int, BaseProcess] = {}
+        self.processes: dict[int, Process] = {}
         self.pipes: dict[int, Connection] = {}
         self.inbox: queue.SimpleQueue[tuple[int, Any]] = link.inbox if link else queue.SimpleQueue()
 
@@ -62,7 +61,7 @@ class Supervisor:
         ahead = ahead_bytes(config) if self.link else 0
         self.arena = Arena(config.num_peers, slot_bytes(config), ahead)
         try:
-            with self.signals.raising(self.early):
+            with self.signals.raising(self.early), limits.explaining():
                 self._start()
         except BaseException as error:
             self.__exit__(type(error), error)
@@ -75,18 +74,17 @@ class Supervisor:
         context = launch.prepare(self.config.engine)
         sources = registry.sources()
         nodes = (self.link.place, self.link.spans) if self.link else None
-        with launch.without_main():
-            for rank in self.ranks:
-                ours, theirs = context.Pipe(duplex=False)
-                state = self.states[rank] if self.states else None
-                args = (rank, self.config, self.arena, theirs, state, sources, nodes)
-                child = context.Process(
-                    target=peer_process.peer_main, args=args, name=f"peer {rank}", daemon=True
-                )
-                child.start()
-                theirs.close()
-                self.processes[rank], self.pipes[rank] = child, ours
-                threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
+        for rank in self.ranks:
+            ours, theirs = context.Pipe(duplex=False)
+            state = self.states[rank] if self.states else None
+            args = (rank, self.config, self.arena, theirs, state, sources, nodes)
+            child = context.Process(
+                target=peer_process.peer_main, args=args, name=f"peer {rank}", daemon=True
+            )
+            child.start()
+            theirs.close()
+            self.processes[rank], self.pipes[rank] = child, ours
+            threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
 
     def messages(self) -> Iterator[tuple[int, Any]]:
         """Yield (rank, message), and (-1, None) if none comes for `POLL` seconds.
@@ -130,16 +128,14 @@ class Supervisor:
             self.inbox.put((rank, peer_process.CLOSED))
 
     def raise_peer_died(self, rank: int) -> None:
-        """Raise PeerLost for a peer whose pipe closed before it had ended."""
+        """Raise PeerLost for a peer whose pipe closed before it had ended.
+
+        If the fork server has died, and the peers with it, that is said.
+        """
         child = self.processes[rank]
         child.join(GRACE)
-        code = child.exitcode
-        how = f"exit code {code}"
-        if code is not None and code < 0:
-            how = f"signal {signal.Signals(-code).name}"
-        raise PeerLost(
-            f"{self.where}peer {rank} (pid {child.pid}) died while {self._phase(rank)}: {how}"
-        )
+        died_while = f"died while {self._phase(rank)}"
+        raise died(child, f"{self.where}peer {rank} (pid {child.pid}) {died_while}")
 
     @property
     def where(self) -> str:

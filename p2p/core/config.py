@@ -67,7 +67,7 @@ class TrainConfig(Settings):
     def _each_once(cls, value: Any) -> Any:
         """Take one name for a tuple of one, each name once, and "none" for no name."""
         names = (value,) if isinstance(value, str) else value
-        if not isinstance(names, list | tuple):
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
             return value
         if "none" in names and len(names) > 1:
             raise ValueError(f"{called('track')}=none stands alone")

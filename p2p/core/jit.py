@@ -10,8 +10,11 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
+
+import p2p.core.platform  # noqa: F401 (before numba is imported)
 
 IMPORTED = re.compile(r"^\s*from p2p\.([\w.]+) import", re.MULTILINE)
 
@@ -49,10 +52,28 @@ def cache_folder() -> Path | None:
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):  # RuntimeError: no home
         return None
+    drop_damaged(folder)
     return folder
 
 
+def drop_damaged(folder: Path) -> None:
+    """Remove files that a power cut or a full disk has left cut or empty: numba fails at them.
+
+    They are pickles, which begin with one byte and end with another.
+    """
+    for path in folder.rglob("*.nb[ic]"):
+        with suppress(OSError):
+            data = path.read_bytes()
+            if not (data.startswith(b"\x80") and data.endswith(b".")):
+                path.unlink()
+
+
 _FOLDER = cache_folder()
+
+
+def can_cache() -> bool:
+    """Return whether there is a folder to keep compiled kernels in."""
+    return _FOLDER is not None
 
 
 def is_cached() -> bool:

@@ -38,6 +38,11 @@ def memory_limit() -> int | None:
     return min((limit for limit in limits if limit < UNLIMITED), default=None)
 
 
+def address_limit() -> int | None:
+    """Return the bytes of addresses that this process may have (`ulimit -v`); None: no limit."""
+    return _soft_limit("RLIMIT_AS")
+
+
 def memory() -> int | None:
     """Return the bytes of memory that this machine has."""
     with suppress(AttributeError, OSError, ValueError):
@@ -47,10 +52,14 @@ def memory() -> int | None:
 
 def open_files() -> int | None:
     """Return how many files this process may have open."""
-    with suppress(ImportError, OSError, ValueError):
+    return _soft_limit("RLIMIT_NOFILE")
+
+
+def _soft_limit(name: str) -> int | None:
+    with suppress(ImportError, AttributeError, OSError, ValueError):
         import resource
 
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft, _ = resource.getrlimit(getattr(resource, name))
         return None if soft == resource.RLIM_INFINITY else soft
     return None
 

@@ -7,6 +7,7 @@ evaluation go on without what it gives.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from p2p.core import machine
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SHARED_MEMORY = Path("/dev/shm")
@@ -28,6 +31,22 @@ NOTICES = _signals("SIGUSR1", "SIGUSR2")
 STOP_SIGNALS = (*_signals("SIGINT", "SIGTERM", "SIGHUP"), *NOTICES)
 
 
+def _drop_refused_call() -> None:
+    """Take from `os` a call that a sandbox refuses: numba takes it for one that works, and fails.
+
+    Where it is missing (macOS), libraries count the cores in other ways.
+    """
+    try:
+        os.sched_getaffinity(0)
+    except OSError:
+        del os.sched_getaffinity
+    except AttributeError:
+        pass
+
+
+_drop_refused_call()
+
+
 def usable_cores() -> set[int]:
     """Return the cores that this process may run on; where nobody says so, all there are."""
     with suppress(AttributeError, OSError):  # no such call: macOS; not permitted: a sandbox
@@ -35,9 +54,14 @@ def usable_cores() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
+def core_time() -> float:
+    """Return how many cores' time this process has: those that it may run on, within its quota."""
+    return min(len(usable_cores()), machine.cpu_quota() or math.inf)
+
+
 def num_cores() -> int:
-    """Return how many cores this process may run on."""
-    return len(usable_cores())
+    """Return how many processes are worth starting: `core_time`, and one for what is left over."""
+    return math.ceil(core_time())
 
 
 def run_on(cores: Iterable[int]) -> None:
@@ -88,5 +112,12 @@ def _sleep_for_no_time() -> None:
     time.sleep(0)
 
 
-# Lets another process run on this core
-yield_core: Callable[[], None] = getattr(os, "sched_yield", _sleep_for_no_time)
+def _find_yield() -> Callable[[], None]:
+    """Return what lets another process run on this core."""
+    with suppress(AttributeError, OSError):
+        os.sched_yield()
+        return os.sched_yield
+    return _sleep_for_no_time
+
+
+yield_core = _find_yield()

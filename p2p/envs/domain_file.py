@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
@@ -22,6 +21,7 @@ from typing import Any
 
 from p2p.core.errors import P2PError, UsageError
 from p2p.core.names import did_you_mean
+from p2p.core.reading import parse_toml, read_bytes
 from p2p.envs.randomisation import DRAWS, RESERVED, Factor, Randomisation
 from p2p.envs.terms import Term, find_term
 
@@ -36,15 +36,15 @@ def read_domains(path: Path) -> Randomisation:
     Raises:
         UsageError: it cannot be read, is no TOML, or a table of it is wrong; the file is named.
     """
-    if path.suffix != ".toml" and not path.exists() and str(path) in shipped():
-        return load_shipped(str(path))
     try:
+        if path.suffix != ".toml" and not path.exists() and str(path) in shipped():
+            return load_shipped(str(path))
         if not path.is_file():
             reason = "no such file" if not path.exists() else "not a file"
             raise UsageError(f"cannot read domains file {path}: {reason}; shipped: table1")
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"domains file {path} is larger than {MAX_BYTES:,} bytes")
-        text = path.read_text("utf-8")
+        text = read_bytes(path).decode("utf-8")
     except OSError as error:
         raise UsageError(f"cannot read domains file {path}: {error.strerror}") from None
     except ValueError as error:
@@ -62,8 +62,8 @@ def parse_domains(text: str, source: str) -> Randomisation:
         UsageError: it is no TOML, or a table of it is wrong.
     """
     try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        tables = parse_toml(text)
+    except ValueError as error:
         raise UsageError(f"{source}: not TOML: {error}") from None
     return from_tables(tables, source)
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
-from p2p.core.errors import Diverged
+from p2p.core.errors import BadArtefact, Diverged
+from p2p.core.reading import DAMAGE
 from p2p.core.rng import Purpose, Streams
 from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.engine import STATS, Batch, Minibatch, build_engine, epoch_order
@@ -65,7 +66,12 @@ class Peer:
             self._start_from(resume or {})
             self._keep_milestone()
             return
-        self.load_state(resume)
+        try:
+            self.load_state(resume)
+        except DAMAGE as error:
+            raise BadArtefact(
+                f"the checkpoint does not fit this run ({error}); remove it"
+            ) from None
         if self.iteration == self.config.num_iterations:
             self._keep_checkpoint()  # killed before its score, and perhaps before its policy
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
-from p2p.core.machine import cpu_quota
-from p2p.core.platform import num_cores
+from p2p.core.platform import core_time
 from p2p.core.rng import Purpose, Streams
 from p2p.engine import Engine
 from p2p.envs.base import VectorEnvs
@@ -42,9 +39,7 @@ def threads_of(config: TrainConfig) -> int:
     """
     if config.engine == "autograd":
         return 1
-    quota = cpu_quota() or math.inf  # of a container
-    share = min(num_cores(), quota) / config.num_peers
-    return config.threads_per_peer or max(1, int(share))
+    return config.threads_per_peer or max(1, int(core_time() / config.num_peers))
 
 
 class Sampler:

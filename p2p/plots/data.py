@@ -11,6 +11,7 @@ from pathlib import Path
 
 from p2p.core import registry
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.reading import DAMAGE, read_bytes
 from p2p.runs.files import reachable
 from p2p.study import Study, collect_results, curves_csv, plan_study, shipped_studies
 
@@ -115,7 +116,7 @@ def is_shipped(file: Path) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return read_bytes(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadArtefact(f"cannot read {path}: {error}") from None
 
@@ -128,7 +129,7 @@ def _rows(text: str, source: Path) -> list[Row]:
                 cells.pop(name) for name in ("run", "task", "method", "seed")
             )
             number = int(seed)
-        except (KeyError, ValueError):
+        except DAMAGE:
             raise BadArtefact(
                 f"{source} is no table of results: it needs columns run, task, method, seed"
             ) from None
@@ -145,7 +146,7 @@ def _curves(text: str, source: Path) -> dict[str, dict[str, Curve]]:
             for name, cell in cells.items():
                 if cell:
                     found.setdefault(name, {}).setdefault(run, []).append((steps, float(cell)))
-        except (KeyError, ValueError):
+        except DAMAGE:
             raise BadArtefact(
                 f"{source} is no table of curves: it needs columns run, steps and numbers"
             ) from None

@@ -13,6 +13,7 @@ import safetensors.numpy
 from numpy.typing import ArrayLike
 
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.reading import DAMAGE, parse_json, read_bytes
 from p2p.policy.normaliser import Normaliser
 from p2p.policy.parameters import Floats, actor_layout
 
@@ -189,7 +190,7 @@ class Policy:
             BadArtefact: the file is missing, damaged, or not a policy of p2p.
         """
         try:
-            data = path.read_bytes()
+            data = read_bytes(path)
         except OSError as error:
             raise BadArtefact(_unreadable(path, error)) from None
         return cls.from_bytes(data, path)
@@ -210,15 +211,50 @@ class Policy:
             if meta.get("format") != FORMAT:
                 raise BadArtefact(f"{path} is not a p2p policy (format {meta.get('format')!r})")
             head = meta["policy"]
+            _check_contents(tensors, head)
             normaliser = Normaliser(tensors["obs_mean"], tensors["obs_inv_std"], head["obs_clip"])
             bounds = tensors["action_low"], tensors["action_high"]
             hidden = (int(head["hidden"][0]), int(head["hidden"][1]))
-            task, actor = head["task"], tensors["actor"]
-            if not isinstance(task, str):
-                raise TypeError(f"task is {task!r}")
-            return cls(task, actor, hidden, normaliser.freezing_constants(), *bounds, head)
-        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+            return cls(
+                head["task"],
+                tensors["actor"],
+                hidden,
+                normaliser.freezing_constants(),
+                *bounds,
+                head,
+            )
+        except (safetensors.SafetensorError, *DAMAGE) as error:
             raise BadArtefact(_unreadable(path, error)) from None
+
+
+def _check_contents(tensors: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    """Raise ValueError for what is not of the kind or the shape that `to_bytes` writes."""
+    kinds = {"task": str, "method": str, "settings": dict, "seed": int, "peer": int,
+             "iterations": int}  # fmt: skip
+    for name, kind in kinds.items():
+        if name in head and type(head[name]) is not kind:
+            raise ValueError(f"{name} is {head[name]!r:.50}")
+    hidden, clip = head["hidden"], head["obs_clip"]
+    if len(hidden) != 2 or not all(type(size) is int and size > 0 for size in hidden):
+        raise ValueError(f"hidden is {hidden!r:.50}")
+    if type(clip) not in (int, float) or not clip > 0:
+        raise ValueError(f"obs_clip is {clip!r:.50}")
+    mean, low = tensors["obs_mean"], tensors["action_low"]
+    size = actor_layout(mean.size, (hidden[0], hidden[1]), low.size).size
+    shapes = {
+        "actor": (np.float32, (size,)), "obs_mean": (np.float64, (mean.size,)),
+        "obs_inv_std": (np.float64, (mean.size,)), "action_low": (np.float32, (low.size,)),
+        "action_high": (np.float32, (low.size,)),
+    }  # fmt: skip
+    for name, (dtype, shape) in shapes.items():
+        found = tensors[name]
+        if found.dtype != dtype or found.shape != shape:
+            raise ValueError(
+                f"{name} is {found.dtype} {found.shape}, not {np.dtype(dtype)} {shape}"
+            )
+        bad = np.isnan(found) if name.startswith("action") else ~np.isfinite(found)
+        if bad.any():
+            raise ValueError(f"{name} is not finite")
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -231,8 +267,8 @@ def _unreadable(path: Path, error: Exception) -> str:
 def _metadata(data: bytes) -> dict[str, Any]:
     """Return format and description; earlier versions wrote them as two keys."""
     length = int.from_bytes(data[:8], "little")
-    found = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    found = parse_json(data[8 : 8 + length]).get("__metadata__", {})
     if "p2p" not in found:
-        return {k: json.loads(v) if k == "policy" else v for k, v in found.items()}
-    meta: dict[str, Any] = json.loads(found["p2p"])
+        return {k: parse_json(v) if k == "policy" else v for k, v in found.items()}
+    meta: dict[str, Any] = parse_json(found["p2p"])
     return meta

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from p2p.core.errors import BadArtefact
+from p2p.core.reading import DAMAGE, read_bytes
 from p2p.policy.exported import ExportedPolicy
 from p2p.policy.policy import Policy
 from p2p.runs.files import reachable, read_json
@@ -58,7 +59,7 @@ def load_bundle(path: Path) -> ExportedPolicy:
     path = _folder(path)
     told = read_description(path)
     try:
-        content = (path / GRAPH).read_bytes()
+        content = read_bytes(path / GRAPH)
     except FileNotFoundError:
         raise BadArtefact(f"{path} has no {GRAPH}; export it again with --format onnx,c") from None
     except OSError as error:
@@ -79,7 +80,7 @@ def load_bundle(path: Path) -> ExportedPolicy:
             sources = {**settings["source_sha256"], **told["model_sha256"]}
             meta["settings"] = {**settings, "source_sha256": sources, "bundle": kind}
         return ExportedPolicy(told["task"], content, low, high, meta)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise BadArtefact(f"{path} is damaged: {what}; export it again") from None
 

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from p2p.core.config import TrainConfig, stored_config
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.reading import DAMAGE, parse_json, read_bytes
 from p2p.runs.files import write_atomically
 
 FORMAT = 1
@@ -108,18 +109,21 @@ def read(path: Path, config: TrainConfig) -> Checkpoint:
         Rejected: unreadable, damaged, of another format, or of another run.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
         head = _head(data)
         tensors = safetensors.numpy.load(data)
         # A bit flipped in the header can name a dtype or shape that numpy refuses.
     except OSError as error:
         raise Rejected(f"cannot be read ({error.strerror})") from error
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, *DAMAGE) as error:
         raise Rejected("is truncated or damaged, or not a checkpoint") from error
     if head.get("format") != FORMAT:
         raise Rejected(f"has format {head.get('format')!r}, this version reads {FORMAT}")
     if head.pop("sha256", None) != _digest(head, tensors):
         raise Rejected("is damaged: its checksum does not match")
+    kinds = {"iteration": int, "config": dict, "meta": dict}
+    if any(type(head.get(name)) is not kind for name, kind in kinds.items()):
+        raise Rejected("is no checkpoint of p2p's: its metadata are of other kinds")
     _check_origin(path, head, config)
     return Checkpoint(head["iteration"], tensors, head["meta"], path)
 
@@ -151,7 +155,7 @@ def _check_origin(path: Path, head: dict[str, Any], config: TrainConfig) -> None
 def _head(data: bytes) -> dict[str, Any]:
     """Return the JSON object that `write` put into a safetensors file's metadata."""
     length = int.from_bytes(data[:8], "little")
-    head = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["p2p"])
+    head = parse_json(parse_json(data[8 : 8 + length])["__metadata__"]["p2p"])
     if not isinstance(head, dict):
         raise TypeError("not a JSON object")
     return head

@@ -15,6 +15,7 @@ from p2p.runs.files import disk_errors
 from p2p.runs.lock import NAME as LOCK
 
 ROOT = Path("runs")  # of new folders
+FIRST_FILES = ("config.json", "versions.json", LOCK)
 SUBFOLDERS = ("checkpoints", "milestones", "policies")
 
 
@@ -68,11 +69,12 @@ def check_empty(path: Path) -> None:
 def discard_untrained(path: Path) -> bool:
     """Remove the run folder `path` if nothing was trained in it yet; return whether it is gone."""
     kept = [file for name in SUBFOLDERS for file in (path / name).glob("*")]
-    if kept or (path / "journal.jsonl").exists():
+    others = {file.name for file in path.glob("*")} - {*SUBFOLDERS, *FIRST_FILES}
+    if kept or others:
         return False
     for name in SUBFOLDERS:
         remove_folder(path / name)
-    for name in ("config.json", "versions.json", LOCK):
+    for name in FIRST_FILES:
         (path / name).unlink(missing_ok=True)
     remove_folder(path)
     if path.parent == ROOT:

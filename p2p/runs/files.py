@@ -13,11 +13,14 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from p2p.core import limits
 from p2p.core.errors import BadArtefact, NoRoom, P2PError
+from p2p.core.reading import parse_json, read_bytes
 
 _MAKE_ROOM = "make room there, then run it again (--resume continues a run)"
 _MAKE_WRITABLE = "make it writable, or choose another folder with --out"
 _ELSEWHERE = "choose another folder with --out"
+_LACKING = "that file system lacks what p2p needs; " + _ELSEWHERE
 
 ADVICE = {
     errno.ENOSPC: _MAKE_ROOM,
@@ -31,7 +34,19 @@ ADVICE = {
     errno.ENOTDIR: _ELSEWHERE,
     errno.ENAMETOOLONG: _ELSEWHERE,
     errno.ELOOP: _ELSEWHERE,
+    errno.EISDIR: "a folder of that name is in the way; move it, or " + _ELSEWHERE,
+    errno.ENOTEMPTY: "a folder of that name is in the way; move it, or " + _ELSEWHERE,
+    errno.EEXIST: "something of that name is in the way, or that file system replaces no file; "
+    + _ELSEWHERE,
+    errno.EBUSY: "another program uses it; end that, or " + _ELSEWHERE,
+    errno.EXDEV: _LACKING,
+    errno.ENOSYS: _LACKING,
+    errno.EOPNOTSUPP: _LACKING,
+    errno.ESTALE: "that network file system has lost it; mount it again, or " + _ELSEWHERE,
+    errno.ENOTCONN: "that network file system is gone; mount it again, or " + _ELSEWHERE,
+    errno.ETIMEDOUT: "that network file system does not answer; wait, or " + _ELSEWHERE,
 }
+NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 WRITER = re.compile(r"\.(\d+)\.tmp$")  # process id of a temporary file (earlier versions: none)
 
 
@@ -51,7 +66,7 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
     except OSError as error:
         advice = ADVICE.get(error.errno or 0)
         if advice is None:
-            raise
+            raise limits.explained(error) or error from None
         reason = os.strerror(error.errno or 0).lower()
         raise NoRoom(f"cannot write {what} {path}: {reason}; {advice}") from error
 
@@ -132,7 +147,7 @@ def sync(path: Path) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+        if error.errno not in NO_SYNC:  # network file systems, sandboxes
             raise
     finally:
         os.close(fd)
@@ -188,7 +203,7 @@ def read_json(path: Path) -> dict[str, Any]:
         BadArtefact: it does not exist, cannot be read, or is not a JSON object.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(read_bytes(path))
     except (FileNotFoundError, NotADirectoryError):
         raise BadArtefact(
             f"{path.parent} is not a run folder (it has no {path.name}); "

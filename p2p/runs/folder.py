@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig, stored_config
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.reading import DAMAGE
 from p2p.runs.brief import describe
 from p2p.runs.checkpoint import Checkpoint, settings_that_differ
 from p2p.runs.checkpoints import Checkpoints, load_milestone
@@ -222,7 +223,7 @@ class RunFolder:
         if not path.exists():
             return None
         result = read_json(path)
-        if not _is_result(result):
+        if not is_result(result):
             raise BadArtefact(
                 f"{path} is damaged: it lacks steps or scores; restore it from a copy"
             )
@@ -314,15 +315,20 @@ class RunFolder:
             "versions": json.dumps(self.versions()),
         }
         units = {factor.name: unit(factor) for factor in self.config.randomisation}
-        data = encode_run(self.records(), self.config.num_peers, attributes, units)
+        try:
+            data = encode_run(self.records(), self.config.num_peers, attributes, units)
+        except DAMAGE as error:
+            raise BadArtefact(
+                f"{self.journal.path} is damaged: {str(error).splitlines()[0]}; restore it"
+            ) from None
         write_atomically(self.path / "run.h5", data, "run.h5")
 
 
-def _is_result(value: Mapping[str, Any]) -> bool:
+def is_result(value: Mapping[str, Any]) -> bool:
     """Tell whether `value` holds the number of steps and each peer's mean score."""
     steps, scores = value.get("steps"), value.get("scores")
     return (
-        isinstance(steps, int)
+        type(steps) is int
         and isinstance(scores, list)
         and all(isinstance(p, dict) and isinstance(p.get("mean"), int | float) for p in scores)
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, P2PError, UsageError
+from p2p.core.reading import DAMAGE
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.parameters import critic_layout
 from p2p.policy.policy import Policy
 from p2p.runs.bundle import is_bundle
-from p2p.runs.files import reachable
+from p2p.runs.files import reachable, read_json
 from p2p.runs.folder import RunFolder
 from p2p.runs.policies import load_policy
 
@@ -83,8 +83,8 @@ def _best_policy(path: Path) -> tuple[int, Policy]:
     if not path.is_dir():
         return 0, load_policy(path)
     peer = 0
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        result = json.loads((path / "result.json").read_text("utf-8"))
+    with suppress(P2PError, *DAMAGE):
+        result = read_json(path / "result.json")
         peer = int(np.argmax([float(score["mean"]) for score in result["scores"]]))
     return peer, Policy.load(path / "policies" / f"peer-{peer}.safetensors")
 

@@ -13,8 +13,11 @@ import numpy as np
 from pydantic_core import from_json
 
 from p2p.core.errors import BadArtefact
+from p2p.core.reading import open_regular, read_bytes
 from p2p.runs.files import disk_errors, sync, write_all, write_atomically
 
+MOST_ITERATIONS = 1 << 53
+LONG = 1 << 63
 Record = dict[str, Any]
 
 
@@ -62,7 +65,7 @@ class Journal:
             BadArtefact: a line before the last is damaged, or the file cannot be read.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 for number, line in enumerate(file, 1):
                     if not line.endswith(b"\n"):
                         return
@@ -81,7 +84,7 @@ class Journal:
             BadArtefact: the file cannot be read.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
         except FileNotFoundError:
             return 0
@@ -94,10 +97,10 @@ class Journal:
         What is damaged is left out: a reader of a running journal must go on.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 file.seek(offset)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:
             return [], offset
         whole = data.rfind(b"\n") + 1
         parsed = map(_parse, data[:whole].splitlines())
@@ -129,7 +132,7 @@ class Journal:
 
     def _lines(self) -> list[bytes]:
         try:
-            data = self.path.read_bytes()
+            data = read_bytes(self.path)
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -161,8 +164,47 @@ def _parse(line: bytes) -> Record | None:
         record = from_json(line)  # three times as fast as json's, which counts in long journals
     except ValueError:
         return None
-    whole = isinstance(record, dict) and isinstance(record.get("iteration"), int)
-    return record if whole else None
+    return record if _is_record(record) else None
+
+
+def _is_record(value: Any) -> bool:
+    """Tell whether readers may take it for a record: by the kinds of what it holds."""
+    if not isinstance(value, dict):
+        return False
+    number, peers = value.get("iteration"), value.get("peers", [])
+    return (
+        type(number) is int
+        and 0 <= number < MOST_ITERATIONS
+        and isinstance(peers, list)
+        and all(_is_number(item) for name, item in value.items() if name != "peers")
+        and all(isinstance(peer, dict) and _is_peer(peer) for peer in peers)
+    )
+
+
+def _is_peer(peer: Mapping[str, Any]) -> bool:
+    for name, value in peer.items():
+        if name == "episodes":
+            pairs = isinstance(value, list) and all(
+                isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair))
+                and type(pair[1]) is int for pair in value
+            )  # fmt: skip
+            if not pairs:
+                return False
+        elif isinstance(value, dict):
+            if not all(map(_is_number, value.values())):
+                return False
+        elif not (isinstance(value, str) if name == "domain" else _is_plain(value)):
+            return False
+    return True
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str) or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    kind = type(value)
+    return kind is float or value is None or kind is bool or (kind is int and -LONG <= value < LONG)
 
 
 def _cut_torn_line(fd: int) -> int:

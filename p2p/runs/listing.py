@@ -5,7 +5,6 @@ Only small files are read: settings, result, and the end of the journal. Nothing
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from p2p.core.errors import BadArtefact, P2PError, UsageError
+from p2p.core.reading import DAMAGE, open_regular, parse_json
 from p2p.runs.checkpoints import Checkpoints
 from p2p.runs.files import disk_errors, reachable, read_json
-from p2p.runs.folder import RunFolder, last_written
+from p2p.runs.folder import RunFolder, is_result, last_written
 from p2p.runs.lock import NAME as LOCK
 from p2p.runs.lock import FolderLock, is_locked
 
@@ -157,7 +157,7 @@ def _listed(folder: Path) -> ListedRun:
         goal = -(-int(settings.get("total_steps", 0)) // size) * size
         result = _result(folder)
         iterations = _iterations(folder / "journal.jsonl")
-    except (P2PError, TypeError, ValueError) as error:
+    except (P2PError, OSError, *DAMAGE) as error:
         written = last_written(folder)
         why = str(error)
         return ListedRun(folder, "-", "-", None, 0, None, None, State.DAMAGED, written, why)
@@ -197,8 +197,7 @@ def _result(folder: Path) -> dict[str, Any] | None:
     if not (folder / "result.json").exists():
         return None
     found = read_json(folder / "result.json")
-    scores = found.get("scores")
-    if not isinstance(found.get("steps"), int) or not isinstance(scores, list):
+    if not is_result(found):
         raise BadArtefact(f"{folder / 'result.json'} is damaged: it lacks steps or scores")
     return found
 
@@ -206,7 +205,7 @@ def _result(folder: Path) -> dict[str, Any] | None:
 def _iterations(journal: Path) -> int:
     """Return how many iterations a journal has, from its last complete line."""
     try:
-        with journal.open("rb") as file:
+        with open_regular(journal) as file:
             size = file.seek(0, os.SEEK_END)
             back = TAIL
             while True:
@@ -218,4 +217,4 @@ def _iterations(journal: Path) -> int:
                 back *= 8
     except FileNotFoundError:
         return 0
-    return int(json.loads(lines[-1])["iteration"]) + 1 if lines else 0
+    return int(parse_json(lines[-1])["iteration"]) + 1 if lines else 0

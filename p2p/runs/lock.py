@@ -13,7 +13,7 @@ from p2p.core.errors import UsageError
 from p2p.runs.files import disk_errors
 
 NAME = ".lock"
-_NO_LOCKING = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_NO_LOCKING = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM)
 
 
 class FolderLock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.reading import DAMAGE
 from p2p.peer.reports import POLICY
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.policy import Policy
@@ -66,7 +67,9 @@ def _of_tensors(run: RunFolder, milestone: Path, found: Checkpoint, peer: int) -
         own = found.tensors[f"peer{peer}.engine.actor"]
         actor = found.tensors.get(f"peer{peer}.method.centre", own)
         moments = Moments.from_vector(found.tensors[f"peer{peer}.peer.obs_moments"])
+        normaliser = Normaliser.of(moments, run.config.obs_clip, run.config.normalise_obs)
+        return last.with_actor(actor, normaliser, iterations=found.iteration)
     except KeyError as missing:
         raise BadArtefact(f"{milestone} has no {missing}; is it of another version?") from None
-    normaliser = Normaliser.of(moments, run.config.obs_clip, run.config.normalise_obs)
-    return last.with_actor(actor, normaliser, iterations=found.iteration)
+    except DAMAGE as error:
+        raise BadArtefact(f"{milestone} does not fit its run: {error}; remove it") from None

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +35,7 @@ from p2p.core.consistency import RENAMED, override
 from p2p.core.errors import UsageError
 from p2p.core.foreign import COMMAND_LINE, hint, with_long_names
 from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE, did_you_mean, nearest
+from p2p.core.reading import read_toml
 from p2p.runs.files import reachable
 
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
@@ -123,7 +123,7 @@ def read_study(file: Path, budget: str | None = None) -> Study:
         UsageError: names the fault, and the grid that has it.
     """
     try:
-        content = tomllib.loads(file.read_text("utf-8"))
+        content = read_toml(file)
     except OSError as error:
         raise UsageError(f"cannot read study {file}: {error.strerror}") from None
     except ValueError as error:  # also UnicodeDecodeError

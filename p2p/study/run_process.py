@@ -96,7 +96,7 @@ def train_and_test(
 @provisional
 def end_now(number: int, _: FrameType | None) -> None:
     """End this process, and the fork server that it has started."""
-    launch.kill_server(at_once=True)
+    launch.kill_server()
     os._exit(128 + number)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.reading import read_bytes
 from p2p.runs.files import reachable
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
     if not reachable(file, UsageError).exists():
         return []
     try:
-        rows = list(csv.DictReader(StringIO(file.read_text("utf-8"))))
+        rows = list(csv.DictReader(StringIO(read_bytes(file).decode("utf-8"))))
         if any(None in row or None in row.values() for row in rows):
             raise BadArtefact(f"{file} is damaged: a line has more or fewer cells than the first")
         return rows

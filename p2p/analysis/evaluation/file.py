@@ -34,6 +34,7 @@ from p2p.analysis.file import ResultFile
 from p2p.envs.domain import Domain
 from p2p.envs.randomisation import Randomisation, summarise, table_1
 from p2p.envs.units import unit
+from p2p.runs.hdf5 import column as read_column
 
 
 class Key(NamedTuple):
@@ -148,10 +149,11 @@ def _read_sets(file: h5py.File) -> Iterator[tuple[str, KeptSet]]:
 def _read_rows(file: h5py.File) -> Iterator[tuple[Key, Outcome]]:
     texts = [list(file[name].asstr()[:]) for name in ("policies", "conditions", "domains")]
     group = file["episodes"]
-    pointers = [group[name][:].tolist() for name in ("policy", "condition", "domain")]
+    pointers = [read_column(group, name, "iu") for name in ("policy", "condition", "domain")]
     named = [[text[n] for n in column] for text, column in zip(texts, pointers, strict=True)]
-    counted = [group[name][:].tolist() for name in ("start", "episode")]
-    found = [group[n][:].tolist() for n in ("return", "length", "terminated", "unstable")]
+    counted = [read_column(group, name, "iu") for name in ("start", "episode")]
+    kinds = {"return": "f", "length": "iu", "terminated": "b", "unstable": "b"}
+    found = [read_column(group, name, kind) for name, kind in kinds.items()]
     for key, outcome in zip(
         zip(*named, *counted, strict=True), zip(*found, strict=True), strict=True
     ):

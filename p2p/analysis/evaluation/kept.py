@@ -12,7 +12,8 @@ from p2p.analysis.evaluation.file import EvalFile
 from p2p.analysis.evaluation.results import EvaluatedRun
 from p2p.analysis.evaluation.session import EvaluationTarget
 from p2p.analysis.evaluation.subjects import Subject, load_subjects
-from p2p.core.errors import UsageError
+from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.reading import DAMAGE
 from p2p.runs import RunFolder
 
 
@@ -54,13 +55,18 @@ def kept_evaluations(run: RunFolder) -> Kept:
     if not file.rows:
         return Kept(None, None, False)
     (subject,) = load_subjects([run])
-    drawn = [
-        _Drawn(
-            str(one.attributes.get("name", "")), float(one.attributes.get("eps_te", math.nan)),
-            int(one.attributes.get("domain_seed", 0)), len(one.domains),
-        )
-        for one in file.sets.values()
-    ]  # fmt: skip
+    try:
+        drawn = [
+            _Drawn(
+                str(one.attributes.get("name", "")), float(one.attributes.get("eps_te", math.nan)),
+                int(one.attributes.get("domain_seed", 0)), len(one.domains),
+            )
+            for one in file.sets.values()
+        ]  # fmt: skip
+    except DAMAGE as error:
+        raise BadArtefact(
+            f"{file.path} is damaged: {error}; move it out of the way to evaluate anew"
+        ) from None
     most = 1 + max(key.episode for key in file.rows)
     strengths, seed = max(
         _by_strength(subject, drawn, most), key=lambda found: _extent(found[0]), default=(None, 0)

@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 
 from p2p.analysis.file import ResultFile
+from p2p.runs.hdf5 import column as read_column
 
 
 class Key(NamedTuple):
@@ -80,8 +81,8 @@ class GradientFile(ResultFile[Key, Row]):
 
 def _read(file: h5py.File) -> Iterator[tuple[Key, Row]]:
     conditions = list(file["conditions"].asstr()[:])
-    keys = (file[name][:].tolist() for name in ("condition", "peer"))
-    columns = (file[name][:].tolist() for name in Row._fields)
+    keys = (read_column(file, name, "iu") for name in ("condition", "peer"))
+    columns = (read_column(file, name, "iu" if name in COUNTS else "f") for name in Row._fields)
     for checkpoint, condition, peer, *row in zip(
         file["checkpoint"].asstr()[:], *keys, *columns, strict=True
     ):
