@@ -147,12 +147,12 @@ def test_a_process_that_a_limit_may_have_ended_says_so(monkeypatch):
 def test_no_checkpoint_is_promised_where_there_is_none(tmp_path: Path):
     run = RunFolder.create(TrainConfig(**SMALL), tmp_path / "run")
     failed = Failed(Diverged("peer 0 diverged"), "peer 0 diverged")
-    with run, pytest.raises(Diverged, match="there was no checkpoint yet"):
-        cohort.raise_failure(0, failed, run)
+    with run, pytest.raises(Diverged, match="diverged; there was no checkpoint yet"):
+        cohort.raise_failure(0, failed, cohort.what_is_saved(run))
     with run:
         run.save_checkpoint(1, {}, {})
-    with pytest.raises(Diverged, match="the last valid checkpoint is in"):
-        cohort.raise_failure(0, failed, run)
+    with pytest.raises(Diverged, match="diverged; the last valid checkpoint is in"):
+        cohort.raise_failure(0, failed, cohort.what_is_saved(run))
 
 
 def test_a_run_that_fails_before_it_has_trained_leaves_no_folder(tmp_path: Path, monkeypatch):

@@ -283,14 +283,14 @@ def test_a_leader_that_dies_on_node_1_is_named_on_node_0(tmp_path):
         nodes[0].await_iteration()
         peers = [pid for node in nodes for pid in find_peers(node.process.pid)]
         os.kill(peers[1], signal.SIGKILL)
-        assert [node.ended(20) for node in nodes] == [4, 4]
+        assert [node.ended(20) for node in nodes] == [4, 4], [node.last for node in nodes]
     finally:
         for node in nodes:
             node.kill()
     for node in nodes:
         assert f"peer 1 (pid {peers[1]}) died while" in node.last
         assert "error: node 1 (" in node.last
-        assert node.last.endswith("signal SIGKILL")
+        assert "signal SIGKILL" in node.last
     assert not any(map(alive, peers))
 
 

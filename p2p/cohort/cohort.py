@@ -185,7 +185,7 @@ def _run(
                     raise Interrupted(early, signals.received)
                 supervisor.arena.request_stop(signals.received)
             if isinstance(message, Failed):
-                raise_failure(rank, message, _what_is_saved(run), supervisor.where)
+                raise_failure(rank, message, what_is_saved(run), supervisor.where)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
                 if advice is not None and isinstance(event, Iterated):
@@ -202,7 +202,7 @@ def _run(
             )
 
 
-def _what_is_saved(run: RunFolder) -> str:
+def what_is_saved(run: RunFolder) -> str:
     """Return what to say of the checkpoint after a divergence."""
     if Checkpoints(run.path).newest() is None:
         return "; there was no checkpoint yet"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from p2p.core import machine
-from p2p.core.errors import NoRoom
+from p2p.core.errors import NoRoom, PeerLost
 
 OUT_OF_MEMORY = re.compile(
     r"(?:cannot|could not|failed to) (?:allocate|map segment)|out of memory|bad_alloc|"
@@ -25,7 +25,7 @@ def explained(error: BaseException) -> NoRoom | None:
 
     Libraries turn a failed allocation into errors of many kinds, the first cause of which tells.
     """
-    if isinstance(error, NoRoom):
+    if isinstance(error, NoRoom | PeerLost):  # whose words may speak of memory
         return None
     cause: BaseException | None = error
     seen: set[int] = set()

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
-from p2p.core.errors import BadArtefact, Diverged
-from p2p.core.reading import DAMAGE
+from p2p.core.errors import Diverged
 from p2p.core.rng import Purpose, Streams
 from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.engine import STATS, Batch, Minibatch, build_engine, epoch_order
@@ -66,12 +65,8 @@ class Peer:
             self._start_from(resume or {})
             self._keep_milestone()
             return
-        try:
+        with reports.fitting():
             self.load_state(resume)
-        except DAMAGE as error:
-            raise BadArtefact(
-                f"the checkpoint does not fit this run ({error}); remove it"
-            ) from None
         if self.iteration == self.config.num_iterations:
             self._keep_checkpoint()  # killed before its score, and perhaps before its policy
 
@@ -274,9 +269,7 @@ class Peer:
         found = iteration_metrics(self.sampler, self.engine, self.method, batch)
         found["rolled_back"] = self.last_rollback == self.iteration - 1
         found["time"] = dict(self.clock.seconds)
-        if self._gradient is not None:
-            found["grad_variance"] = self._gradient
-        return found
+        return found if self._gradient is None else {**found, "grad_variance": self._gradient}
 
     def policy(self) -> Policy:
         """Return this peer's policy as an artefact."""

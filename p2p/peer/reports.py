@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact
+from p2p.core.reading import DAMAGE
 
 POLICY = "policy.artefact"  # of a peer in a milestone: the bytes of its policy file
 State = dict[str, NDArray[np.generic]]
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Raise BadArtefact where a state turns out to be of another run."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise BadArtefact(f"the checkpoint does not fit this run ({error}); remove it") from None
 
 
 class Checkpoint(NamedTuple):
