@@ -130,7 +130,9 @@ def test_a_limit_of_the_shell_is_one_line_that_names_it(tmp_path: Path, limit: s
     )
     *_, last = done.stderr.splitlines()
     assert re.search(LIMITS[limit], last), done.stderr
-    assert (last[:7], done.returncode) == ("error: ", 6)
+    assert last[:7] == "error: "
+    # 4 where a C library ends a peer that has come so far: the line still names the limit
+    assert done.returncode in ((4, 6) if limit == "ulimit -v 700000" else (6,))
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 

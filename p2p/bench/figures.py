@@ -108,11 +108,10 @@ def _scan_lines(axes: Any, measured: list[Measurement], xlabel: str) -> None:
 def _scaling_lines(axes: Any, measured: list[Measurement]) -> None:
     """Draw efficiency over K: a line a task and counting, apart for one thread and several."""
     groups: dict[tuple[str, bool, bool], dict[int, Measurement]] = {}
-    for m in measured:
-        if (layout := Setup.parse(m.name)) is None:
-            continue
-        for each in (False, True):  # one of two peers is the same either way, and measured once
-            if layout._replace(each=each).steps == layout.steps:
+    layouts = [(m, layout) for m in measured if (layout := Setup.parse(m.name))]
+    for m, layout in layouts:
+        for each in sorted({layout.each for _, layout in layouts}):
+            if layout._replace(each=each).steps == layout.steps:  # two peers': measured once
                 key = m.task, each, layout.threads > 1
                 groups.setdefault(key, {})[layout.num_peers] = m
     tasks = list(dict.fromkeys(task for task, _, _ in groups))
