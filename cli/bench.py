@@ -143,7 +143,12 @@ def _measure(settings: Settings) -> Results:
         from p2p.bench import run_bench
 
     with _progress() as tell:
-        return run_bench(settings, tell)
+
+        def tell_or_end(text: str) -> None:
+            interrupts.check()  # libraries that compile or import may have swallowed it
+            tell(text)
+
+        return run_bench(settings, tell_or_end)
 
 
 @contextmanager
