@@ -19,7 +19,7 @@ from p2p.envs.vector import RandomisedEnvs
 SEED = 0
 
 
-def _batch(config: TrainConfig, envs: RandomisedEnvs, engine: Engine) -> Batch:
+def sample_batch(config: TrainConfig, envs: RandomisedEnvs, engine: Engine) -> Batch:
     """Return the engine's own actions and densities on observations of noise.
 
     Densities must be those of the actions: a step over ratios near 0 meets denormal numbers,
@@ -40,7 +40,7 @@ def stepping(engine: Literal["fused", "autograd"], task: str, steps: int) -> Cal
     config = build_config(task=task, engine=engine, num_peers=2)
     envs = RandomisedEnvs(task, 1)
     built = build_engine(config, envs.obs_dim, envs.action_dim)
-    batch = _batch(config, envs, built)
+    batch = sample_batch(config, envs, built)
     penalty = Penalty(1.0, built.actor[None] + np.float32(0.01))
     rng = np.random.default_rng(SEED)
     order = rng.permutation(config.steps_per_peer).reshape(config.num_minibatches, -1)

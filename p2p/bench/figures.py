@@ -129,7 +129,7 @@ def _scaling_lines(axes: Any, measured: list[Measurement]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(numbers, [str(K) for K in numbers])
     axes.set(xlabel="peers K", ylabel="steps/s over bare mj_step", ylim=(0, 1))
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=6, handlelength=4)
 
 
 def _engine_lines(axes: Any, measured: list[Measurement]) -> None:
