@@ -25,7 +25,7 @@ from .analysis import (
 )
 from .eval_tables import render
 from .interrupt import interrupts
-from .options import FILE, Whole, flags_in_messages, setting_option, source_options
+from .options import FILE, WHOLE, flags_in_messages, setting_option, source_options
 from .text.terminal import columns
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _options() -> list[click.Parameter]:
                 )
             )  # fmt: skip
         elif name == "episodes":  # the default depends on the others
-            options.append(click.Option(["--episodes"], type=Whole(), help=field.description))
+            options.append(click.Option(["--episodes"], type=WHOLE, help=field.description))
         else:
             options.append(setting_option(name, field))
     return options

@@ -38,41 +38,38 @@ SOURCES: tuple[registry.Kind, ...] = (*KINDS, "term")
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-class Whole(click.ParamType[int]):
-    """A whole number as people write it: `1e6`, `1M`, `1_000_000`."""
+class Written(click.ParamType[int]):
+    """A number as people write it.
 
-    name = "integer"
+    Args:
+        name: of the kind of number, for the help.
+        parse: returns the number of a text; raises ValueError with what is wrong with it.
+    """
+
+    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
+        self.name, self.parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number, or fail with what is wrong with the text."""
         try:
-            return whole_number(str(value))
+            return self.parse(str(value))
         except ValueError as error:
             self.fail(f"{value!r} {error}", param, ctx)
+
+
+WHOLE = Written("integer", whole_number)  # 1e6, 1M, 1_000_000
+DURATION = Written("time", duration_of)  # 90m, 3:30:00, in seconds
 
 
 class WholeRange(click.IntRange):
-    """The same within a range."""
+    """A whole number within a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, or fail."""
-        return super().convert(Whole().convert(value, param, ctx), param, ctx)
+        return super().convert(WHOLE.convert(value, param, ctx), param, ctx)
 
 
-class Duration(click.ParamType[int]):
-    """A time as people write it, `90m` or `3:30:00`, in seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the seconds, or fail with what is wrong with the text."""
-        try:
-            return duration_of(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
-
-
-SCALARS: dict[Any, click.ParamType[Any]] = {int: Whole(), float: click.FLOAT, str: click.STRING}
+SCALARS: dict[Any, click.ParamType[Any]] = {int: WHOLE, float: click.FLOAT, str: click.STRING}
 
 
 class SettingsCommand(click.Command):

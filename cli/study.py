@@ -16,7 +16,7 @@ from p2p.core.names import did_you_mean
 
 from .analysis import Files
 from .interrupt import interrupts
-from .options import FOLDER, Duration, WholeRange, source_options
+from .options import DURATION, FOLDER, WholeRange, source_options
 from .text.terminal import can_redraw
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _parse_only(
 )
 @click.option(
     "--time",
-    type=Duration(),
+    type=DURATION,
     metavar="TIME",
     help="Slurm: a job's time limit, as in 4h or 90m; at its end it saves and queues again.",
 )

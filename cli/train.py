@@ -23,10 +23,10 @@ from p2p.exchange.place import Place, find_place
 from .interrupt import STOPPING, interrupts, say
 from .notices import say_if_compiling
 from .options import (
+    DURATION,
     FILE,
     FOLDER,
     KINDS,
-    Duration,
     SettingsCommand,
     configure,
     flags_in_messages,
@@ -91,7 +91,7 @@ def _explain(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 @click.option("--out", type=FOLDER, metavar="DIR", help="The run's folder, if not in runs/.")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue the run in this folder.")
 @click.option(
-    "--max-time", type=Duration(), metavar="TIME",
+    "--max-time", type=DURATION, metavar="TIME",
     help="Stop after this time with a checkpoint, as in 90m, 3h30m or 3:30:00 (exit 142).",
 )  # fmt: skip
 @term_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .analysis import Command, output_options, progress, show
-from .options import FILE, Whole, WholeRange, source_options
+from .options import FILE, WHOLE, WholeRange, source_options
 from .tables import as_text, assembled, table
 from .text.formats import compact, count, counted
 
@@ -70,7 +70,7 @@ def player_options(command: Command) -> Command:
 @click.option("--side-by-side", is_flag=True, help="Show the domains at the same time.")
 @player_options
 @click.option("--seconds", type=float, help="Of each episode that are shown [default: 10].")
-@click.option("--steps", type=Whole(), help="The same in steps.")
+@click.option("--steps", type=WHOLE, help="The same in steps.")
 @click.option("--fps", type=float, default=25.0, show_default=True,
               help="Pictures a second; at most one a step.")  # fmt: skip
 @click.option("--size", type=Size(), default="480x360", show_default=True,

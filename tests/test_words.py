@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from p2p.analysis.evaluation.config import build_eval_config
 from p2p.cli import main
 from p2p.cli.main import COMMANDS, _import
-from p2p.cli.options import Whole, WholeRange, configure
+from p2p.cli.options import WHOLE, WholeRange, configure
 from p2p.core.config import TrainConfig, build_config, setting_names
 from p2p.core.errors import UsageError
 from p2p.core.foreign import COMMAND_LINE, FOREIGN
@@ -84,7 +84,7 @@ def test_every_option_that_takes_a_whole_number_reads_it_alike() -> None:
     assert [
         f"{name} {option.opts}"
         for name, option in found
-        if not isinstance(option.type, Whole | WholeRange)
+        if option.type is not WHOLE and not isinstance(option.type, WholeRange)
     ] == []
 
 
