@@ -22,7 +22,7 @@ from p2p.cohort.nodes.frames import Frame
 from p2p.cohort.nodes.identity import check_equal
 from p2p.cohort.nodes.start import plan_start
 from p2p.core.errors import Interrupted, PeerLost, UsageError
-from p2p.exchange.nodes import LeaderExchange, MemberExchange, Relay
+from p2p.exchange.nodes import LeaderExchange, MemberExchange
 from p2p.exchange.place import Place, find_place
 from p2p.exchange.shared_memory import Arena
 from p2p.peer import reports
@@ -132,21 +132,6 @@ def test_leaders_bring_what_all_peers_of_all_nodes_show():
     del store
     assert sorted(ended) == [0, 1, 2]
     assert not wrong
-
-
-def test_a_wait_that_ends_well_as_it_times_out_is_no_failure():
-    class Late:
-        completed = False
-
-        def is_completed(self) -> bool:
-            return self.completed
-
-        def wait(self, timeout: object = None) -> None:
-            if not self.completed:
-                self.completed = True
-                raise RuntimeError("timed out")
-
-    assert Relay._is_done(Late())
 
 
 def test_peers_that_hold_other_numbers_end_the_run():

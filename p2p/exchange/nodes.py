@@ -6,14 +6,20 @@ writes what it receives into the slots of the remote peers, and raises their cou
 peer knows that they are remote. Vectors are gathered, and averaged by each peer in rank order:
 gloo's own sum has another order with three nodes or more, and other bits.
 
+gloo asks a receiver before it sends, which takes a round trip, unless the receiver has said
+before that it is ready. So leaders do not use its collectives: they post receives for turns to
+come, and an exchange takes the time of one way.
+
 torch brings gloo; nothing here pickles. Import this late: it imports torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -30,8 +36,10 @@ from p2p.exchange.shared_memory import Arena, Lane, SharedExchange
 
 Bytes = NDArray[np.uint8]
 
-BEAT = timedelta(seconds=0.2)  # between heartbeats while a leader waits for the network
-PAUSE = 0.0002  # s, between two looks at what peers of this node have begun ahead
+BEAT = 0.2  # s, between heartbeats while a leader waits for the network
+POSTED = 3  # turns. Of two, the second is posted just as it may be sent: see `Relay`
+EVER = timedelta(days=365)  # between two turns; what lasts too long, others tell
+PAUSE = 0.0002  # s, between a courier's looks at what peers of this node have published
 PATIENCE = 30.0  # s, beyond --peer-timeout: who is stuck is to be named first, by its parent
 EXPLAINED = 2.0  # s, for the parents to say why a connection broke
 
@@ -59,67 +67,121 @@ def join(store: Store, name: str, place: Place, timeout: float) -> ProcessGroupG
 
 
 class Relay:
-    """Sends the rows of this node's peers to all other nodes, and takes theirs.
+    """Sends the rows of this node's peers to all other nodes, and takes theirs, for one lane.
+
+    A receive that is posted when the last turn has arrived is known to the sender a way later,
+    when it may be sending. So some turns are posted at once. A thread waits for them: gloo's
+    waiting cannot end early, without ending the connection.
+
+    Another node sends a turn when it has received all before. So a buffer is free again by then,
+    and there is one more than turns posted.
 
     Args:
-        group: of the leaders.
+        lane: whose rows these are.
+        group: of the leaders, for this lane alone.
         spans: the ranks on each node.
         alive: called while this waits; raises what ends the waiting.
+        longest: s, that this waits for the other nodes.
     """
 
     def __init__(
-        self, group: Any, place: Place, spans: list[range], alive: Callable[[], None]
-    ) -> None:
-        self.group, self.alive = group, alive
+        self, lane: Lane, group: Any, place: Place, spans: list[range],
+        alive: Callable[[], None], longest: float,
+    ) -> None:  # fmt: skip
+        self.lane, self.group, self.alive, self.longest = lane, group, alive, longest
         self.own = spans[place.node]
-        self.remote = [span for node, span in enumerate(spans) if node != place.node]
-        self.splits = [(0 if span is self.own else 1, len(span)) for span in spans]
-        self._buffers: dict[int, tuple[Bytes, Bytes, list[Any]]] = {}
+        self.remote = {node: span for node, span in enumerate(spans) if node != place.node}
+        room = lane.slots.shape[2]
+        self._outgoing = np.empty((2, len(self.own) * room), np.uint8)
+        self._sends: list[list[Any]] = [[], []]
+        self._sent, self._lock = 0, threading.Lock()
+        self._incoming = [
+            [np.empty(len(span) * room, np.uint8) for span in self.remote.values()]
+            for _ in range(POSTED + 1)
+        ]
+        self._receives: deque[list[Any]] = deque()
+        self._arrived: queue.SimpleQueue[list[Bytes] | RuntimeError] = queue.SimpleQueue()
+        for turn in range(POSTED):
+            self._post(turn)
+        threading.Thread(target=self._receive_all, name="receiver", daemon=True).start()
 
-    def __call__(self, copy: Bytes, size: int) -> None:
-        """Complete a turn's `copy` [K, bytes], of which `size` bytes are in use.
+    def _post(self, turn: int) -> None:
+        buffers = self._incoming[turn % len(self._incoming)]
+        self._receives.append(
+            [
+                self.group.recv([torch.from_numpy(buffer)], node, 0)
+                for node, buffer in zip(self.remote, buffers, strict=True)
+            ]
+        )
+
+    def _receive_all(self) -> None:
+        """Hand over one turn after another, until the connection ends."""
+        turn = 0
+        try:
+            while True:
+                for work in self._receives.popleft():
+                    work.wait(EVER)
+                self._arrived.put(self._incoming[turn % len(self._incoming)])
+                self._post(turn + POSTED)
+                turn += 1
+        except RuntimeError as error:
+            self._arrived.put(error)
+
+    def send(self, turn: int, size: int) -> None:
+        """Send `size` bytes of each of this node's peers in a turn, unless that was done.
+
+        Raises:
+            RuntimeError: gloo's, if a node cannot be reached any more.
+        """
+        with self._lock:
+            if turn <= self._sent:
+                return
+            self._sent = turn
+            self._await_sends(turn & 1, self.longest)
+            rows = self.lane.slots[turn & 1, self.own.start : self.own.stop, :size]
+            outgoing = self._outgoing[turn & 1, : rows.size]
+            outgoing.reshape(rows.shape)[:] = rows
+            tensor = torch.from_numpy(outgoing)
+            self._sends[turn & 1] = [self.group.send([tensor], node, 0) for node in self.remote]
+
+    def _await_sends(self, parity: int, seconds: float) -> None:
+        sends, self._sends[parity] = self._sends[parity], []
+        for work in sends:
+            work.wait(timedelta(seconds=seconds))
+
+    def bring(self, size: int) -> None:
+        """Complete the lane's turn, in which each peer shows `size` bytes.
 
         Raises:
             PeerLost: a node cannot be reached any more, or the cohort was aborted.
         """
-        sent, received, arguments = self._prepared(size)
-        own, others = len(self.own), len(self.remote)
-        sent.reshape(others, own, size)[:] = copy[self.own.start : self.own.stop, :size]
+        lane = self.lane
         try:
-            work = self.group.alltoall_base(*arguments)
-            while not self._is_done(work):
-                self.alive()
+            self.send(lane.turn, size)
+            buffers = self._await_turn()
         except RuntimeError as error:
             self._await_reason()
             reason = str(error).partition("] ")[2].partition(". ")[0] or str(error)
             raise PeerLost(f"lost the connection to another node ({reason})") from None
-        rows = received.reshape(-1, size)
-        start = 0
-        for span in self.remote:
-            copy[span.start : span.stop, :size] = rows[start : start + len(span)]
-            start += len(span)
+        copy = lane.slots[lane.turn & 1]
+        for span, buffer in zip(self.remote.values(), buffers, strict=True):
+            rows = buffer[: len(span) * size].reshape(len(span), size)
+            copy[span.start : span.stop, :size] = rows
+            lane.raise_counter(slice(span.start, span.stop))
 
-    def _prepared(self, size: int) -> tuple[Bytes, Bytes, list[Any]]:
-        """Return room for what is sent and received, and gloo's arguments; kept for each size."""
-        if size not in self._buffers:
-            sent = np.empty(len(self.remote) * len(self.own) * size, np.uint8)
-            received = np.empty(sum(map(len, self.remote)) * size, np.uint8)
-            takes = [other * rows * size for other, rows in self.splits]
-            gives = [other * len(self.own) * size for other, _ in self.splits]
-            tensors = torch.from_numpy(received), torch.from_numpy(sent)
-            self._buffers[size] = sent, received, [*tensors, takes, gives]
-        return self._buffers[size]
-
-    @staticmethod
-    def _is_done(work: Any) -> bool:
-        """Wait for a moment; return whether the collective is through."""
-        try:
-            work.wait(BEAT)
-        except RuntimeError:
-            if not work.is_completed():
-                return False
-            work.wait()  # raises what it failed with; it may also have ended well since
-        return True
+    def _await_turn(self) -> list[Bytes]:
+        """Return the next turn's rows of each other node; raises what the receiver has met."""
+        deadline = time.monotonic() + self.longest
+        while time.monotonic() < deadline:
+            try:
+                found = self._arrived.get(timeout=BEAT)
+            except queue.Empty:
+                self.alive()
+                continue
+            if isinstance(found, RuntimeError):
+                raise found
+            return found
+        raise RuntimeError(f"it has shown nothing for {self.longest:g} s")
 
     def _await_reason(self) -> None:
         """Give the parents time to tell who was lost, which aborts the cohort."""
@@ -128,43 +190,43 @@ class Relay:
             self.alive()
             time.sleep(0.01)
 
-
-class Courier:
-    """A leader's thread that relays what was begun ahead, while the leader does other things.
-
-    Args:
-        lane: of what is begun ahead.
-        relay: of a group of its own.
-        mates: the other peers of this node.
-    """
-
-    def __init__(self, lane: Lane, relay: Relay, mates: list[int]) -> None:
-        self.lane, self.relay, self.mates = lane, relay, mates
-        self.error: PeerLost | None = None
-        self._jobs: queue.SimpleQueue[tuple[Bytes, int] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
-        self._thread.start()
-
-    def send(self, copy: Bytes, size: int) -> None:
-        """Complete a turn's `copy` as soon as this node's peers have filled theirs."""
-        self._jobs.put((copy, size))
-
     def close(self) -> None:
         """Wait until all has been sent."""
-        self._jobs.put(None)
-        self._thread.join(EXPLAINED)
+        with contextlib.suppress(RuntimeError):  # the others have ended already
+            for parity in range(2):
+                self._await_sends(parity, EXPLAINED)
+
+
+class Courier:
+    """A leader's thread that sends what this node's peers publish while the leader goes on.
+
+    Args:
+        mates: the other peers of this node.
+        check: called while this waits; raises what ends the waiting.
+    """
+
+    def __init__(self, mates: list[int], check: Callable[[], None]) -> None:
+        self.mates, self.check = mates, check
+        self._jobs: queue.SimpleQueue[tuple[Relay, int, int]] = queue.SimpleQueue()
+        if mates:
+            threading.Thread(target=self._run, name="courier", daemon=True).start()
+
+    def send(self, relay: Relay, size: int) -> None:
+        """Send `size` bytes of each peer in the lane's turn as soon as all have published."""
+        if self.mates:
+            self._jobs.put((relay, relay.lane.turn, size))
+            return
+        with contextlib.suppress(RuntimeError):  # `Relay.bring` meets it, too
+            relay.send(relay.lane.turn, size)
 
     def _run(self) -> None:
-        try:
-            while (job := self._jobs.get()) is not None:
-                while (self.lane.counters[self.mates] < self.lane.turn).any():
-                    self.relay.alive()
+        with contextlib.suppress(RuntimeError, PeerLost):  # `Relay.bring` meets it, too
+            while True:
+                relay, turn, size = self._jobs.get()
+                while (relay.lane.counters[self.mates] < turn).any():
+                    self.check()
                     time.sleep(PAUSE)
-                self.relay(*job)
-                for span in self.relay.remote:
-                    self.lane.raise_counter(slice(span.start, span.stop))
-        except PeerLost as error:
-            self.error = error
+                relay.send(turn, size)
 
 
 class MemberExchange(SharedExchange):
@@ -181,10 +243,7 @@ class MemberExchange(SharedExchange):
         """See `Exchange`."""
         assert self._begun is not None
         begun, self._begun = self._begun, None
-        start = time.perf_counter()
-        self._wait_for(self.others, self._ahead)
-        self.waited += time.perf_counter() - start
-        return self._ahead.rows(begun.nbytes, begun.dtype)
+        return self._rows_of(self._ahead, begun.nbytes, begun.dtype)
 
 
 class LeaderExchange(MemberExchange):
@@ -205,16 +264,17 @@ class LeaderExchange(MemberExchange):
         super().__init__(arena, rank, orphaned)
         self._mates = [k for k in spans[place.node] if k != rank]
         self._first_remote = next(k for k in self.others if k not in spans[place.node])
-        self._courier: Courier | None = None
         longest = timeout + PATIENCE
         try:
             store = PrefixStore(f"leaders/{place.attempt}", connect(place, longest))
             self._await_all(store, place)
-            now, ahead = (join(store, name, place, longest) for name in ("now", "ahead"))
+            self._relays = {}
+            for name, lane in (("now", self._lane), ("ahead", self._ahead)):
+                group = join(store, name, place, longest)
+                self._relays[lane] = Relay(lane, group, place, spans, self._live, longest)
         except RuntimeError as error:  # torch's
             raise PeerLost(f"lost another node while leaders were meeting ({error})") from None
-        self._relay = Relay(now, place, spans, self._live)
-        self._courier = Courier(self._ahead, Relay(ahead, place, spans, self._check), self._mates)
+        self._courier = Courier(self._mates, self._check)
 
     def _await_all(self, store: Store, place: Place) -> None:
         """Wait, with heartbeats, until the leaders of all nodes are about to connect."""
@@ -231,26 +291,31 @@ class LeaderExchange(MemberExchange):
     def _check(self) -> None:
         self.check_liveness(self._first_remote)
 
-    def check_liveness(self, late: int) -> None:
-        """See `SharedExchange`; also whether what travels ahead can still arrive."""
-        super().check_liveness(late)
-        if self._courier is not None and self._courier.error is not None:
-            raise self._courier.error
+    def __call__(self, vector: NDArray[T]) -> NDArray[Any]:
+        """See `Exchange`; without a thread."""
+        super().publish(vector)
+        return self.gather()
 
-    def _gather(self, copy: Bytes, size: int) -> None:
-        """Wait for the node's own peers, then bring the others' rows for all of them."""
-        self._wait_for(self._mates, self._lane)
-        self._relay(copy, size)
-        for span in self._relay.remote:
-            self._lane.raise_counter(slice(span.start, span.stop))
+    def publish(self, vector: NDArray[T]) -> None:
+        """See `Exchange`; it travels from now on."""
+        super().publish(vector)
+        self._courier.send(self._relays[self._lane], vector.nbytes)
 
     def begin(self, vector: NDArray[T]) -> None:
         """See `Exchange`; it travels from now on."""
         super().begin(vector)
-        assert self._courier is not None
-        self._courier.send(self._ahead.slots[self._ahead.turn & 1], vector.nbytes)
+        self._courier.send(self._relays[self._ahead], vector.nbytes)
+
+    def _complete(self, lane: Lane, size: int) -> None:
+        """Wait for the node's own peers, then bring the others' rows for all of them."""
+        self._wait_for(self._mates, lane)
+        self._relays[lane].bring(size)
 
     def close(self) -> None:
         """Let what was begun arrive: other nodes may wait for it."""
-        if self._courier is not None:
-            self._courier.close()
+        if self._begun is not None:
+            self._wait_for(self._mates, self._ahead)
+            with contextlib.suppress(RuntimeError):
+                self._relays[self._ahead].send(self._ahead.turn, self._begun.nbytes)
+        for relay in self._relays.values():
+            relay.close()
