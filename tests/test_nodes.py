@@ -15,6 +15,7 @@ import pytest
 from nodes import Node, flags, free_port, run_nodes
 from test_cohort import SMALL, alive, assert_same_end, drain, find_peers, small
 
+from p2p.algorithm import run_peer
 from p2p.cohort import cohort
 from p2p.cohort.nodes import frames
 from p2p.cohort.nodes.advice import Advice
@@ -22,6 +23,7 @@ from p2p.cohort.nodes.frames import Frame
 from p2p.cohort.nodes.identity import check_equal
 from p2p.cohort.nodes.start import plan_start
 from p2p.core.errors import Interrupted, PeerLost, UsageError
+from p2p.exchange.base import Exchange, Phase
 from p2p.exchange.nodes import LeaderExchange, MemberExchange
 from p2p.exchange.place import Place, find_place
 from p2p.exchange.shared_memory import Arena
@@ -111,7 +113,11 @@ def test_leaders_bring_what_all_peers_of_all_nodes_show():
             exchange = MemberExchange(arenas[node], rank)
         for turn in range(50):
             exchange.begin(np.full(2, 1000 * turn + rank, np.float32))
-            now = exchange(np.full(3, 10.0 * turn + rank))
+            if turn % 2:
+                now = exchange(np.full(3, 10.0 * turn + rank))
+            else:
+                exchange.publish(np.full(3, 10.0 * turn + rank))
+                now = exchange.gather()
             if now.tolist() != [[10.0 * turn + k] * 3 for k in range(3)]:
                 wrong.append((rank, turn, now))
             ahead = exchange.finish()
@@ -132,6 +138,26 @@ def test_leaders_bring_what_all_peers_of_all_nodes_show():
     del store
     assert sorted(ended) == [0, 1, 2]
     assert not wrong
+
+
+class Mirror(Exchange):
+    """A peer of another machine that shows what this one shows, but at last another hash."""
+
+    across_machines = True
+
+    def __call__(self, vector: np.ndarray) -> np.ndarray:
+        return np.stack((vector, vector + (vector.size == 1)))
+
+    def heartbeat(self, phase: Phase | None = None) -> None:
+        pass
+
+
+def test_the_last_iterations_numbers_are_compared_before_they_are_kept():
+    config = small(num_peers=2, total_steps=512 * 2, checkpoint_every=1)
+    told: list[object] = []
+    with pytest.raises(UsageError, match="after iteration 2 peers 1 hold other replicas"):
+        run_peer(0, config, Mirror(0, 2), told.append)
+    assert [r.iteration for r in told if isinstance(r, reports.Checkpoint)] == [1]
 
 
 def test_peers_that_hold_other_numbers_end_the_run():

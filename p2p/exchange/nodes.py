@@ -19,7 +19,6 @@ import contextlib
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -32,13 +31,20 @@ from torch._C._distributed_c10d import PrefixStore, ProcessGroupGloo, Store, TCP
 from p2p.core.errors import PeerLost
 from p2p.exchange.base import T
 from p2p.exchange.place import Place
-from p2p.exchange.shared_memory import Arena, Lane, SharedExchange
+from p2p.exchange.shared_memory import (
+    LOOKS_BETWEEN_CHECKS,
+    NAP,
+    Arena,
+    Lane,
+    SharedExchange,
+)
 
 Bytes = NDArray[np.uint8]
 
-BEAT = 0.2  # s, between heartbeats while a leader waits for the network
-POSTED = 3  # turns. Of two, the second is posted just as it may be sent: see `Relay`
-EVER = timedelta(days=365)  # between two turns; what lasts too long, others tell
+BEAT = 0.2  # s, between heartbeats of a leader that waits for others to be through
+POSTED = 3  # turns; of two, the second is posted just as it may be sent
+ROWS, BYE = 0, 1  # tags
+NUMBER = 8  # bytes of a turn's number
 PAUSE = 0.0002  # s, between a courier's looks at what peers of this node have published
 PATIENCE = 30.0  # s, beyond --peer-timeout: who is stuck is to be named first, by its parent
 EXPLAINED = 2.0  # s, for the parents to say why a connection broke
@@ -70,11 +76,13 @@ class Relay:
     """Sends the rows of this node's peers to all other nodes, and takes theirs, for one lane.
 
     A receive that is posted when the last turn has arrived is known to the sender a way later,
-    when it may be sending. So some turns are posted at once. A thread waits for them: gloo's
-    waiting cannot end early, without ending the connection.
+    when it may be sending. So some turns are posted at once. Another node sends a turn when it
+    has received all before: a buffer is free again by then, and there is one more than turns
+    posted.
 
-    Another node sends a turn when it has received all before. So a buffer is free again by then,
-    and there is one more than turns posted.
+    A leader looks for the turn's number behind the rows, as it looks at the counters of its own
+    node, since gloo can neither be asked whether a message has arrived, nor be waited for with
+    heartbeats: its waiting ends with the connection.
 
     Args:
         lane: whose rows these are.
@@ -92,40 +100,37 @@ class Relay:
         self.own = spans[place.node]
         self.remote = {node: span for node, span in enumerate(spans) if node != place.node}
         room = lane.slots.shape[2]
-        self._outgoing = np.empty((2, len(self.own) * room), np.uint8)
+        self._outgoing = np.empty((2, len(self.own) * room + NUMBER), np.uint8)
         self._sends: list[list[Any]] = [[], []]
         self._sent, self._lock = 0, threading.Lock()
         self._incoming = [
-            [np.empty(len(span) * room, np.uint8) for span in self.remote.values()]
+            [np.zeros(len(span) * room + NUMBER, np.uint8) for span in self.remote.values()]
             for _ in range(POSTED + 1)
         ]
-        self._receives: deque[list[Any]] = deque()
-        self._arrived: queue.SimpleQueue[list[Bytes] | RuntimeError] = queue.SimpleQueue()
-        for turn in range(POSTED):
+        self._receives: list[list[Any]] = [[] for _ in self._incoming]
+        for turn in range(1, POSTED + 1):
             self._post(turn)
-        threading.Thread(target=self._receive_all, name="receiver", daemon=True).start()
+        self._broken: RuntimeError | None = None
+        self._watching = [
+            threading.Thread(target=self._watch, args=(node,), daemon=True) for node in self.remote
+        ]
+        for thread in self._watching:
+            thread.start()
 
     def _post(self, turn: int) -> None:
-        buffers = self._incoming[turn % len(self._incoming)]
-        self._receives.append(
-            [
-                self.group.recv([torch.from_numpy(buffer)], node, 0)
-                for node, buffer in zip(self.remote, buffers, strict=True)
-            ]
-        )
+        """Tell the other nodes that this one is ready to receive their rows of a turn."""
+        n = turn % len(self._incoming)
+        self._receives[n] = [
+            self.group.recv([torch.from_numpy(buffer)], node, ROWS)
+            for node, buffer in zip(self.remote, self._incoming[n], strict=True)
+        ]
 
-    def _receive_all(self) -> None:
-        """Hand over one turn after another, until the connection ends."""
-        turn = 0
+    def _watch(self, node: int) -> None:
+        """Wait until another node is through; note the end of the connection before."""
         try:
-            while True:
-                for work in self._receives.popleft():
-                    work.wait(EVER)
-                self._arrived.put(self._incoming[turn % len(self._incoming)])
-                self._post(turn + POSTED)
-                turn += 1
+            self.group.recv([torch.zeros(1)], node, BYE).wait(timedelta(days=365))
         except RuntimeError as error:
-            self._arrived.put(error)
+            self._broken = error
 
     def send(self, turn: int, size: int) -> None:
         """Send `size` bytes of each of this node's peers in a turn, unless that was done.
@@ -139,10 +144,11 @@ class Relay:
             self._sent = turn
             self._await_sends(turn & 1, self.longest)
             rows = self.lane.slots[turn & 1, self.own.start : self.own.stop, :size]
-            outgoing = self._outgoing[turn & 1, : rows.size]
-            outgoing.reshape(rows.shape)[:] = rows
+            outgoing = self._outgoing[turn & 1, : rows.size + NUMBER]
+            outgoing[:-NUMBER].reshape(rows.shape)[:] = rows
+            outgoing[-NUMBER:].view(np.int64)[0] = turn
             tensor = torch.from_numpy(outgoing)
-            self._sends[turn & 1] = [self.group.send([tensor], node, 0) for node in self.remote]
+            self._sends[turn & 1] = [self.group.send([tensor], node, ROWS) for node in self.remote]
 
     def _await_sends(self, parity: int, seconds: float) -> None:
         sends, self._sends[parity] = self._sends[parity], []
@@ -155,33 +161,35 @@ class Relay:
         Raises:
             PeerLost: a node cannot be reached any more, or the cohort was aborted.
         """
-        lane = self.lane
+        lane, turn = self.lane, self.lane.turn
+        n, copy = turn % len(self._incoming), lane.slots[turn & 1]
+        spans = self.remote.values()
         try:
-            self.send(lane.turn, size)
-            buffers = self._await_turn()
+            self.send(turn, size)
+            for span, buffer, work in zip(spans, self._incoming[n], self._receives[n], strict=True):
+                end = len(span) * size
+                self._await_number(buffer[end : end + NUMBER].view(np.int64), turn)
+                work.wait(timedelta(seconds=self.longest))  # no more than moments
+                copy[span.start : span.stop, :size] = buffer[:end].reshape(-1, size)
+                lane.raise_counter(slice(span.start, span.stop))
+            self._post(turn + POSTED)
         except RuntimeError as error:
             self._await_reason()
             reason = str(error).partition("] ")[2].partition(". ")[0] or str(error)
             raise PeerLost(f"lost the connection to another node ({reason})") from None
-        copy = lane.slots[lane.turn & 1]
-        for span, buffer in zip(self.remote.values(), buffers, strict=True):
-            rows = buffer[: len(span) * size].reshape(len(span), size)
-            copy[span.start : span.stop, :size] = rows
-            lane.raise_counter(slice(span.start, span.stop))
 
-    def _await_turn(self) -> list[Bytes]:
-        """Return the next turn's rows of each other node; raises what the receiver has met."""
-        deadline = time.monotonic() + self.longest
-        while time.monotonic() < deadline:
-            try:
-                found = self._arrived.get(timeout=BEAT)
-            except queue.Empty:
+    def _await_number(self, number: NDArray[np.int64], turn: int) -> None:
+        """Wait until a turn's number has been received."""
+        looks, deadline = 0, time.monotonic() + self.longest
+        while number[0] != turn:
+            time.sleep(NAP / 50)  # the core is wanted by gloo's thread: no spinning
+            looks += 1
+            if looks % LOOKS_BETWEEN_CHECKS == 0:
                 self.alive()
-                continue
-            if isinstance(found, RuntimeError):
-                raise found
-            return found
-        raise RuntimeError(f"it has shown nothing for {self.longest:g} s")
+                if self._broken is not None:
+                    raise self._broken
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"it has shown nothing for {self.longest:g} s")
 
     def _await_reason(self) -> None:
         """Give the parents time to tell who was lost, which aborts the cohort."""
@@ -191,10 +199,16 @@ class Relay:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """Wait until all has been sent."""
-        with contextlib.suppress(RuntimeError):  # the others have ended already
+        """Wait until all nodes are through: what a process has sent may be lost as it ends."""
+        with contextlib.suppress(RuntimeError, PeerLost):
             for parity in range(2):
-                self._await_sends(parity, EXPLAINED)
+                self._await_sends(parity, self.longest)
+            for node in self.remote:
+                self.group.send([torch.zeros(1)], node, BYE)
+            for thread in self._watching:
+                while thread.is_alive():
+                    thread.join(BEAT)
+                    self.alive()
 
 
 class Courier:

@@ -120,7 +120,7 @@ class Peer:
         rollout = self.sampler.collect(self.iteration, self.clock)
         start = time.perf_counter()
         self._show_moments()
-        judged = self._judge(rollout)
+        judged = judge(rollout, self.engine, self.normaliser)
         self.stopping = self._merge_moments()
         batch = self._batch_of(rollout, judged)
         self.method.begin_iteration(batch)
@@ -134,10 +134,13 @@ class Peer:
         The request to stop travels along: peers see it at different moments. So does a hash of
         what all must hold alike, where machines could round differently.
         """
-        head = np.array([float(self.exchange.stop_requested), 0.0])
-        if self.exchange.across_machines:
-            head[1] = fingerprint(self.obs_moments, self.return_moments, self.method.replicas())
+        head = np.array([float(self.exchange.stop_requested), self._fingerprint()])
         self.exchange.publish(np.concatenate((head, *self.sampler.new_moments())))
+
+    def _fingerprint(self) -> float:
+        if not self.exchange.across_machines:
+            return 0.0
+        return fingerprint(self.obs_moments, self.return_moments, self.method.replicas())
 
     def _merge_moments(self) -> int:
         """Merge all peers' new moments, by rank, so that all end up with the same bits.
@@ -158,9 +161,6 @@ class Peer:
             self.return_moments = self.return_moments.merged(Moments.from_vector(row[2:5]))
             self.obs_moments = self.obs_moments.merged(Moments.from_vector(row[5:]))
         return int(shown[:, 0].max())
-
-    def _judge(self, rollout: Rollout) -> Judged:
-        return judge(rollout, self.engine, self.normaliser)
 
     def _batch_of(self, rollout: Rollout, judged: Judged) -> Batch:
         return batch_of(rollout, judged, self.return_moments, self.method, self.config)
@@ -222,6 +222,8 @@ class Peer:
         self.clock.seconds["waiting"] += waiting
         self._set_normaliser()
         self.iteration += 1
+        if self.exchange.across_machines and not self.goes_on:  # no next one compares them
+            check_alike(self.exchange(np.array([self._fingerprint()]))[:, 0], self.iteration)
         test = self._test() if self.config.is_test(self.iteration) else {}
         self.exchange.heartbeat(Phase.REPORTING)
         self.report(reports.Iteration(self.iteration - 1, {**self.metrics(batch), **test}))
@@ -243,7 +245,7 @@ class Peer:
         self.exchange.heartbeat(Phase.COLLECTING)
         sampler.enter_domain(self.iteration, afresh=True)
         rollout = sampler.collect(self.iteration, Clock())
-        return self._batch_of(rollout, self._judge(rollout))
+        return self._batch_of(rollout, judge(rollout, self.engine, self.normaliser))
 
     def gradient_variance(self, batch: Batch, steps: int, minibatches: int) -> GradientVariance:
         """Measure it on `batch`; all peers must, before an iteration begins."""
