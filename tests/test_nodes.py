@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -138,6 +139,35 @@ def test_leaders_bring_what_all_peers_of_all_nodes_show():
     del store
     assert sorted(ended) == [0, 1, 2]
     assert not wrong
+
+
+def test_a_leader_that_is_through_waits_for_the_others():
+    """What it has sent may be on its way, and goes with a process that ends."""
+    from torch._C._distributed_c10d import TCPStore
+
+    port = free_port()
+    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    took: dict[int, float] = {}
+
+    def run(node: int) -> None:
+        spans = place().spans(2)
+        exchange = LeaderExchange(
+            Arena(2, 64, 64), node, lambda: False, place(node, port=port), spans, 30.0
+        )
+        exchange(np.zeros(1))
+        time.sleep(0.5 * node)
+        begun = time.monotonic()
+        exchange.close()
+        took[node] = time.monotonic() - begun
+
+    threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    del store
+    assert took.keys() == {0, 1}
+    assert took[0] > 0.3
 
 
 class Mirror(Exchange):
