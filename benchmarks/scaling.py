@@ -52,7 +52,7 @@ TASKS = {
     "hopper": Task(5126, 11, 22_830, (31, 38, 53, 83, 143, 265, 512)),
     "humanoid": Task(27618, 348, 6_005, (108, 137, 198, 326, 625, 1354, 2858)),
 }
-# Two points each, 6k and 60k floats between two nodes (docs/nodes.md): t0 in s, then s a byte
+# Two points each, 6k and 60k floats between two nodes (docs/scaling.md): t0 in s, then s a byte
 WIRES = {"10G": (0.56e-3, 2.44e-9), "1G": (0.76e-3, 15.7e-9)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -27,6 +28,35 @@ from p2p.bench.training import Trained
 from p2p.core.errors import UsageError
 
 FOLDER = Path(rivals.__file__).parent
+
+# Two nodes beside one machine ----------------------------------------------------
+
+NODES = runpy.run_path(str(FOLDER / "nodes.py"))
+
+
+def test_a_wires_ratio_is_the_median_of_those_within_a_round():
+    """One machine drifts: 100 and 200 in two rounds, and the nodes with it."""
+
+    def row(wire: str, *rates: float) -> dict[str, Any]:
+        ratios = [rate / one for rate, one in zip(rates, (100.0, 200.0), strict=True)]
+        return {"wire": wire, "task": "ant", "sync": "epoch", "rates": rates, "ratios": ratios}
+
+    table = NODES["table"]([row("shared memory", 100.0, 200.0), row("10G", 90.0, 160.0)])
+    assert table.splitlines()[-1] == "| Ant | `epoch` | 150 | 0.85 |"
+
+
+def test_a_rate_leaves_out_the_first_iterations(tmp_path):
+    seconds = [9.0, 9.0, 9.0, 1.0, 3.0]
+    lines = [json.dumps({"seconds": one}) for one in seconds]
+    (tmp_path / "journal.jsonl").write_text("\n".join(lines))
+    assert NODES["rate"](tmp_path) == 4096 * 2 / 4.0
+
+
+def test_the_docs_have_the_table_by_wire_of_its_data():
+    data = FOLDER.parent / "data/results/bench-nodes.json"
+    table = NODES["table"](json.loads(data.read_text())["rows"])
+    assert table in (FOLDER.parent / "docs/performance.md").read_text()
+
 
 # Speed beside other trainers ----------------------------------------------------
 

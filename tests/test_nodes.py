@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from nodes import Node, flags, free_port, run_nodes
 from test_cohort import SMALL, alive, assert_same_end, drain, find_peers, small
 
+from p2p.algorithm import run_peer
 from p2p.cohort import cohort
 from p2p.cohort.nodes import frames
 from p2p.cohort.nodes.advice import Advice
@@ -22,7 +24,8 @@ from p2p.cohort.nodes.frames import Frame
 from p2p.cohort.nodes.identity import check_equal
 from p2p.cohort.nodes.start import plan_start
 from p2p.core.errors import Interrupted, PeerLost, UsageError
-from p2p.exchange.nodes import LeaderExchange, MemberExchange, Relay
+from p2p.exchange.base import Exchange, Phase
+from p2p.exchange.nodes import LeaderExchange, MemberExchange
 from p2p.exchange.place import Place, find_place
 from p2p.exchange.shared_memory import Arena
 from p2p.peer import reports
@@ -111,7 +114,11 @@ def test_leaders_bring_what_all_peers_of_all_nodes_show():
             exchange = MemberExchange(arenas[node], rank)
         for turn in range(50):
             exchange.begin(np.full(2, 1000 * turn + rank, np.float32))
-            now = exchange(np.full(3, 10.0 * turn + rank))
+            if turn % 2:
+                now = exchange(np.full(3, 10.0 * turn + rank))
+            else:
+                exchange.publish(np.full(3, 10.0 * turn + rank))
+                now = exchange.gather()
             if now.tolist() != [[10.0 * turn + k] * 3 for k in range(3)]:
                 wrong.append((rank, turn, now))
             ahead = exchange.finish()
@@ -134,19 +141,53 @@ def test_leaders_bring_what_all_peers_of_all_nodes_show():
     assert not wrong
 
 
-def test_a_wait_that_ends_well_as_it_times_out_is_no_failure():
-    class Late:
-        completed = False
+def test_a_leader_that_is_through_waits_for_the_others():
+    """What it has sent may be on its way, and goes with a process that ends."""
+    from torch._C._distributed_c10d import TCPStore
 
-        def is_completed(self) -> bool:
-            return self.completed
+    port = free_port()
+    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    took: dict[int, float] = {}
 
-        def wait(self, timeout: object = None) -> None:
-            if not self.completed:
-                self.completed = True
-                raise RuntimeError("timed out")
+    def run(node: int) -> None:
+        spans = place().spans(2)
+        exchange = LeaderExchange(
+            Arena(2, 64, 64), node, lambda: False, place(node, port=port), spans, 30.0
+        )
+        exchange(np.zeros(1))
+        time.sleep(0.5 * node)
+        begun = time.monotonic()
+        exchange.close()
+        took[node] = time.monotonic() - begun
 
-    assert Relay._is_done(Late())
+    threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    del store
+    assert took.keys() == {0, 1}
+    assert took[0] > 0.3
+
+
+class Mirror(Exchange):
+    """A peer of another machine that shows what this one shows, but at last another hash."""
+
+    across_machines = True
+
+    def __call__(self, vector: np.ndarray) -> np.ndarray:
+        return np.stack((vector, vector + (vector.size == 1)))
+
+    def heartbeat(self, phase: Phase | None = None) -> None:
+        pass
+
+
+def test_the_last_iterations_numbers_are_compared_before_they_are_kept():
+    config = small(num_peers=2, total_steps=512 * 2, checkpoint_every=1)
+    told: list[object] = []
+    with pytest.raises(UsageError, match="after iteration 2 peers 1 hold other replicas"):
+        run_peer(0, config, Mirror(0, 2), told.append)
+    assert [r.iteration for r in told if isinstance(r, reports.Checkpoint)] == [1]
 
 
 def test_peers_that_hold_other_numbers_end_the_run():

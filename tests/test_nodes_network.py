@@ -61,8 +61,8 @@ class Network:
     def cut(self) -> None:
         ip("-n", self.names[0], "link", "set", "p2ptest0", "down")
 
-    def left(self, seconds: float = 2.0 if os.getloadavg()[0] < os.cpu_count() else 15.0) -> list:
-        """Return the processes that live on after `seconds`; an idle machine ends them in two."""
+    def left(self, seconds: float = 2.0) -> list[str]:
+        """Return the processes that live on after `seconds`."""
         deadline = time.monotonic() + seconds
         while pids := [pid for name in self.names for pid in ip("netns", "pids", name).split()]:
             if time.monotonic() > deadline:

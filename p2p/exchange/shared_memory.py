@@ -133,13 +133,11 @@ class Lane:
         self.slots, self.counters, self.turn = slots, counters, 0
         self._fence = threading.Lock()
 
-    def publish(self, rank: int, vector: NDArray[Any]) -> NDArray[np.uint8]:
-        """Show `vector` as that of peer `rank` in its next turn; return the turn's copy."""
+    def publish(self, rank: int, vector: NDArray[Any]) -> None:
+        """Show `vector` as that of peer `rank` in its next turn."""
         self.turn += 1
-        copy: NDArray[np.uint8] = self.slots[self.turn & 1]
-        copy[rank, : vector.nbytes] = vector.view(np.uint8)
+        self.slots[self.turn & 1, rank, : vector.nbytes] = vector.view(np.uint8)
         self.raise_counter(rank)
-        return copy
 
     def raise_counter(self, ranks: int | slice) -> None:
         """Say that slots of this turn are filled.
@@ -171,19 +169,33 @@ class SharedExchange(Exchange):
         self._orphaned = orphaned
         self._lane, self._ahead = arena.lanes()
         self._heartbeat, self._control = arena.heartbeats[rank], arena.control
+        self._published: tuple[int, np.dtype[Any]]
 
     def __call__(self, vector: NDArray[T]) -> NDArray[Any]:
         """See `Exchange`."""
-        copy, size = self._lane.publish(self.rank, vector), vector.nbytes
+        self.publish(vector)
+        return self.gather()
+
+    def publish(self, vector: NDArray[T]) -> None:
+        """See `Exchange`."""
+        self._lane.publish(self.rank, vector)
+        self._published = vector.nbytes, vector.dtype
+
+    def gather(self) -> NDArray[Any]:
+        """See `Exchange`."""
+        return self._rows_of(self._lane, *self._published)
+
+    def _rows_of(self, lane: Lane, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Wait for what all peers show in the lane's turn, `size` bytes each; return it."""
         if self.others:
             start = time.perf_counter()
-            self._gather(copy, size)
+            self._complete(lane, size)
             self.waited += time.perf_counter() - start
-        return self._lane.rows(size, vector.dtype)
+        return lane.rows(size, dtype)
 
-    def _gather(self, copy: NDArray[np.uint8], size: int) -> None:
-        """Wait until the turn's `copy` [K, bytes] has `size` bytes of each peer."""
-        self._wait_for(self.others, self._lane)
+    def _complete(self, lane: Lane, size: int) -> None:
+        """Wait until the lane's turn has `size` bytes of each peer."""
+        self._wait_for(self.others, lane)
 
     def _wait_for(self, ranks: Iterable[int], lane: Lane) -> None:
         """Wait until these peers have entered the turn: yield to other processes, then sleep."""

@@ -19,10 +19,11 @@ from p2p.exchange.base import Exchange, Phase
 from p2p.methods import build_method
 from p2p.peer import reports
 from p2p.peer.alike import check_alike, fingerprint
+from p2p.peer.batches import Judged, batch_of, judge
 from p2p.peer.gradient_variance import GradientVariance, measure, measuring
 from p2p.peer.metrics import iteration_metrics
 from p2p.peer.reports import Report, State
-from p2p.peer.rollout import Clock, Rollout, gae, reward_scale
+from p2p.peer.rollout import Clock, Rollout
 from p2p.peer.sampler import Sampler, threads_of
 from p2p.peer.scores import final_score, held_out_score
 from p2p.policy.normaliser import Moments, Normaliser
@@ -118,20 +119,35 @@ class Peer:
         """Collect a rollout and make this iteration's batch of it."""
         rollout = self.sampler.collect(self.iteration, self.clock)
         start = time.perf_counter()
+        self._show_moments()
+        judged = judge(rollout, self.engine, self.normaliser)
         self.stopping = self._merge_moments()
-        batch = self._batch_of(rollout)
+        batch = self._batch_of(rollout, judged)
         self.method.begin_iteration(batch)
         self.clock.seconds["policy"] += time.perf_counter() - start - self.exchange.waited
         self.exchange.heartbeat(Phase.UPDATING)
         return batch
+
+    def _show_moments(self) -> None:
+        """Publish this peer's new moments; what is learned from but the rewards needs none.
+
+        The request to stop travels along: peers see it at different moments. So does a hash of
+        what all must hold alike, where machines could round differently.
+        """
+        head = np.array([float(self.exchange.stop_requested), self._fingerprint()])
+        self.exchange.publish(np.concatenate((head, *self.sampler.new_moments())))
+
+    def _fingerprint(self) -> float:
+        if not self.exchange.across_machines:
+            return 0.0
+        return fingerprint(self.obs_moments, self.return_moments, self.method.replicas())
 
     def _merge_moments(self) -> int:
         """Merge all peers' new moments, by rank, so that all end up with the same bits.
 
         The observation moments count from the next iteration on, since the policy that
         collected must be the one that learns; the reward scale belongs to no policy and
-        counts at once. The request to stop travels along: peers see it at different moments. So
-        does a hash of what all must hold alike, where machines could round differently.
+        counts at once.
 
         Returns:
             The signal by which the cohort stops after this iteration; 0 if it goes on.
@@ -139,35 +155,15 @@ class Peer:
         Raises:
             UsageError: peers hold different numbers.
         """
-        head = np.array([float(self.exchange.stop_requested), 0.0])
-        if self.exchange.across_machines:
-            head[1] = fingerprint(self.obs_moments, self.return_moments, self.method.replicas())
-        shown = self.exchange(np.concatenate((head, *self.sampler.new_moments())))
+        shown = self.exchange.gather()
         check_alike(shown[:, 1], self.iteration)
         for row in shown:
             self.return_moments = self.return_moments.merged(Moments.from_vector(row[2:5]))
             self.obs_moments = self.obs_moments.merged(Moments.from_vector(row[5:]))
         return int(shown[:, 0].max())
 
-    def _batch_of(self, rollout: Rollout) -> Batch:
-        """Return the batch: normalised observations, densities, advantages, targets."""
-        config = self.config
-        T, N = rollout.reward.shape
-        obs = self.normaliser(rollout.obs).reshape(T * N, -1)
-        action = rollout.action.reshape(T * N, -1)
-        log_prob, value = self.engine.evaluate(obs, action)
-        ends = [final for _, _, final in rollout.final_obs]
-        following = self.engine.value(self.normaliser(np.stack([*rollout.last_obs, *ends])))
-        now = value.reshape(T, N).astype(np.float64)
-        after = rollout.next_values(now, following[:N], following[N:])
-        reward = rollout.reward
-        if config.scale_reward:
-            reward = reward / reward_scale(self.return_moments)
-        reward = self.method.shape_reward(reward, obs, action, log_prob)
-        ended = rollout.terminated | rollout.truncated
-        advantage = gae(reward, now, after, ended, config.discount, config.gae_lambda)
-        flat = (x.reshape(-1).astype(np.float32) for x in (advantage, advantage + now))
-        return Batch(obs, action, log_prob, value, *flat)
+    def _batch_of(self, rollout: Rollout, judged: Judged) -> Batch:
+        return batch_of(rollout, judged, self.return_moments, self.method, self.config)
 
     # Lines 9-15 --------------------------------------------------------------
 
@@ -226,6 +222,8 @@ class Peer:
         self.clock.seconds["waiting"] += waiting
         self._set_normaliser()
         self.iteration += 1
+        if self.exchange.across_machines and not self.goes_on:  # no next one compares them
+            check_alike(self.exchange(np.array([self._fingerprint()]))[:, 0], self.iteration)
         test = self._test() if self.config.is_test(self.iteration) else {}
         self.exchange.heartbeat(Phase.REPORTING)
         self.report(reports.Iteration(self.iteration - 1, {**self.metrics(batch), **test}))
@@ -246,7 +244,8 @@ class Peer:
         sampler = Sampler(measuring(self.config, steps), self.engine, streams)
         self.exchange.heartbeat(Phase.COLLECTING)
         sampler.enter_domain(self.iteration, afresh=True)
-        return self._batch_of(sampler.collect(self.iteration, Clock()))
+        rollout = sampler.collect(self.iteration, Clock())
+        return self._batch_of(rollout, judge(rollout, self.engine, self.normaliser))
 
     def gradient_variance(self, batch: Batch, steps: int, minibatches: int) -> GradientVariance:
         """Measure it on `batch`; all peers must, before an iteration begins."""
