@@ -19,9 +19,10 @@ class PlayedRun:
         self.path = Path("runs/played")
         self.config = config
         self.past = past
+        self.journal = self
 
-    def records(self) -> list[dict[str, Any]]:
-        return [record(self.config, n) for n in range(self.past)]
+    def stream(self) -> Iterator[dict[str, Any]]:
+        return (record(self.config, n) for n in range(self.past))
 
 
 def record(config: TrainConfig, iteration: int, seconds: float = 1.0) -> dict[str, Any]:

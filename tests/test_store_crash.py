@@ -317,6 +317,7 @@ with RunFolder.open(Path(sys.argv[1])) as run:
     found = run.load_checkpoint()
     start = found.iteration if found else 0
     run.truncate_journal(start)
+    run.write_h5()
     print("ready", flush=True)
     for n in range(start, 10**6):
         run.append({"iteration": n, "steps": n, "peers": [{"entropy": 1.0}]})

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -623,25 +623,15 @@ def test_a_row_a_run_with_the_score_of_each_peer(trained: Plan) -> None:
     assert len({row["config"] for row in rows}) == 4
 
 
-def test_what_training_came_to_is_of_its_last_tenth_or_its_last_iteration():
+def test_what_training_came_to_is_of_its_last_tenth_or_its_last_iteration(tmp_path):
     """Three iterations have no tenth; of twenty it is the last two."""
-
-    class Run:
-        config = TrainConfig()
-
-        def __init__(self, length: int) -> None:
-            self.length = length
-
-        def result(self) -> None: ...
-
-        def records(self) -> list[dict[str, Any]]:
-            peers = [
-                [{"entropy": float(n), "episodes": [[10.0 * n, 5]]}] for n in range(self.length)
-            ]
-            return [{"peers": peer} for peer in peers]
-
-    assert measures(cast(RunFolder, Run(3))) == {"train": [20.0], "entropy": [2.0]}
-    assert measures(cast(RunFolder, Run(20))) == {"train": [185.0], "entropy": [18.5]}
+    with RunFolder.create(TrainConfig(), tmp_path / "run") as run:
+        for n in range(20):
+            peer = {"entropy": float(n), "episodes": [[10.0 * n, 5]]}
+            run.append({"iteration": n, "peers": [peer]})
+            if n == 2:
+                assert measures(run) == {"train": [20.0], "entropy": [2.0]}
+        assert measures(run) == {"train": [185.0], "entropy": [18.5]}
 
 
 def test_results_only_tabulates_what_is_complete_and_names_what_is_not(trained: Plan) -> None:

@@ -66,7 +66,7 @@ class LiveView:
 
     def started(self, event: Started) -> None:
         """Show task and run folder; print notes above the frame."""
-        past = event.run.records() if event.resumed_from else []
+        past = event.run.journal.stream() if event.resumed_from else ()
         for note in event.notes:
             for line in message_lines(f"note: {note}", self._console.width):
                 self._console.print(Text(line), soft_wrap=True)

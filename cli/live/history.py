@@ -57,7 +57,7 @@ class History:
         ]
         self.tests: list[tuple[int, list[float]]] = []  # steps, return of each peer
         self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=RECENT_ITERATIONS)
-        self._timed: list[float] = []
+        self._timed, self._seconds = 0, 0.0  # iterations, and their time
         self._session = 0  # iterations of this session
         for record in past:
             self.add(record)
@@ -83,8 +83,8 @@ class History:
     @property
     def session_rate(self) -> float | None:
         """Steps/s over all iterations of this session."""
-        seconds = sum(self._timed)
-        return len(self._timed) * self.config.steps_per_iteration / seconds if seconds else None
+        steps = self._timed * self.config.steps_per_iteration
+        return steps / self._seconds if self._seconds else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -143,7 +143,8 @@ class History:
         if self._session == 1:  # the first one's time includes the start of the peers
             self._forget_times()
         self._session += 1
-        self._timed.append(record["seconds"])
+        self._timed += 1
+        self._seconds += record["seconds"]
         times = {name: sum(peer["time"].get(name, 0.0) for peer in peers) for name in PHASES}
         self._window.append((record["seconds"], times))
         self.unstable += sum(peer["unstable"] for peer in peers)
@@ -155,7 +156,7 @@ class History:
 
     def _forget_times(self) -> None:
         self._window.clear()
-        self._timed.clear()
+        self._timed, self._seconds = 0, 0.0
 
     def _row(self, rank: int, peer: Mapping[str, Any]) -> PeerRow:
         recent = self._recent[rank]

@@ -50,7 +50,7 @@ class PlainLines:
 
     def started(self, event: Started) -> None:
         """Write task, settings and run folder."""
-        past = event.run.records() if event.resumed_from else []
+        past = event.run.journal.stream() if event.resumed_from else ()
         self._history = History(event.config, past)
         self._say(", ".join(describe_run(event.config)))
         self._print(f"run: {short_path(event.run.path)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from p2p.peer.reports import Tested
@@ -18,16 +18,17 @@ class BestPolicies:
 
     Args:
         run: the run folder.
-        records: the journal's records so far, which say how good the kept policies are.
     """
 
-    def __init__(self, run: RunFolder, records: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.returns: dict[int, float] = {}
-        for record in records:
-            for rank, peer in enumerate(record["peers"]):
-                if (found := peer.get("test", {}).get("return")) is not None:
-                    self.returns[rank] = max(found, self.returns.get(rank, found))
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Learn from a record of the journal how good the kept policies are."""
+        for rank, peer in enumerate(record["peers"]):
+            if (found := peer.get("test", {}).get("return")) is not None:
+                self.returns[rank] = max(found, self.returns.get(rank, found))
 
     def keep(self, rank: int, tested: Tested) -> None:
         """Write the policy of peer `rank` if none was better before.

@@ -14,6 +14,7 @@ from p2p.runs import hdf5 as hdf5  # now: the first checkpoint must not wait for
 from p2p.runs.files import write_atomically
 
 H5_PAUSE = 100  # times the duration of writing run.h5, until it is written again
+H5_GROWTH = 0.1  # of its rows, until it is written again: a row is written 11 times at most
 
 
 class Recorder:
@@ -28,9 +29,11 @@ class Recorder:
         self.run, self.config, self.completed = run, config, done
         self.stopped = 0
         self.resumed_from = done
-        earlier = run.records()
-        self.earlier_seconds = sum(record["seconds"] for record in earlier)
-        self.best = BestPolicies(run, earlier)
+        self.earlier_seconds = 0.0
+        self.best = BestPolicies(run)
+        for record in run.journal.stream():
+            self.earlier_seconds += record["seconds"]
+            self.best.note(record)
         self.start = self.last = time.perf_counter()
         self.h5_due = 0.0  # when run.h5 may be written next
         self.h5_stale = False
@@ -82,14 +85,16 @@ class Recorder:
     def _write_h5(self, *, last: bool) -> None:
         """Write run.h5 if it is out of date, and the last attempt was long enough ago.
 
-        The file is rebuilt as a whole, so that its cost grows with the run. This process takes
-        that time from the peers' cores: 2 % of a thousand HalfCheetah iterations.
+        The file is replaced as a whole, which costs the more the longer the run. So it waits until
+        the run has grown by a tenth, too: over a run the cost of a row does not grow with the run.
 
         Args:
             last: the run ends: write it now.
         """
         begun = time.perf_counter()
-        if not self.h5_stale or (begun < self.h5_due and not last):
+        new = self.completed - self.run.h5.rows
+        early = begun < self.h5_due or new < H5_GROWTH * self.completed
+        if not self.h5_stale or (early and not last):
             return
         self.run.write_h5()
         self.h5_stale = False

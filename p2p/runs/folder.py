@@ -3,7 +3,7 @@
     config.json       the settings; written last, so a folder that has it is complete
     versions.json     versions and machine that the run was started with
     journal.jsonl     one record per iteration; the other files are derived from it
-    run.h5            the journal as columns, rebuilt at checkpoints and at the end
+    run.h5            the journal as columns, replaced at some checkpoints and at the end
     checkpoints/      the last two, `iteration-<n>.safetensors`
     milestones/       checkpoints that are never deleted, the first before training; named likewise
     policies/         `peer-<rank>.safetensors`; `best-<rank>.safetensors` if they were tested
@@ -24,7 +24,6 @@ The journal only grows; every other file is replaced as a whole.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -35,7 +34,6 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig, stored_config
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.core.reading import DAMAGE
 from p2p.runs.brief import describe
 from p2p.runs.checkpoint import Checkpoint, settings_that_differ
 from p2p.runs.checkpoints import Checkpoints, load_milestone
@@ -45,12 +43,12 @@ from p2p.runs.files import (
     read_json,
     remove_stale_files,
     sync,
-    write_atomically,
     write_json,
 )
 from p2p.runs.journal import Journal
 from p2p.runs.lock import NAME as LOCK
 from p2p.runs.lock import FolderLock
+from p2p.runs.run_h5 import RunH5
 from p2p.runs.versions import collect_versions
 
 FORMAT = 1
@@ -67,12 +65,14 @@ class RunFolder:
     Attributes:
         path: the folder, as given by the user.
         config: the run's settings.
+        journal, h5: one record an iteration, and the same as arrays.
     """
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path
         self.config = config
         self.journal = Journal(path / "journal.jsonl")
+        self.h5 = RunH5(path, self.journal)
         self._lock = FolderLock(path)
         self._checkpoints = Checkpoints(path)
 
@@ -246,6 +246,7 @@ class RunFolder:
     def truncate_journal(self, iterations: int) -> None:
         """Delete the records of iteration `iterations` and later."""
         self.lock()
+        self.h5.forget()
         self.journal.truncate(iterations)
 
     def save_checkpoint(
@@ -300,28 +301,14 @@ class RunFolder:
         return self._checkpoints.load_newest(self.config)
 
     def write_h5(self) -> None:
-        """Rebuild run.h5 from the journal (`p2p.runs.hdf5` describes it).
+        """Bring run.h5 up to date with the journal (`p2p.runs.hdf5` describes it).
 
         Raises:
             NoRoom: the disk is full or cannot be written; the earlier run.h5 is intact.
             BadArtefact: the journal is damaged.
         """
-        from p2p.envs.units import unit  # brings MuJoCo, and h5py: reading a run needs neither
-        from p2p.runs.hdf5 import encode_run
-
         self.lock()
-        attributes = {
-            "config": self.config.model_dump_json(),
-            "versions": json.dumps(self.versions()),
-        }
-        units = {factor.name: unit(factor) for factor in self.config.randomisation}
-        try:
-            data = encode_run(self.records(), self.config.num_peers, attributes, units)
-        except DAMAGE as error:
-            raise BadArtefact(
-                f"{self.journal.path} is damaged: {str(error).splitlines()[0]}; restore it"
-            ) from None
-        write_atomically(self.path / "run.h5", data, "run.h5")
+        self.h5.write(self.config, self.versions())
 
 
 def is_result(value: Mapping[str, Any]) -> bool:

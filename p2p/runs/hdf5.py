@@ -25,8 +25,7 @@ The format is that of HDF5 1.8 to 1.10, which every tool opens.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from numpy.typing import NDArray
 
 from p2p.core.errors import BadArtefact
 from p2p.core.reading import DAMAGE, check_regular
+from p2p.runs.columns import Columns
 
 FORMAT = 1
 
@@ -70,8 +70,6 @@ OPTIONAL = {  # units of quantities that only some runs measure, in some iterati
         for name in ("log_variance", "trace", "snr")
     },
 }
-
-Record = Mapping[str, Any]
 
 
 def build_in_memory(fill: Callable[[h5py.File], None]) -> bytes:
@@ -151,16 +149,12 @@ def column(file: h5py.Group, name: str, kinds: str) -> list[Any]:
 
 
 def encode_run(
-    records: Sequence[Record],
-    num_peers: int,
-    attributes: Mapping[str, Any],
-    factor_units: Mapping[str, str],
+    columns: Columns, attributes: Mapping[str, Any], factor_units: Mapping[str, str]
 ) -> bytes:
     """Return the bytes of run.h5.
 
     Args:
-        records: of the journal, I of them.
-        num_peers: K.
+        columns: of the journal.
         attributes: further attributes of the file.
         factor_units: of the factors that vary, in their order.
     """
@@ -169,61 +163,25 @@ def encode_run(
 
     def fill(file: h5py.File) -> None:
         file.attrs.update({"format": FORMAT, **attributes})
-        _write_iterations(file, records)
-        _write_peers(file.create_group("peers"), records, num_peers, METRICS | factors, units)
-        _write_episodes(file.create_group("episodes"), records)
+        number = columns.of_iterations("iteration").astype(np.int64)
+        _dataset(file, "iteration", number, "1", "iteration")
+        for name in sorted({**ITERATION, **columns.iterations}):
+            if name == "iteration":
+                continue
+            data = columns.of_iterations(name)
+            exact = name == "steps" and bool(np.isfinite(data).all())
+            data = data.astype(np.int64) if exact else data
+            _dataset(file, name, data, ITERATION.get(name), "iteration")
+        peers = file.create_group("peers")
+        for name in sorted({**METRICS, **factors, **columns.peers}):
+            _dataset(peers, name, columns.of_peers(name), units.get(name), "iteration, peer")
+        _dataset(peers, "domain", columns.of_domains(), "", "iteration, peer")
+        episodes = file.create_group("episodes")
+        for name, column in columns.episodes.items():
+            unit = "steps" if name == "length" else "1"
+            _dataset(episodes, name, np.array(column), unit, "episode")
 
     return build_in_memory(fill)
-
-
-def _write_iterations(file: h5py.File, records: Sequence[Record]) -> None:
-    rows = [dict(_numbers(record)) for record in records]
-    iteration = np.array([row["iteration"] for row in rows], np.int64)
-    _dataset(file, "iteration", iteration, "1", "iteration")
-    for name in _names(ITERATION, rows, skip="iteration"):
-        column = np.array([_float(row.get(name)) for row in rows], np.float64)
-        exact = name == "steps" and bool(np.isfinite(column).all())
-        _dataset(
-            file,
-            name,
-            column.astype(np.int64) if exact else column,
-            ITERATION.get(name),
-            "iteration",
-        )
-
-
-def _write_peers(
-    group: h5py.Group, records: Sequence[Record], num_peers: int, declared: Mapping[str, str],
-    units: Mapping[str, str],
-) -> None:  # fmt: skip
-    shape = (len(records), num_peers)
-    cells = [(i, k, peer) for i, record in enumerate(records) for k, peer in _peers(record)]
-    rows = [dict(_numbers(peer)) for _, _, peer in cells]
-    where = tuple(np.array([cell[axis] for cell in cells], np.int64) for axis in (0, 1))
-    for name in _names(declared, rows):
-        column = np.full(shape, np.nan)
-        column[where] = [_float(row.get(name)) for row in rows]
-        _dataset(group, name, column, units.get(name), "iteration, peer")
-    domain = np.full(shape, "", object)
-    domain[where] = [peer.get("domain", "") for _, _, peer in cells]
-    _dataset(group, "domain", domain, "", "iteration, peer")
-
-
-def _write_episodes(group: h5py.Group, records: Sequence[Record]) -> None:
-    rows = [
-        (record["iteration"], rank, _float(episode_return), length)
-        for record in records
-        for rank, peer in _peers(record)
-        for episode_return, length in peer.get("episodes", ())
-    ]
-    columns = (
-        ("iteration", np.int64, "1"),
-        ("peer", np.int64, "1"),
-        ("return", np.float64, "1"),
-        ("length", np.int64, "steps"),
-    )
-    for n, (name, dtype, unit) in enumerate(columns):
-        _dataset(group, name, np.array([row[n] for row in rows], dtype), unit, "episode")
 
 
 def _dataset(group: h5py.Group, name: str, data: NDArray[Any], unit: str | None, axes: str) -> None:
@@ -232,27 +190,3 @@ def _dataset(group: h5py.Group, name: str, data: NDArray[Any], unit: str | None,
     dataset.attrs["axes"] = axes
     if unit:
         dataset.attrs["units"] = unit
-
-
-def _peers(record: Record) -> Iterator[tuple[int, Record]]:
-    """Yield (rank, that peer's part of the record)."""
-    return enumerate(record.get("peers", ()))
-
-
-def _numbers(record: Record, prefix: str = "") -> Iterator[tuple[str, float | None]]:
-    """Yield the numbers of a record, those of a nested one as `outer/inner`."""
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{name}/")
-        elif value is None or isinstance(value, int | float):
-            yield prefix + name, value
-
-
-def _names(declared: Mapping[str, str], rows: Sequence[Record], skip: str = "") -> list[str]:
-    """Return the declared names, which are always written, then any others in `rows`."""
-    met = dict.fromkeys(name for row in rows for name in row)
-    return [name for name in {**dict.fromkeys(declared), **met} if name != skip]
-
-
-def _float(value: float | None) -> float:
-    return math.nan if value is None else float(value)

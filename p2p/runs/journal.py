@@ -5,20 +5,34 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic_core import from_json
 
 from p2p.core.errors import BadArtefact
-from p2p.core.reading import open_regular, read_bytes
-from p2p.runs.files import disk_errors, sync, write_all, write_atomically
+from p2p.core.reading import open_regular
+from p2p.runs.files import disk_errors, replacing, sync, write_all
 
 MOST_ITERATIONS = 1 << 53
 LONG = 1 << 63
+BLOCK = 1 << 20  # bytes that are copied at once
+PART = 1 << 24  # bytes of a journal that are held as records at once
 Record = dict[str, Any]
+
+
+class Mark(NamedTuple):
+    """A place between two lines of a journal.
+
+    Attributes:
+        lines: complete ones before it.
+        offset: bytes before it.
+    """
+
+    lines: int = 0
+    offset: int = 0
 
 
 class Journal:
@@ -64,18 +78,33 @@ class Journal:
         Raises:
             BadArtefact: a line before the last is damaged, or the file cannot be read.
         """
-        try:
-            with open_regular(self.path) as file:
-                for number, line in enumerate(file, 1):
-                    if not line.endswith(b"\n"):
-                        return
-                    if (record := _parse(line)) is None:
-                        raise self._damaged(number)
-                    yield record
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise BadArtefact(f"cannot read {self.path}: {error.strerror}") from error
+        return (record for record, _ in self.stream_from(Mark()))
+
+    def stream_from(self, mark: Mark) -> Iterator[tuple[Record, Mark]]:
+        """Yield the complete records after `mark`, each with the mark of its end.
+
+        Raises:
+            BadArtefact: as `stream`.
+        """
+        for line, end in self._lines(mark):
+            if (record := _parse(line)) is None:
+                raise self._damaged(end.lines)
+            yield record, end
+
+    def last(self, number: int) -> list[Record]:
+        """Return the last `number` complete records, without parsing those before.
+
+        Raises:
+            BadArtefact: one of them is damaged, or the file cannot be read.
+        """
+        first = self.count() - number
+        lines = (found for found in self._lines(Mark()) if found[1].lines > first)
+        records = []
+        for line, end in lines:
+            if (record := _parse(line)) is None:
+                raise self._damaged(end.lines)
+            records.append(record)
+        return records[-number:] if number > 0 else []
 
     def count(self) -> int:
         """Return the number of complete lines, without parsing them.
@@ -92,19 +121,28 @@ class Journal:
             raise BadArtefact(f"cannot read {self.path}: {error.strerror}") from error
 
     def tail(self, offset: int) -> tuple[list[Record], int]:
-        """Return the complete records from byte `offset` on, and the offset after them.
+        """Return complete records from byte `offset` on, and the offset after them.
 
-        What is damaged is left out: a reader of a running journal must go on.
+        Of a long rest only the first ones, about `PART` bytes of them. What is damaged is left
+        out: a reader of a running journal must go on.
         """
         try:
             with open_regular(self.path) as file:
                 file.seek(offset)
-                data = file.read()
+                data = file.read(PART)
+                while b"\n" not in data and (more := file.read(PART)):
+                    data += more
         except OSError:
             return [], offset
         whole = data.rfind(b"\n") + 1
         parsed = map(_parse, data[:whole].splitlines())
         return [record for record in parsed if record is not None], offset + whole
+
+    def parts(self, offset: int) -> Iterator[tuple[list[Record], int]]:
+        """Yield what `tail` returns until there is no more."""
+        while (found := self.tail(offset))[1] > offset:
+            yield found
+            offset = found[1]
 
     def truncate(self, iterations: int) -> None:
         """Delete the records of iteration `iterations` and later; the others keep their bytes.
@@ -115,14 +153,22 @@ class Journal:
         Raises:
             BadArtefact: a line among those to keep is damaged.
         """
-        lines = self._lines()
-        parsed = [_parse(line) for line in lines]
-        kept = [n for n, r in enumerate(parsed) if r is not None and r["iteration"] < iterations]
-        for number in range(kept[-1] if kept else 0):
-            if parsed[number] is None:
-                raise self._damaged(number + 1)
-        if len(kept) < len(lines):
-            write_atomically(self.path, b"".join(lines[n] for n in kept), "journal")
+        kept: list[list[int]] = []  # stretches of bytes
+        damaged = begin = 0
+        for line, end in self._lines(Mark()):
+            record = _parse(line)
+            if record is None:
+                damaged = damaged or end.lines
+            elif record["iteration"] < iterations:
+                if damaged:
+                    raise self._damaged(damaged)
+                if kept and kept[-1][1] == begin:
+                    kept[-1][1] = end.offset
+                else:
+                    kept.append([begin, end.offset])
+            begin = end.offset
+        if sum(stop - start for start, stop in kept) < begin:
+            self._keep(kept)
 
     def sync(self) -> None:
         """Force the journal to the disk."""
@@ -130,14 +176,34 @@ class Journal:
             with disk_errors("journal", self.path):
                 sync(self.path)
 
-    def _lines(self) -> list[bytes]:
+    def _keep(self, stretches: Iterable[Sequence[int]]) -> None:
+        """Replace the journal by these stretches of its bytes."""
+        with open_regular(self.path) as old, replacing(self.path, "journal") as tmp:
+            fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            try:
+                for start, stop in stretches:
+                    old.seek(start)
+                    while start < stop and (block := old.read(min(BLOCK, stop - start))):
+                        write_all(fd, block)
+                        start += len(block)
+            finally:
+                os.close(fd)
+
+    def _lines(self, mark: Mark) -> Iterator[tuple[bytes, Mark]]:
+        """Yield the complete lines after `mark`, each with the mark of its end."""
+        number, offset = mark
         try:
-            data = read_bytes(self.path)
+            with open_regular(self.path) as file:
+                file.seek(offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    number, offset = number + 1, offset + len(line)
+                    yield line, Mark(number, offset)
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise BadArtefact(f"cannot read {self.path}: {error.strerror}") from error
-        return data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
 
     def _damaged(self, number: int) -> BadArtefact:
         return BadArtefact(

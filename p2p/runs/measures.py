@@ -26,8 +26,7 @@ def measures(run: RunFolder, tests: Mapping[str, Tests] | None = None) -> dict[s
     result = run.result()
     scores = result["scores"] if result else []
     found = {"score": [peer["mean"] for peer in scores]} if scores else {}
-    records = run.records()
-    tenth = records[-max(1, len(records) // 10) :] if records else []
+    tenth = run.journal.last(max(1, run.journal.count() // 10))
     last = [record["peers"] for record in tenth if "peers" in record]
     by_peer = list(zip(*last, strict=True))
     limit = run.config.max_episode_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from p2p.core.errors import BadArtefact, UsageError
@@ -11,6 +12,9 @@ from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.policy import Policy
 from p2p.runs import Checkpoint, RunFolder
 from p2p.runs.files import reachable
+from p2p.runs.lock import is_locked
+
+LOOKS, PAUSE = 40, 0.05  # s, for the policies of one iteration
 
 
 def load_policy(run_or_file: str | Path, peer: int = 0, *, best: bool = False) -> Policy:
@@ -42,6 +46,29 @@ def load_policy(run_or_file: str | Path, peer: int = 0, *, best: bool = False) -
     return Policy.load(path)
 
 
+def load_policies(run: RunFolder) -> tuple[Policy, ...]:
+    """Load the policies of all peers as of one iteration, also of a run that trains.
+
+    A checkpoint replaces their files one after another. Whoever reads in between waits for the
+    last one; if the run was killed in between, its checkpoint has them all.
+
+    Raises:
+        BadArtefact: there is no policy, or it is damaged or not accessible.
+    """
+    ranks = range(run.config.num_peers)
+    for _ in range(LOOKS):
+        found = tuple(load_policy(run.path, rank) for rank in ranks)
+        if len({policy.meta.get("iterations") for policy in found}) == 1:
+            return found
+        if not is_locked(run.path):
+            break
+        time.sleep(PAUSE)
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None:
+        return found
+    return tuple(_of_tensors(run, checkpoint.path, checkpoint, rank) for rank in ranks)
+
+
 def load_milestone_policy(run: RunFolder, milestone: Path, peer: int = 0) -> Policy:
     """Load a peer's policy as of one of `run.milestones()`.
 
@@ -61,7 +88,7 @@ def load_milestone_policy(run: RunFolder, milestone: Path, peer: int = 0) -> Pol
 
 
 def _of_tensors(run: RunFolder, milestone: Path, found: Checkpoint, peer: int) -> Policy:
-    """Make the policy of a milestone of a version before 0.2, which kept none."""
+    """Make the policy of a checkpoint, or of a milestone of a version before 0.2: none is kept."""
     last = load_policy(run.path, peer)
     try:
         own = found.tensors[f"peer{peer}.engine.actor"]

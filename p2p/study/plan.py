@@ -116,7 +116,7 @@ class PlannedRun:
         if not (self.path / "config.json").exists():
             return
         run = RunFolder.open(self.path)
-        done = len(run.records()) * run.config.steps_per_iteration
+        done = run.journal.count() * run.config.steps_per_iteration
         if done > self.total_steps:
             raise UsageError(
                 f"{self.path} was trained for {done} steps, the study asks for "

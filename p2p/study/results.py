@@ -158,7 +158,7 @@ def _result(planned: PlannedRun, study: Study) -> RunResult:
         seed=run.config.seed,
         measures=measures(run, tests),
         steps=planned.steps,
-        seconds=round(sum(record["seconds"] for record in run.records()), 1),
+        seconds=round(sum(record["seconds"] for record in run.journal.stream()), 1),
         config=config_hash(run.config),
         version=run.versions().get("p2p", ""),
         measured=measured_hash(planned),

@@ -260,7 +260,7 @@ def _is_alive(run: PlannedRun, job: Job, status: Status | None) -> None:
     run.state = State.TESTING if run.trained else State.RUNNING
     run.note = f"job {job.id}" + (f" on {status.host}" if status and begun else "")
     if run.steps and begun:
-        records = RunFolder.open(run.path).records()[-RECENT:]
+        records = RunFolder.open(run.path).journal.last(RECENT)
         run.recent.extend(record["seconds"] for record in records)
 
 

@@ -18,7 +18,7 @@ from p2p.policy.policy import Policy
 from p2p.runs import RunFolder
 from p2p.runs.bundle import is_bundle, load_bundle
 from p2p.runs.files import reachable
-from p2p.runs.policies import load_policy
+from p2p.runs.policies import load_policies, load_policy
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _of_path(path: Path, best: bool) -> Subject:
 
 def _whole(path: Path, best: bool) -> Subject:
     run = RunFolder.open(path)
-    last = of_run(run, tuple(load_policy(path, rank) for rank in range(run.config.num_peers)))
+    last = of_run(run, load_policies(run))
     if not best:
         return last
     kept = tuple(load_policy(path, rank, best=True) for rank in range(run.config.num_peers))

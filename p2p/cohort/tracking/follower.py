@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import chain, islice
 from typing import Any
 
 from p2p.cohort.tracking.quantities import Quantities
@@ -98,7 +99,11 @@ class Follower:
 
     def _batches(self) -> Iterator[list[Point]]:
         """Yield what the journal has and the tracker lacks."""
-        records, self._offset = self.journal.tail(self._offset)
+        for records, offset in self.journal.parts(self._offset):
+            self._offset = offset
+            yield from self._points(records)
+
+    def _points(self, records: Iterable[Record]) -> Iterator[list[Point]]:
         points = []
         for record in records:
             values = self.quantities.of(record)
@@ -121,7 +126,8 @@ class Follower:
     @cached_property
     def _before(self) -> float:
         """Seconds that earlier sessions took."""
-        earlier = self.journal.tail(0)[0][: self.job.done]
+        records = chain.from_iterable(records for records, _ in self.journal.parts(0))
+        earlier = islice(records, self.job.done)
         return sum(float(record.get("seconds") or 0.0) for record in earlier)
 
     def finish(self, status: Status, scores: list[Mapping[str, float]]) -> None:
