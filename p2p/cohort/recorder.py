@@ -12,6 +12,7 @@ from p2p.peer import reports
 from p2p.runs import RunFolder
 from p2p.runs import hdf5 as hdf5  # now: the first checkpoint must not wait for its import
 from p2p.runs.files import write_atomically
+from p2p.runs.restarts import count_restarts
 
 H5_PAUSE = 100  # times the duration of writing run.h5, until it is written again
 
@@ -35,6 +36,16 @@ class Recorder:
         self.h5_due = 0.0  # when run.h5 may be written next
         self.h5_stale = False
         self.pending: dict[tuple[type, int], dict[int, Any]] = {}  # reports by rank
+
+    def go_back(self, done: int) -> None:
+        """Expect what follows iteration `done` again, once the journal ends there.
+
+        The time that was lost counts for the next record.
+        """
+        kept = self.run.records()
+        self.pending.clear()
+        self.completed, self.best = done, BestPolicies(self.run, kept)
+        self.last = self.start + (kept[-1]["elapsed"] if done > self.resumed_from else 0.0)
 
     def add(self, rank: int, message: Any) -> Event | None:
         """Add a message of peer `rank`; once all peers have sent theirs, write and return it."""
@@ -76,7 +87,9 @@ class Recorder:
         seconds = self.earlier_seconds + time.perf_counter() - self.start
         steps = self.completed * self.config.steps_per_iteration
         self._write_h5(last=True)
-        self.run.save_result({"steps": steps, "seconds": seconds, "scores": scores})
+        restarts = count_restarts(self.run.path)
+        told = {"restarts": restarts} if restarts else {}
+        self.run.save_result({"steps": steps, "seconds": seconds, "scores": scores, **told})
         return Finished(self.run, scores, seconds, steps)
 
     def _write_h5(self, *, last: bool) -> None:
