@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_cohort import assert_same_end, drain, find_peers, small
+import storms
+from test_cohort import alive, assert_same_end, drain, find_peers, small
 
 import p2p
 from p2p.cohort import cohort, launch
 from p2p.cohort.events import Event, Iterated, Noted, Started
+from p2p.cohort.forkserver import ForkServer
 from p2p.cohort.restarts import Restarts
 from p2p.core.errors import PeerLost
 from p2p.core.signals import StopSignals
@@ -120,6 +123,22 @@ def test_a_run_that_is_to_stop_is_not_started_again(tmp_path):
         signals.request(signal.SIGTERM)
         with pytest.raises(PeerLost, match=r"^peer 0 died$"):
             Restarts(run, run.config, "continue").go_back(PeerLost("peer 0 died"), None, signals)
+
+
+def test_a_peer_does_not_outlive_a_fork_server_that_dies_as_it_begins(tmp_path):
+    """The kernel ends a peer with its server only from the moment on at which it has asked for it.
+
+    It went on beside those that were started in its place.
+    """
+    server = ForkServer(["storms"], dict(os.environ))
+    process = server.Process(target=storms.outlive_server, args=(tmp_path / "mark",))
+    process.start()
+    deadline = time.monotonic() + 60
+    while alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not alive(process.pid)
+    assert not (tmp_path / "mark").exists()
+    server.kill()
 
 
 def test_the_library_warns_of_a_restart(tmp_path, whole):
