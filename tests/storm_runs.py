@@ -94,7 +94,8 @@ def left_by(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in sorted(run.rglob("*")):
         name = str(file.relative_to(run))
-        if not file.is_file() or file.name in (".lock", "restarts.jsonl"):
+        aside = file.name in (".lock", "restarts.jsonl") or file.suffix == ".rejected"
+        if aside or not file.is_file():
             continue
         if name.startswith(("checkpoints", "milestones")):
             found[name] = load_file(file)
@@ -130,6 +131,14 @@ def shared_memory_of(pids: set[int]) -> list[str]:
         for path in Path("/dev/shm").glob("*")
         if any(f"-{pid}-" in path.name for pid in pids)
     ]
+
+
+def gone(session: int) -> bool:
+    """Wait `GONE` seconds, or longer on a busy machine; say whether nobody of a session lives."""
+    deadline = time.monotonic() + GONE * max(1.0, load_average() / num_cores())
+    while members(session) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not members(session)
 
 
 class Storm:
@@ -184,14 +193,9 @@ class Storm:
                 env={**os.environ, "PYTHONPATH": str(TESTS)}, start_new_session=True,
             )  # fmt: skip
         code = child.wait(280)
-        seen = {child.pid}
-        began = time.monotonic()
-        patience = GONE * max(1.0, load_average() / num_cores())
-        while (left := members(child.pid)) and time.monotonic() - began < patience:
-            seen |= set(left)
-            time.sleep(0.02)
+        seen = {child.pid, *members(child.pid)}
         self.said += self.log.read_text()
-        assert left == [], (left, self.plan.fired)
+        assert gone(child.pid), (members(child.pid), self.plan.fired)
         assert shared_memory_of(seen) == []
         return code
 

@@ -8,20 +8,33 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from storm_runs import CASES, Storm, assert_undisturbed, calm, in_full
+from made import make_finished
+from storm_runs import CASES, Storm, assert_undisturbed, calm, gone, in_full
 from storms import PHASES, VICTIMS, Kill, Plan, install_in_parent
 from test_cohort import drain
+from test_interrupt import Command
 
 from p2p.cohort import cohort
 from p2p.cohort.events import Noted
 from p2p.core.config import TrainConfig
 from p2p.core.errors import Interrupted, P2PError
+
+
+@pytest.fixture(autouse=True)
+def _hang_up() -> Iterator[None]:
+    """Let SIGHUP reach what is started, also from a job that `nohup` keeps it from."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
 
 # What is quick enough for each change: in this process, but where the parent dies.
 QUICK = {
@@ -62,6 +75,22 @@ def test_a_run_whose_parent_dies_goes_on_with_the_same_bits(tmp_path, undisturbe
     assert_undisturbed(storm.out, undisturbed("two threads"))
 
 
+STUDY = """
+name = "mine"
+[settings]
+total_steps = 1_000_000
+[[grid]]
+task = "hopper"
+seed = [0]
+"""
+COMMANDS = (
+    "eval {run} --domains 1000 --episodes 50 --plain",
+    "surface {run}",
+    "study mine.toml --out {out}",
+    "bench --only physics,train --tasks hopper",
+    "export {run} --out {out}",
+    "grad-variance {run}",
+)
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -74,12 +103,8 @@ def test_a_signal_in_any_phase_leaves_a_run_that_goes_on_with_the_same_bits(
     """The parent gets it, whoever has reached that phase."""
     Plan.make(tmp_path / "plan", [Kill(phase, "parent", 1, signal=name)])
     plan = install_in_parent(tmp_path / "plan", monkeypatch.setattr)
-    before = signal.signal(signal.Signals[name], signal.default_int_handler)  # nohup ignores SIGHUP
-    try:
-        with pytest.raises(Interrupted) as stopped:
-            drain(cohort.train(TrainConfig(**in_full("two threads")), out=tmp_path / "run"))
-    finally:
-        signal.signal(signal.Signals[name], before)
+    with pytest.raises(Interrupted) as stopped:
+        drain(cohort.train(TrainConfig(**in_full("two threads")), out=tmp_path / "run"))
     assert stopped.value.signum == signal.Signals[name]
     assert len(plan.fired) == 1
     drain(cohort.resume(tmp_path / "run"))
@@ -170,6 +195,44 @@ def test_signals_in_any_phase_of_training(tmp_path: Path, capsys: pytest.Capture
         shutil.rmtree(storm.plan.folder.parent)
         with capsys.disabled():
             print(f"{trial + 1} runs, {ends.total()} signals, {len(failures)} failures", flush=True)
+    with capsys.disabled():
+        print(*sorted(ends.items()), *failures, sep="\n")
+    assert not failures
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(0)
+def test_signals_at_any_time_of_other_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """P2P_SIGNALS times SIGINT, SIGTERM or SIGHUP, once or twice, to a command or to all of its."""
+    goal, seed = numbers(signals=20, seed=1)
+    rng = random.Random(seed)
+    run = make_finished(tmp_path / "run", num_peers=2)
+    (tmp_path / "mine.toml").write_text(STUDY)
+    failures, ends = [], Counter[str]()
+    for trial in range(goal):
+        name, command = rng.choice(SIGNALS), COMMANDS[trial % len(COMMANDS)]
+        number, twice, group = signal.Signals[name], rng.random() < 0.3, rng.random() < 0.5
+        out = tmp_path / str(trial)
+        args = [part.format(run=run, out=out) for part in command.split()]
+        started = Command(tmp_path, *args)
+        time.sleep(rng.uniform(0.0, 8.0))
+        for _ in range(1 + twice):
+            with suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(started.process.pid, number)
+            time.sleep(1.2 * twice)
+        said = ""
+        try:
+            _, said = started.process.communicate(timeout=120)
+            code = started.process.returncode
+            assert code in (0, 128 + number), code
+            assert "Traceback" not in said
+            assert gone(started.process.pid), "processes outlive it"
+        except (AssertionError, subprocess.TimeoutExpired) as failed:
+            failures.append(f"{args} {name} twice={twice} group={group}: {failed!s} {said[-2000:]}")
+            started.process.kill()
+        ends[f"{args[0]} {name} {started.process.returncode}"] += 1
+        with capsys.disabled():
+            print(f"{trial + 1} signals, {len(failures)} failures", flush=True)
     with capsys.disabled():
         print(*sorted(ends.items()), *failures, sep="\n")
     assert not failures
