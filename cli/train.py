@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from p2p.cohort.nodes.start import Start
 
 GOAL = ("total_steps", "total_steps_per_peer")
-LATER = (*GOAL, "track", "threads_per_peer")  # what a run that goes on may have anew
+# What a run that goes on may have anew
+LATER = (*GOAL, "track", "threads_per_peer", "max_restarts")
 ON_RESUME = {"resume", *LATER, "max_time", "as_json", "plain", *KINDS, "term"}
 
 
@@ -217,9 +218,9 @@ def _check_resumable(ctx: click.Context) -> None:
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, --max-time, "
-            "--json and --plain (and --task or --method, to name code of yours), "
-            f"not {', '.join(typed)}"
+            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, "
+            "--max-restarts, --max-time, --json and --plain (and --task or --method, to name code "
+            f"of yours), not {', '.join(typed)}"
         )
 
 

@@ -82,7 +82,7 @@ def test_a_run_and_its_caller_leave_each_other_alone(tmp_path: Path, case: str):
 
 def test_a_killed_fork_server_is_said_to_be_what_died(tmp_path: Path):
     """The peers die with it; 'peer 0 died: exit code 255' sent readers looking in vain."""
-    config = TrainConfig(**{**SMALL, "total_steps": 10**6})
+    config = TrainConfig(**{**SMALL, "total_steps": 10**6, "max_restarts": 0})
     events = cohort.train(config, out=tmp_path / "run")
     assert any(isinstance(event, Iterated) for event in events)
     server = launch.prepare(config.engine)

@@ -199,9 +199,9 @@ def test_methods_lists_the_defaults_that_a_run_has() -> None:
         (
             "train --resume r --eps-tr 0.1 --out o",
             "--resume continues a run with its own settings and folder; it takes "
-            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, --max-time, "
-            "--json and --plain (and --task or --method, to name code of yours), "
-            "not --eps-tr, --out",
+            "--total-steps (or --total-steps-per-peer), --track, --threads-per-peer, "
+            "--max-restarts, --max-time, --json and --plain (and --task or --method, to name code "
+            "of yours), not --eps-tr, --out",
         ),
     ],
 )

@@ -19,7 +19,7 @@ from ..interrupt import STOPPING
 from ..text.layout import message_lines
 from .frame import render
 from .history import History
-from .summary import note_line, short_path, summary
+from .summary import short_path, summary
 
 REFRESH = 2  # frames/s; each takes about 2 ms from the peers' cores
 WIDEST = 120  # columns; in a wider frame rows are hard to follow
@@ -71,6 +71,8 @@ class LiveView:
             for line in message_lines(f"note: {note}", self._console.width):
                 self._console.print(Text(line), soft_wrap=True)
         with self._lock:
+            if self._history is not None:
+                self._phase, self._phase_began = "restarting the peers", time.monotonic()
             self._history = History(event.config, past)
             self._run = short_path(event.run.path)
             self._saved = event.resumed_from
@@ -91,7 +93,8 @@ class LiveView:
 
     def noted(self, event: Noted) -> None:
         """Print the note, above the frame while there is one."""
-        self._console.print(Text(note_line(event)), soft_wrap=True)
+        for line in message_lines(str(event), self._console.width):
+            self._console.print(Text(line), soft_wrap=True)
 
     def finished(self, event: Finished) -> None:
         """End the frame and print the summary below it."""

@@ -13,7 +13,7 @@ from ..text.formats import compact, count, counted, duration
 from ..text.layout import message_lines
 from ..text.terminal import columns
 from .history import History
-from .summary import describe_run, note_line, short_path, summary
+from .summary import describe_run, short_path, summary
 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds between two lines
 STRIDE = 0.01  # share of the run between two lines, so that a log has about a hundred
@@ -41,6 +41,7 @@ class PlainLines:
         self._last_line = -LONGEST
         self._last_steps = 0
         self._last_test = 0
+        self._begun = False
 
     def __enter__(self) -> Self:
         return self
@@ -49,11 +50,13 @@ class PlainLines:
         """Do nothing."""
 
     def started(self, event: Started) -> None:
-        """Write task, settings and run folder."""
+        """Write task, settings and run folder; once alone, if the peers are started again."""
         past = event.run.journal.stream() if event.resumed_from else ()
         self._history = History(event.config, past)
-        self._say(", ".join(describe_run(event.config)))
-        self._print(f"run: {short_path(event.run.path)}")
+        if not self._begun:
+            self._begun = True
+            self._say(", ".join(describe_run(event.config)))
+            self._print(f"run: {short_path(event.run.path)}")
         if event.resumed_from:
             self._print(f"resumed after iteration {event.resumed_from}")
         for note in event.notes:
@@ -89,7 +92,7 @@ class PlainLines:
 
     def noted(self, event: Noted) -> None:
         """Write the note."""
-        self._print(note_line(event))
+        self._say(str(event))
 
     def finished(self, event: Finished) -> None:
         """Write the summary."""

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p.cohort.events import Finished, Noted
+from p2p.cohort.events import Finished
 from p2p.core import registry
 from p2p.core.config import TrainConfig
 
@@ -29,11 +29,6 @@ def describe_run(config: TrainConfig) -> list[str]:
         f"eps_tr {config.eps_tr:g}",
         f"seed {config.seed}",
     ]
-
-
-def note_line(event: Noted) -> str:
-    """Return the line of a note or a warning."""
-    return f"{'warning' if event.is_warning else 'note'}: {event.text}"
 
 
 def describe_tests(config: TrainConfig) -> str:

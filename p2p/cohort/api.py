@@ -32,18 +32,18 @@ def train(
         config: the settings.
         out: the run folder to create; default a new one under `runs/`.
         track: trackers to log to, in place of `config.track`: "tensorboard", "wandb", ...
-        report: called in this process with each event, in their order: a `Started`; an `Iterated`
-            after each iteration, whose `record` is the iteration's line in the journal;
-            `Checkpointed` after some; at last `Finished`, with scores. `report=print` prints a
-            line for each. While it runs, the peers go on. If it returns False, the run stops as
-            at Ctrl-C: the iteration ends, a checkpoint is written, and `train` returns; `resume`
-            goes on from there. What it raises ends the run at once, with the last checkpoint
-            kept, and is raised here. It changes no number.
+        report: called in this process with each event, in their order: a `Started`, and another
+            whenever the peers are started again; an `Iterated` after each iteration, whose `record`
+            is the iteration's line in the journal; `Checkpointed` after some; at last `Finished`,
+            with scores. `report=print` prints a line for each. While it runs, the peers go on. If
+            it returns False, the run stops as at Ctrl-C: the iteration ends, a checkpoint is
+            written, and `train` returns; `resume` goes on from there. What it raises ends the run
+            at once, with the last checkpoint kept, and is raised here. It changes no number.
         max_time: seconds, after which the run stops as if `report` had returned False.
 
     Raises:
         UsageError: a setting or the folder cannot be used.
-        PeerLost: a peer died or hangs.
+        PeerLost: a peer died or hangs, more than `config.max_restarts` times.
         Diverged: a peer's gradients became non-finite twice.
         Interrupted: a signal (SIGINT of Ctrl-C or a notebook's stop button, SIGTERM, SIGHUP,
             SIGUSR1, SIGUSR2), after a checkpoint.
@@ -66,6 +66,7 @@ def resume(
     total_steps_per_peer: int | None = None,
     track: Sequence[str] | None = None,
     threads_per_peer: int | None = None,
+    max_restarts: int | None = None,
     report: Report | None = None,
     max_time: float | None = None,
 ) -> RunFolder:
@@ -78,7 +79,7 @@ def resume(
         total_steps: a new goal over all peers; default the run's own.
         total_steps_per_peer: the same, counted for each peer.
         track: other trackers than those that the run remembers; () for none.
-        threads_per_peer: another number than the run's own; the bits are the same.
+        threads_per_peer, max_restarts: other numbers than the run's own; the bits are the same.
         report, max_time: as in `train`.
 
     Raises:
@@ -92,6 +93,8 @@ def resume(
         "total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer, "track": track,
         "threads_per_peer": threads_per_peer,
     }  # fmt: skip
+    if max_restarts is not None:
+        later["max_restarts"] = max_restarts
     _, config = check_resumable(path, **later)
     launch.prepare(config.engine)
     from p2p.cohort import cohort

@@ -13,24 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from p2p.cohort.checks import check_new, check_resumable, check_unfinished
-from p2p.cohort.events import Event, Finished, Iterated, Started
+from p2p.cohort.events import Event, Finished, Iterated, Noted, Started
 from p2p.cohort.nodes.advice import Advice
 from p2p.cohort.peer_process import Failed
 from p2p.cohort.recorder import Recorder
+from p2p.cohort.restarts import Restarts
+from p2p.cohort.states import Beginning, initial_states, newest_states
 from p2p.cohort.supervisor import STOPPED_EARLY, Supervisor
 from p2p.cohort.tracking.parent import Trackers
 from p2p.cohort.tracking.tracker import Status
 from p2p.core import registry
 from p2p.core.config import TrainConfig
-from p2p.core.errors import Diverged, Interrupted, P2PError
+from p2p.core.errors import Diverged, Interrupted, P2PError, PeerLost
 from p2p.core.signals import StopSignals
-from p2p.envs.build import build_envs, check_model
+from p2p.envs.build import check_model
 from p2p.envs.task import find_task
-from p2p.peer import reports
 from p2p.runs import RunFolder
 from p2p.runs.checkpoints import Checkpoints
 from p2p.runs.claim import discard_untrained
-from p2p.runs.initial import initial_state, policy_sha256
+from p2p.runs.initial import policy_sha256
 
 if TYPE_CHECKING:
     from p2p.cohort.nodes.link import Link  # brings torch
@@ -63,10 +64,10 @@ def train(
     """
     check_new(config, out, _num_here(config, link))
     config = _with_hashes(config)
-    states = _initial_states(config)
+    states = initial_states(config)
     run = RunFolder.create(config, out)
     try:
-        yield from _run(run, config, states, 0, [], max_time, link)
+        yield from _run(run, config, Beginning(states), max_time, link)
     except Interrupted as stopped:
         if not discard_untrained(run.path):
             raise
@@ -111,19 +112,12 @@ def resume(
     )  # fmt: skip
     check_model(config.task, config.source_sha256)
     with run:
-        checkpoint = run.load_checkpoint()
-        done = checkpoint.iteration if checkpoint else 0
-        check_unfinished(run, config, done)
+        begin = newest_states(run, config)
+        check_unfinished(run, config, begin.done)
         run.replace_config(config)
-        run.truncate_journal(done)
-        notes = [*checkpoint.skipped] if checkpoint else ["no checkpoint yet: starting afresh"]
-        notes += run.changed_versions()
-        states: list[reports.State] | None
-        if checkpoint:
-            states = reports.split_by_peer(checkpoint.tensors, config.num_peers)
-        else:
-            states = _initial_states(config)
-        yield from _run(run, config, states, done, notes, max_time, link)
+        run.truncate_journal(begin.done)
+        begin = begin._replace(notes=(*begin.notes, *run.changed_versions()))
+        yield from _run(run, config, begin, max_time, link)
 
 
 def _num_here(config: TrainConfig, link: Link | None) -> int:
@@ -141,65 +135,98 @@ def _with_hashes(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"init_from": str(path), "source_sha256": hashed})
 
 
-def _initial_states(config: TrainConfig) -> list[reports.State] | None:
-    """Return what each peer starts from, if anything; what cannot be simulated fails here.
-
-    Raises:
-        UsageError: the task, what varies in it, or the policy to start from cannot be used.
-        BadArtefact: there is no policy to start from.
-    """
-    built_in = config.task in registry.BUILT_IN["task"] and config.randomise is None
-    if built_in and config.init_from is None:  # nothing that could fail
-        return None
-    envs = build_envs(config.task, 1, config.randomisation)
-    state = initial_state(config, envs.obs_dim, envs.action_dim)
-    return None if state is None else [state] * config.num_peers
-
-
 def _run(
-    run: RunFolder, config: TrainConfig, states: list[reports.State] | None, done: int,
-    notes: list[str], max_time: float | None, link: Link | None = None,
+    run: RunFolder, config: TrainConfig, begin: Beginning, max_time: float | None,
+    link: Link | None = None,
 ) -> Iterator[Event]:  # fmt: skip
+    """Train to the goal; start the peers again if one is lost, while that is allowed."""
     code = registry.loading_options(config.task, config.method)
     resume = f"continue with: p2p train --resume {shlex.quote(str(run.path))}{code}"
-    early = f"{STOPPED_EARLY}; {resume}"
+    notes = [*begin.notes]
     if link is not None:
-        link.begin(config, states, done)
-        notes = [*notes, *link.notes]
-    with (
-        run, StopSignals(max_time) as signals,
-        Supervisor(config, states, signals, early, link) as supervisor,
-        Trackers(run, config, done) as trackers,
-    ):  # fmt: skip
-        notes = [*notes, *_notes_on_returns(config), *_notes_on_task(config)]
-        yield Started(run, config, done, notes)
-        recorder = Recorder(run, config, done)
-        advice = Advice(config) if link else None
-        scores: list[dict[str, float]] = []
+        link.begin(config, begin.states, begin.done)
+        notes += link.notes
+    notes += [*_notes_on_returns(config), *_notes_on_task(config)]
+    with run, StopSignals(max_time) as signals:
+        restarts = Restarts(run, config, resume)
+        session = _Session(run, config, signals, resume, link)
+        while True:
+            try:
+                yield from session.attempt(begin, notes)
+                return
+            except PeerLost as lost:
+                if link is not None:  # their launcher restarts, which alone can start all nodes
+                    raise
+                begin, told = restarts.go_back(lost, session.recorder, signals)
+            notes = [*begin.notes]
+            yield Noted(told, is_warning=True)
+
+
+class _Session:
+    """From the start of a run, or of its continuation, to its end, over all restarts.
+
+    Attributes:
+        recorder: None until the peers have been started once.
+    """
+
+    def __init__(
+        self, run: RunFolder, config: TrainConfig, signals: StopSignals, resume: str,
+        link: Link | None,
+    ) -> None:  # fmt: skip
+        self.run, self.config, self.signals, self.link = run, config, signals, link
+        self.resume, self.early = resume, f"{STOPPED_EARLY}; {resume}"
+        self.recorder: Recorder | None = None
+
+    def attempt(self, begin: Beginning, notes: list[str]) -> Iterator[Event]:
+        """Start the peers, and follow them to the end.
+
+        Raises:
+            PeerLost: a peer died or hangs; all have ended.
+            P2PError: as `train`.
+        """
+        run, config, signals = self.run, self.config, self.signals
+        with (
+            Supervisor(config, begin.states, signals, self.early, self.link) as supervisor,
+            Trackers(run, config, begin.done) as trackers,
+        ):
+            yield Started(run, config, begin.done, notes)
+            if self.recorder is None:
+                self.recorder = Recorder(run, config, begin.done)
+            recorder = self.recorder
+            scores: list[dict[str, float]] = []
+            for event in self._follow(supervisor, recorder, trackers):
+                yield event
+                scores = event.scores if isinstance(event, Finished) else scores
+            status: Status = "stopped" if recorder.stopped else "finished"
+            yield from trackers.finish(status, scores, lambda: signals.received is not None)
+        if recorder.stopped:
+            raise Interrupted(
+                f"stopped after iteration {recorder.completed} of {config.num_iterations}; "
+                f"{self.resume}",
+                signals.received or recorder.stopped or signal.SIGINT,
+            )
+
+    def _follow(
+        self, supervisor: Supervisor, recorder: Recorder, trackers: Trackers
+    ) -> Iterator[Event]:
+        """Record what the peers report, and pass on a request to stop."""
+        signals = self.signals
+        advice = Advice(self.config) if self.link else None
         begun = False  # before a peer has reported, there is nothing to save
         for rank, message in supervisor.messages():
             begun = begun or message is not None
             signals.check_time()
             if signals.received is not None:
                 if not begun:
-                    raise Interrupted(early, signals.received)
+                    raise Interrupted(self.early, signals.received)
                 supervisor.arena.request_stop(signals.received)
             if isinstance(message, Failed):
-                raise_failure(rank, message, what_is_saved(run), supervisor.where)
+                raise_failure(rank, message, what_is_saved(self.run), supervisor.where)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
                 if advice is not None and isinstance(event, Iterated):
                     yield from advice.of(event.record)
-                scores = event.scores if isinstance(event, Finished) else scores
             yield from trackers.notes()
-        status: Status = "stopped" if recorder.stopped else "finished"
-        yield from trackers.finish(status, scores, lambda: signals.received is not None)
-        if recorder.stopped:
-            raise Interrupted(
-                f"stopped after iteration {recorder.completed} of {config.num_iterations}; "
-                f"{resume}",
-                signals.received or recorder.stopped or signal.SIGINT,
-            )
 
 
 def what_is_saved(run: RunFolder) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Started:
-    """The run folder exists and the peers are starting."""
+    """The run folder exists and the peers are starting; again, after one of them was lost."""
 
     run: RunFolder
     config: TrainConfig
@@ -64,10 +64,13 @@ class Checkpointed:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something to say beside the run: where a tracker logs, or that it fails."""
+    """Something to say beside the run: where a tracker logs, that it fails, or a restart."""
 
     text: str
     is_warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{'warning' if self.is_warning else 'note'}: {self.text}"
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def die_with_parent() -> None:
     The fork server ends when the process that started it ends.
     """
     signal_at_parents_death(signal.SIGKILL)
-    if orphaned():  # the parent ended before the call above
+    server = Inherited.server
+    if orphaned() or server not in (None, os.getppid()):  # one ended before the call above
         os._exit(1)
 
 

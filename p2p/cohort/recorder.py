@@ -12,6 +12,7 @@ from p2p.peer import reports
 from p2p.runs import RunFolder
 from p2p.runs import hdf5 as hdf5  # now: the first checkpoint must not wait for its import
 from p2p.runs.files import write_atomically
+from p2p.runs.restarts import count_restarts
 
 H5_PAUSE = 100  # times the duration of writing run.h5, until it is written again
 H5_GROWTH = 0.1  # of its rows, until it is written again: a row is written 11 times at most
@@ -38,6 +39,18 @@ class Recorder:
         self.h5_due = 0.0  # when run.h5 may be written next
         self.h5_stale = False
         self.pending: dict[tuple[type, int], dict[int, Any]] = {}  # reports by rank
+
+    def go_back(self, done: int) -> None:
+        """Expect what follows iteration `done` again, once the journal ends there.
+
+        The time that was lost counts for the next record.
+        """
+        self.pending.clear()
+        self.completed, self.best, elapsed = done, BestPolicies(self.run), 0.0
+        for record in self.run.journal.stream():
+            self.best.note(record)
+            elapsed = record["elapsed"]
+        self.last = self.start + (elapsed if done > self.resumed_from else 0.0)
 
     def add(self, rank: int, message: Any) -> Event | None:
         """Add a message of peer `rank`; once all peers have sent theirs, write and return it."""
@@ -79,7 +92,9 @@ class Recorder:
         seconds = self.earlier_seconds + time.perf_counter() - self.start
         steps = self.completed * self.config.steps_per_iteration
         self._write_h5(last=True)
-        self.run.save_result({"steps": steps, "seconds": seconds, "scores": scores})
+        restarts = count_restarts(self.run.path)
+        told = {"restarts": restarts} if restarts else {}
+        self.run.save_result({"steps": steps, "seconds": seconds, "scores": scores, **told})
         return Finished(self.run, scores, seconds, steps)
 
     def _write_h5(self, *, last: bool) -> None:

@@ -38,10 +38,12 @@ class Inherited:
     Attributes:
         passed: what the parent has sent along, by their number in pickles.
         parent: a socket that says nothing more until the parent is gone; None in others.
+        server: the server's process id.
     """
 
     passed: tuple[int, ...] = ()
     parent: int | None = None
+    server: int | None = None
 
 
 class PassedFd:
@@ -55,7 +57,7 @@ class PassedFd:
         return Inherited.passed[self.number]
 
 
-def main(fd: int, modules: Sequence[str]) -> None:
+def main(fd: int, modules: Sequence[str]) -> NoReturn:
     """Serve requests from the socket `fd` until the parent closes its end, or is gone."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -82,10 +84,10 @@ def main(fd: int, modules: Sequence[str]) -> None:
             _reap(statuses)
         if fd in ready:
             word, fds, _, _ = socket.recv_fds(control, len(REQUEST), MOST_FDS)
-            if not word:  # the parent has ended
-                control.close()
-                return
+            if not word:  # the parent has ended, and the peers end with this process:
+                os._exit(0)  # what torch has to tidy up takes seconds where cores are busy
             data, status, *passed = fds
+            Inherited.server = os.getpid()
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)

@@ -54,6 +54,7 @@ class Supervisor:
         self.ranks = range(config.num_peers) if link is None else link.ranks
         self.processes: dict[int, Process] = {}
         self.pipes: dict[int, Connection] = {}
+        self._listeners: list[threading.Thread] = []
         self.inbox: queue.SimpleQueue[tuple[int, Any]] = link.inbox if link else queue.SimpleQueue()
 
     def __enter__(self) -> Supervisor:
@@ -84,7 +85,9 @@ class Supervisor:
             child.start()
             theirs.close()
             self.processes[rank], self.pipes[rank] = child, ours
-            threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
+            listener = threading.Thread(target=self._listen, args=(rank,), daemon=True)
+            listener.start()
+            self._listeners.append(listener)
 
     def messages(self) -> Iterator[tuple[int, Any]]:
         """Yield (rank, message), and (-1, None) if none comes for `POLL` seconds.
@@ -174,3 +177,5 @@ class Supervisor:
             if child.is_alive():
                 child.kill()
                 child.join()
+        for listener in self._listeners:  # a pipe's end: also of a peer whose fork server was
+            listener.join(GRACE)  # killed, which may outlive it for a moment

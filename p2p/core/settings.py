@@ -189,6 +189,12 @@ class Settings(BaseModel):
         json_schema_extra=RECORD,
         description="Seconds without a sign of life before a peer counts as hung.",
     )
+    max_restarts: Annotated[Whole, Field(ge=0)] = Field(
+        3,
+        json_schema_extra=RECORD,
+        description="Times in a session that the peers are started again, from the last "
+        "checkpoint, after one has died or hangs; 0: never.",
+    )
 
     track: tuple[Tracker, ...] = Field(
         (),

@@ -13,9 +13,10 @@ from p2p.core.env_names import folder_part
 from p2p.core.errors import UsageError
 from p2p.runs.files import disk_errors
 from p2p.runs.lock import NAME as LOCK
+from p2p.runs.restarts import NAME as RESTARTS
 
 ROOT = Path("runs")  # of new folders
-FIRST_FILES = ("config.json", "versions.json", LOCK)
+FIRST_FILES = ("config.json", "versions.json", RESTARTS, LOCK)
 SUBFOLDERS = ("checkpoints", "milestones", "policies")
 
 

@@ -8,6 +8,7 @@
     milestones/       checkpoints that are never deleted, the first before training; named likewise
     policies/         `peer-<rank>.safetensors`; `best-<rank>.safetensors` if they were tested
     result.json       the final scores, written when training has reached its end
+    restarts.jsonl    one line a restart of the cohort, if there was one (`p2p.runs.restarts`)
     evaluation.json   test scores of a study's run (`p2p.study.testing`)
     .lock             held by the process that writes
 
