@@ -44,7 +44,7 @@ def rate(run: Path) -> float:
     """
     records = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
     spent = [record["seconds"] for record in records[WARM_UP:]]
-    return STEPS * len(spent) / sum(spent)
+    return float(STEPS * len(spent) / sum(spent))
 
 
 def train(task: str, sync: str, out: Path, nodes: list[str], address: str, port: int) -> float:

@@ -1,6 +1,7 @@
 """A cohort over machines that can fail: two network namespaces, joined by a cable.
 
-Takes minutes, root and `ip netns`: `tox -e nodes` runs it.
+`tox -e nodes` runs it. It takes minutes, root, `ip netns`, and a machine at rest, since seconds
+count.
 """
 
 from __future__ import annotations

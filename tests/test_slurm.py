@@ -328,6 +328,17 @@ def test_a_notice_puts_the_job_into_the_queue_again_and_scancel_does_not(
     assert is_requeued(cluster) is again
 
 
+def test_the_signal_of_its_own_requeue_does_not_change_what_a_job_has_said(job, monkeypatch):
+    """Slurm sends SIGTERM before `scontrol requeue` has returned."""
+    monkeypatch.setattr(slurm_job, "end_now", lambda *_: None)
+    one = job()
+    one.stopped(signal.SIGUSR2)
+    one.end_now(signal.SIGTERM, None)
+    status = one.submissions.status_of(one.run)
+    assert status is not None
+    assert status.exit_code == 128 + signal.SIGUSR2
+
+
 def test_a_limit_that_leaves_no_time_for_an_iteration_ends_it_for_good(job, cluster, tmp_path):
     """Three times in a row, that is: what an iteration gains counts anew."""
     codes = []

@@ -111,8 +111,15 @@ class Job:
 
     @provisional
     def end_now(self, number: int, frame: FrameType | None) -> None:
-        """End at a signal at which there is nothing to save."""
-        self.stopped(number)
+        """End at a signal at which there is nothing to save.
+
+        A job that puts itself into the queue again gets Slurm's SIGTERM for that: what it has said
+        before stands.
+        """
+        if self.status.exit_code is None:
+            self.stopped(number)
+        else:
+            self._write()  # which the signal may have interrupted
         end_now(number, frame)
 
     def _write(self) -> None:
