@@ -144,11 +144,14 @@ def test_a_long_journal_is_cut_followed_and_summed_in_pieces(tmp_path, monkeypat
         assert run.journal.path.read_bytes() == b"".join(lines[:20])
 
 
-def of_process(pid: int | str) -> tuple[int, int]:
-    """Return the private memory of a process, KiB, and its number of open descriptors."""
+def of_process(pid: int) -> tuple[int, int] | None:
+    """Return the private memory of a process, KiB, and its number of open descriptors.
+
+    None if it has ended.
+    """
     status = Path(f"/proc/{pid}/status").read_text()
-    resident = int(status.partition("RssAnon:")[2].split()[0])
-    return resident, len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    resident = status.partition("RssAnon:")[2].split()
+    return (int(resident[0]), len(list(Path(f"/proc/{pid}/fd").iterdir()))) if resident else None
 
 
 def children(pid: int) -> list[int]:
@@ -170,7 +173,8 @@ def soak(folder: Path, iterations: int) -> dict[str, list[tuple[int, int, int]]]
             return
         for pid in [os.getpid(), *children(os.getpid())]:
             name = "parent" if pid == os.getpid() else f"process {pid}"
-            seen.setdefault(name, []).append((n, *of_process(pid)))
+            if (found := of_process(pid)) is not None:
+                seen.setdefault(name, []).append((n, *found))
 
     p2p.train(TrainConfig(**TINY, total_steps=128 * iterations), folder, report=look)
     return {name: rows for name, rows in seen.items() if len(rows) > iterations // 100}
@@ -190,5 +194,5 @@ def test_soak(tmp_path):
         (begin, before, _), (end, after, _) = rows[len(rows) // 2], rows[-2]
         growth = (after - before) / (end - begin)
         print(f"{name}: {before} KiB, {after} KiB; {growth:.3f} KiB an iteration")
-        assert growth < (0.5 if name == "parent" else 0.05), name
+        assert growth < (0.5 if name == "parent" else 0.1), name
         assert len({files for _, _, files in rows[:-1]}) == 1, name

@@ -66,14 +66,14 @@ class LiveView:
 
     def started(self, event: Started) -> None:
         """Show task and run folder; print notes above the frame."""
-        past = event.run.journal.stream() if event.resumed_from else ()
+        history = History(event.config, event.run.journal.stream() if event.resumed_from else ())
         for note in event.notes:
             for line in message_lines(f"note: {note}", self._console.width):
                 self._console.print(Text(line), soft_wrap=True)
         with self._lock:
             if self._history is not None:
                 self._phase, self._phase_began = "restarting the peers", time.monotonic()
-            self._history = History(event.config, past)
+            self._history = history
             self._run = short_path(event.run.path)
             self._saved = event.resumed_from
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -94,6 +96,9 @@ def _write_mp4(path: Path, pictures: Iterator[Image.Image], milliseconds: int) -
         ffmpeg.stderr.close()
         ffmpeg.wait()
     if ffmpeg.returncode:
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+            if os.strerror(code) in said:
+                raise OSError(code, os.strerror(code))
         raise NoRoom(f"ffmpeg cannot write the film: {said[-200:]}; name it .webp")
 
 

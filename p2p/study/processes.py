@@ -138,7 +138,8 @@ class RunProcess:
         except P2PError as error:
             run.error, run.exit_code = str(error), error.exit_code
         if run.state is State.COMPLETE:
-            self.log.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.log.unlink()
         elif code in INTERRUPTED and (run.state is State.STOPPING or is_stopping()):
             run.state, run.error, run.exit_code = State.STOPPED, "", 0
         else:
@@ -151,6 +152,8 @@ class RunProcess:
         if code < 0:
             name = signal.Signals(-code).name
             return f"its process was killed by {name}", PeerLost.exit_code
-        lines = self.log.read_text("utf-8", "replace").split("\n")
+        lines: list[str] = []
+        with suppress(OSError):  # its folder was removed, or lies on a disk that is gone
+            lines = self.log.read_text("utf-8", "replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
         return f"{last.strip()} (see {self.log})", code or P2PError.exit_code
