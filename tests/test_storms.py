@@ -221,15 +221,16 @@ def test_signals_at_any_time_of_other_commands(tmp_path: Path, capsys: pytest.Ca
                 (os.killpg if group else os.kill)(started.process.pid, number)
             time.sleep(1.2 * twice)
         said = ""
-        try:
-            _, said = started.process.communicate(timeout=120)
-            code = started.process.returncode
-            assert code in (0, 128 + number), code
-            assert "Traceback" not in said
-            assert gone(started.process.pid), "processes outlive it"
-        except (AssertionError, subprocess.TimeoutExpired) as failed:
-            failures.append(f"{args} {name} twice={twice} group={group}: {failed!s} {said[-2000:]}")
-            started.process.kill()
+        with started.process:
+            try:
+                _, said = started.process.communicate(timeout=120)
+                code = started.process.returncode
+                assert code in (0, 128 + number), code
+                assert "Traceback" not in said
+                assert gone(started.process.pid), "processes outlive it"
+            except (AssertionError, subprocess.TimeoutExpired) as failed:
+                failures.append(f"{args} {name} {twice=} {group=}: {failed!s} {said[-2000:]}")
+                started.process.kill()
         ends[f"{args[0]} {name} {started.process.returncode}"] += 1
         with capsys.disabled():
             print(f"{trial + 1} signals, {len(failures)} failures", flush=True)
