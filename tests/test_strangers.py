@@ -20,6 +20,7 @@ from made import make_run
 
 import p2p
 from p2p.cli.options import read_settings
+from p2p.cohort.recorder import Recorder
 from p2p.core import jit, reading
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, P2PError, UsageError
@@ -101,6 +102,16 @@ def test_a_number_in_place_of_a_table_is_no_record(tmp_path):
             path.write_text(f'{{"iteration": 0, "peers": [{{"{name}": {value}}}]}}\n')
             with pytest.raises(BadArtefact, match="line 1 is not a record"):
                 Journal(path).records()
+
+
+def test_records_without_seconds_or_peers_are_recorded_on(tmp_path):
+    """They ended a resumed run with a KeyError."""
+    path = make_run(tmp_path / "run", method="ppo")
+    lines = ['{"iteration": 0, "peers": []}', '{"iteration": 1, "seconds": null}']
+    (path / "journal.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    run = RunFolder.open(path)
+    recorder = Recorder(run, run.config, 2)
+    assert (recorder.earlier_seconds, recorder.best.returns) == (0.0, {})
 
 
 def test_a_study_reads_each_version_once(monkeypatch):

@@ -25,7 +25,7 @@ class BestPolicies:
         self.run = run
         self.returns: dict[int, float] = {}
         for record in records:
-            for rank, peer in enumerate(record["peers"]):
+            for rank, peer in enumerate(record.get("peers", ())):
                 if (found := peer.get("test", {}).get("return")) is not None:
                     self.returns[rank] = max(found, self.returns.get(rank, found))
 

@@ -29,7 +29,7 @@ class Recorder:
         self.stopped = 0
         self.resumed_from = done
         earlier = run.records()
-        self.earlier_seconds = sum(record["seconds"] for record in earlier)
+        self.earlier_seconds = sum(record.get("seconds") or 0.0 for record in earlier)
         self.best = BestPolicies(run, earlier)
         self.start = self.last = time.perf_counter()
         self.h5_due = 0.0  # when run.h5 may be written next
