@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from p2p.cohort.checks import check_new, check_resumable, check_unfinished
+from p2p.cohort.dump import what_is_left
 from p2p.cohort.events import Event, Finished, Iterated, Started
 from p2p.cohort.nodes.advice import Advice
 from p2p.cohort.peer_process import Failed
@@ -28,7 +29,6 @@ from p2p.envs.build import build_envs, check_model
 from p2p.envs.task import find_task
 from p2p.peer import reports
 from p2p.runs import RunFolder
-from p2p.runs.checkpoints import Checkpoints
 from p2p.runs.claim import discard_untrained
 from p2p.runs.initial import initial_state, policy_sha256
 
@@ -185,7 +185,8 @@ def _run(
                     raise Interrupted(early, signals.received)
                 supervisor.arena.request_stop(signals.received)
             if isinstance(message, Failed):
-                raise_failure(rank, message, what_is_saved(run), supervisor.where)
+                left = what_is_left(run, rank, message.error)
+                raise_failure(rank, message, left, supervisor.where)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
                 if advice is not None and isinstance(event, Iterated):
@@ -200,13 +201,6 @@ def _run(
                 f"{resume}",
                 signals.received or recorder.stopped or signal.SIGINT,
             )
-
-
-def what_is_saved(run: RunFolder) -> str:
-    """Return what to say of the checkpoint after a divergence."""
-    if Checkpoints(run.path).newest() is None:
-        return "; there was no checkpoint yet"
-    return f"; the last valid checkpoint is in {run.path}/checkpoints"
 
 
 def _notes_on_returns(config: TrainConfig) -> list[str]:

@@ -40,6 +40,7 @@ class Exchange(ABC):
         others: the other peers' ranks.
         waited: seconds spent waiting for others so far.
         across_machines: whether some of the peers are on other machines.
+        shown: what all peers published last, [K, n]; None if nothing yet.
     """
 
     across_machines = False
@@ -48,6 +49,7 @@ class Exchange(ABC):
         self.rank, self.num_peers = rank, num_peers
         self.others = [k for k in range(num_peers) if k != rank]
         self.waited = 0.0
+        self.shown: NDArray[Any] | None = None
         self._begun: NDArray[Any] | None = None
         self._rows: dict[tuple[int, str], NDArray[Any]] = {}
 

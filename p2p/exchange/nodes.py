@@ -184,7 +184,8 @@ class MemberExchange(SharedExchange):
         start = time.perf_counter()
         self._wait_for(self.others, self._ahead)
         self.waited += time.perf_counter() - start
-        return self._ahead.rows(begun.nbytes, begun.dtype)
+        self.shown = self._ahead.rows(begun.nbytes, begun.dtype)
+        return self.shown
 
 
 class LeaderExchange(MemberExchange):
