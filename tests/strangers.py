@@ -3,7 +3,8 @@
 python tests/strangers.py --cases 100000 --seed 1 [--only journal,policy]
 
 A case fails if what is raised is not one of p2p's own errors in one line, if it takes longer than
-`PATIENCE`, grows the process by more than `ROOM`, loads code, or writes outside the folder.
+`PATIENCE` of the processor's time, grows the process by more than `ROOM`, loads code, or writes
+outside the folder.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ from p2p.study.plan import plan_study
 from p2p.study.saved import Saved, measures_of
 from p2p.study.testing import read_tests
 
-PATIENCE = 5.0  # s
+PATIENCE = 5.0  # s of the processor
+WAIT = 12.0  # times that on the clock: other work may have the processor
 ROOM = 300 * 2**20  # bytes: of JSON a Python object takes up to thirty times the text
 ROOT = Path(__file__).parents[1]
 
@@ -435,13 +437,16 @@ def alarm() -> Iterator[None]:
     def ring(*_: object) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    timers = (signal.SIGALRM, signal.ITIMER_REAL, WAIT), (signal.SIGPROF, signal.ITIMER_PROF, 1.0)
+    before = [signal.signal(number, ring) for number, _, _ in timers]
+    for _, timer, share in timers:
+        signal.setitimer(timer, share * PATIENCE)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (number, timer, _), handler in zip(timers, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 def fault_of(target: Target, call: Callable[[Path], object], here: Path, watch: Watch) -> str:
@@ -452,7 +457,7 @@ def fault_of(target: Target, call: Callable[[Path], object], here: Path, watch: 
     try:
         with alarm():
             if not target.native:  # a hang that no signal ends
-                faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
+                faulthandler.dump_traceback_later(2 * WAIT * PATIENCE, exit=True)
             call(here)
     except P2PError:
         pass
@@ -491,7 +496,7 @@ def fault_apart(target: Target, call: Callable[[Path], object], here: Path, watc
         os._exit(0)
     os.close(write)
     said = b""
-    if select.select([read], [], [], 2 * PATIENCE)[0]:
+    if select.select([read], [], [], 2 * WAIT * PATIENCE)[0]:
         said = os.read(read, 1 << 16)
     else:
         os.kill(pid, signal.SIGKILL)
@@ -562,6 +567,8 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--keep", type=Path, help="folder for an example of each fault")
     given = parser.parse_args()
+    if given.keep:
+        given.keep = given.keep.absolute()  # the working directory changes
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

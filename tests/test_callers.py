@@ -15,6 +15,7 @@ import pytest
 from test_interrupt import members
 
 from p2p.cohort import cohort, launch
+from p2p.cohort.dump import what_is_left
 from p2p.cohort.events import Iterated
 from p2p.cohort.forkserver import Process
 from p2p.cohort.peer_process import Failed
@@ -150,11 +151,11 @@ def test_no_checkpoint_is_promised_where_there_is_none(tmp_path: Path):
     run = RunFolder.create(TrainConfig(**SMALL), tmp_path / "run")
     failed = Failed(Diverged("peer 0 diverged"), "peer 0 diverged")
     with run, pytest.raises(Diverged, match="diverged; there was no checkpoint yet"):
-        cohort.raise_failure(0, failed, cohort.what_is_saved(run))
+        cohort.raise_failure(0, failed, what_is_left(run))
     with run:
         run.save_checkpoint(1, {}, {})
     with pytest.raises(Diverged, match="diverged; the last valid checkpoint is in"):
-        cohort.raise_failure(0, failed, cohort.what_is_saved(run))
+        cohort.raise_failure(0, failed, what_is_left(run))
 
 
 def test_a_run_that_fails_before_it_has_trained_leaves_no_folder(tmp_path: Path, monkeypatch):

@@ -20,9 +20,11 @@ from made import make_run
 
 import p2p
 from p2p.cli.options import read_settings
+from p2p.cohort.recorder import Recorder
 from p2p.core import jit, reading
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, P2PError, UsageError
+from p2p.core.version import installed_version, p2p_version
 from p2p.peer.peer import Peer
 from p2p.policy.policy import Policy
 from p2p.runs import RunFolder, hdf5
@@ -90,6 +92,36 @@ def test_a_pipe_or_a_device_is_no_file(tmp_path):
             read_json_of_run(run) if name == "config.json" else read(run, name)
         path.unlink()
         (run / "config.json").write_text(TrainConfig(method="ppo").model_dump_json())
+
+
+def test_a_number_in_place_of_a_table_is_no_record(tmp_path):
+    """A `test` of -0.7 ended a resumed run with an AttributeError."""
+    path = tmp_path / "journal.jsonl"
+    for name in ("test", "factors", "time", "grad_variance", "reward_terms"):
+        for value in ("-0.7", "null", '"x"'):
+            path.write_text(f'{{"iteration": 0, "peers": [{{"{name}": {value}}}]}}\n')
+            with pytest.raises(BadArtefact, match="line 1 is not a record"):
+                Journal(path).records()
+
+
+def test_records_without_seconds_or_peers_are_recorded_on(tmp_path):
+    """They ended a resumed run with a KeyError."""
+    path = make_run(tmp_path / "run", method="ppo")
+    lines = ['{"iteration": 0, "peers": []}', '{"iteration": 1, "seconds": null}']
+    (path / "journal.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    run = RunFolder.open(path)
+    recorder = Recorder(run, run.config, 2)
+    assert (recorder.earlier_seconds, recorder.best.returns) == (0.0, {})
+
+
+def test_a_study_reads_each_version_once(monkeypatch):
+    """Metadata of a package takes milliseconds to parse: seconds, for hundreds of runs."""
+    seen = []
+    installed_version.cache_clear()
+    monkeypatch.setattr("p2p.core.version.version", lambda name: seen.append(name) or "1")
+    assert [installed_version("mujoco"), p2p_version(), p2p_version()] == ["1", "1", "1"]
+    assert seen == ["mujoco", "p2pdrl"]
+    installed_version.cache_clear()
 
 
 def read_json_of_run(run: Path) -> None:

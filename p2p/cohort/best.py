@@ -26,7 +26,7 @@ class BestPolicies:
 
     def note(self, record: Mapping[str, Any]) -> None:
         """Learn from a record of the journal how good the kept policies are."""
-        for rank, peer in enumerate(record["peers"]):
+        for rank, peer in enumerate(record.get("peers", ())):
             if (found := peer.get("test", {}).get("return")) is not None:
                 self.returns[rank] = max(found, self.returns.get(rank, found))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from p2p.cohort.checks import check_new, check_resumable, check_unfinished
+from p2p.cohort.dump import what_is_left
 from p2p.cohort.events import Event, Finished, Iterated, Noted, Started
 from p2p.cohort.nodes.advice import Advice
 from p2p.cohort.peer_process import Failed
@@ -29,7 +30,6 @@ from p2p.core.signals import StopSignals
 from p2p.envs.build import check_model
 from p2p.envs.task import find_task
 from p2p.runs import RunFolder
-from p2p.runs.checkpoints import Checkpoints
 from p2p.runs.claim import discard_untrained
 from p2p.runs.initial import policy_sha256
 
@@ -221,19 +221,13 @@ class _Session:
                     raise Interrupted(self.early, signals.received)
                 supervisor.arena.request_stop(signals.received)
             if isinstance(message, Failed):
-                raise_failure(rank, message, what_is_saved(self.run), supervisor.where)
+                left = what_is_left(self.run, rank, message.error)
+                raise_failure(rank, message, left, supervisor.where)
             if message is not None and (event := recorder.add(rank, message)) is not None:
                 yield event
                 if advice is not None and isinstance(event, Iterated):
                     yield from advice.of(event.record)
             yield from trackers.notes()
-
-
-def what_is_saved(run: RunFolder) -> str:
-    """Return what to say of the checkpoint after a divergence."""
-    if Checkpoints(run.path).newest() is None:
-        return "; there was no checkpoint yet"
-    return f"; the last valid checkpoint is in {run.path}/checkpoints"
 
 
 def _notes_on_returns(config: TrainConfig) -> list[str]:

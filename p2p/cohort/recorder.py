@@ -33,7 +33,7 @@ class Recorder:
         self.earlier_seconds = 0.0
         self.best = BestPolicies(run)
         for record in run.journal.stream():
-            self.earlier_seconds += record["seconds"]
+            self.earlier_seconds += record.get("seconds") or 0.0
             self.best.note(record)
         self.start = self.last = time.perf_counter()
         self.h5_due = 0.0  # when run.h5 may be written next

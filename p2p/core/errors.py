@@ -19,9 +19,17 @@ class UsageError(P2PError):
 
 
 class Diverged(P2PError):
-    """Parameters or losses became non-finite, and again after a rollback (exit 3)."""
+    """Numbers became non-finite, and again after a rollback (exit 3).
+
+    Attributes:
+        dump: the peer's state and samples then, as a safetensors file; empty if there is none.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, dump: bytes = b"") -> None:
+        super().__init__(message)
+        self.dump = dump
 
 
 class PeerLost(P2PError):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from p2p.core import registry
-from p2p.core.validation import Count, Finite, Positive, Unit, Whole
+from p2p.core.validation import Count, Finite, Positive, Rate, Size, Unit, Whole
 
 GRADIENT_STEPS = 4096  # fresh steps a peer to measure its gradient's variance on (section 4.4)
 GRADIENT_MINIBATCHES = 64
@@ -92,7 +92,7 @@ class Settings(BaseModel):
     )
 
     # The rollout (line 7; batch size of appendix A.2)
-    steps_per_iteration: Count = Field(
+    steps_per_iteration: Size = Field(
         4096, description="Steps an iteration over all peers (appendix A.2)."
     )
     steps_per_peer: Count = Field(
@@ -100,12 +100,12 @@ class Settings(BaseModel):
         exclude=True,
         description="The same counted for each peer: gives steps_per_iteration = K times this.",
     )
-    envs_per_peer: Count = Field(2, description="Environments that each peer steps.")
+    envs_per_peer: Size = Field(2, description="Environments that each peer steps.")
 
     # The update (lines 9-15; Table 2)
     num_epochs: Count = Field(10, description="Epochs an iteration (Table 2).")
-    num_minibatches: Count = Field(32, description="Minibatches an epoch (Table 2).")
-    learning_rate: Positive = Field(
+    num_minibatches: Size = Field(32, description="Minibatches an epoch (Table 2).")
+    learning_rate: Rate = Field(
         default_factory=_method_default("learning_rate"),
         description="beta, Adam's step size [the method's: see p2p methods].",
     )
@@ -117,10 +117,12 @@ class Settings(BaseModel):
         description="Start from the policy of a run (that of its best peer, with its critic) or of "
         "a policy file, of the same shapes.",
     )
-    hidden_sizes: tuple[Count, Count] = Field(
+    hidden_sizes: tuple[Size, Size] = Field(
         (64, 64), description="Units in the hidden layers of actor and critic (Table 2)."
     )
-    init_log_std: Finite = Field(-0.75, description="Initial log standard deviation of actions.")
+    init_log_std: Annotated[Finite, Field(ge=-80, le=80)] = Field(
+        -0.75, description="Initial log standard deviation of actions."
+    )
     adam_eps: Positive = Field(1e-5, description="Adam's epsilon.")
     max_grad_norm: Positive = Field(0.5, description="Gradient-norm clip, actor and critic apart.")
     normalise_advantage: bool = Field(True, description="Normalise advantages per minibatch.")
@@ -144,7 +146,7 @@ class Settings(BaseModel):
         "fused", description="How a minibatch step is computed: compiled, or torch's autograd."
     )
 
-    threads_per_peer: Count | None = Field(
+    threads_per_peer: Size | None = Field(
         None,
         json_schema_extra=RECORD,
         description="Threads that a peer steps its envs in, at most one an env [its share of the "
@@ -173,13 +175,13 @@ class Settings(BaseModel):
         description="Steps between tests in held-out domains, which train nothing; the best "
         "policies are kept as policies/best-*; 0 tests none.",
     )
-    test_domains: Count = Field(
+    test_domains: Size = Field(
         8, json_schema_extra=RECORD, description="Held-out domains of a test, one episode in each."
     )
     test_eps: Unit = Field(
         0.5, json_schema_extra=RECORD, description="Randomisation strength of these, 0..1."
     )
-    final_episodes: Annotated[Whole, Field(ge=0)] = Field(
+    final_episodes: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(
         20,
         json_schema_extra=RECORD,
         description="Episodes of the final score: mean action, nominal domain.",

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import PydanticCustomError
 
 from p2p.core.errors import UsageError
@@ -21,11 +28,25 @@ def _as_whole(value: Any) -> Any:
         raise PydanticCustomError("whole_number", "{why}", {"why": str(error)}) from None
 
 
-Whole = Annotated[int, BeforeValidator(_as_whole)]  # texts too: 1e6, 1M, 1_000_000
+def _in_float32(value: float) -> float:
+    """Refuse what would be 0 or infinite where networks compute."""
+    if value and not FLOAT32[0] <= abs(value) <= FLOAT32[1]:
+        least, most = (f"{bound:.2g}" for bound in FLOAT32)
+        raise PydanticCustomError(
+            "float32", "is beyond the numbers of float32, {least} to {most}",
+            {"least": least, "most": most},
+        )  # fmt: skip
+    return value
+
+
+FLOAT32 = 1.1754944e-38, 3.4028235e38  # its least, with all digits, and its largest number
+Whole = Annotated[int, BeforeValidator(_as_whole), Field(gt=-(2**63), lt=2**63)]  # texts too: 1e6
 Count = Annotated[Whole, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Size = Annotated[Whole, Field(ge=1, lt=2**31)]  # of an array's axis
+Finite = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_in_float32)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_in_float32)]
+Rate = Annotated[Positive, Field(le=1e37)]  # Adam divides it by 0.1 at first
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_in_float32)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Settings = TypeVar("Settings", bound=BaseModel)
 

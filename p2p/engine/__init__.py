@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
 from p2p.core.rng import Purpose, keyed_generator
+from p2p.core.soundness import is_finite
 from p2p.engine.batch import Batch, Minibatch, epoch_order
 from p2p.policy.normaliser import Normaliser
 from p2p.policy.parameters import Floats, actor_layout, critic_layout, init_parameters
@@ -99,7 +100,8 @@ class Engine(Protocol):
         """Clip both gradients' norms and take an Adam step.
 
         Returns:
-            False, with nothing changed, if a gradient is not finite.
+            False if a gradient is not finite: nothing has changed. Also False if a network is not
+            finite after the step: load an earlier state before anything else.
         """
 
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
@@ -135,7 +137,7 @@ class Adam:
         self.exp_avg, self.exp_avg_sq = np.zeros((2, size), np.float32)
 
     def step(self, flat: Floats, grad: Floats, learning_rate: float, max_norm: float) -> bool:
-        """Clip the norm of `grad` and move `flat` in place; False if it is not finite."""
+        """Clip the norm of `grad` and move `flat` in place; False if either is not finite."""
         norm = float(np.linalg.norm(grad))
         if not np.isfinite(norm):
             return False
@@ -146,7 +148,7 @@ class Adam:
         rate = learning_rate / (1.0 - 0.9**self.steps)
         root = np.sqrt(self.exp_avg_sq) * np.float32((1.0 - 0.999**self.steps) ** -0.5)
         flat -= np.float32(rate) * self.exp_avg / (root + np.float32(self.eps))
-        return True
+        return is_finite(flat)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Return copies of the moments and the count of steps."""

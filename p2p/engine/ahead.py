@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from p2p.engine import STATS, kernels
 
-DONE, STOP = range(2)  # of the words that both threads use
+DONE, STOP, FAILED = range(3)  # of the words that both threads use
 SPINS = 200  # looks at the critic's progress before the actor gives up its core between them
 
 
@@ -29,7 +29,7 @@ class CriticAhead:
     def __init__(self) -> None:
         self.runs = False
         self._pool = ThreadPoolExecutor(1, "critic")
-        self._shared = np.zeros(2, np.int64)
+        self._shared = np.zeros(3, np.int64)
         self._taken = 0
         self._seen = np.zeros((0, len(STATS)))
         self._epoch: Future[None] | None = None
@@ -51,7 +51,7 @@ class CriticAhead:
         """Wait for the critic's next step, and add what it saw to `stats`.
 
         Returns:
-            False if its gradient was not finite.
+            False if its gradient, or what it led to, was not finite.
         """
         assert self._epoch is not None
         looks = 0
@@ -65,7 +65,7 @@ class CriticAhead:
         row = self._seen[self._taken]
         self._taken += 1
         stats += row
-        return bool(np.isfinite(row[kernels.NORM_CRITIC]))
+        return bool(self._shared[FAILED] != self._taken)
 
     def end(self) -> None:
         """Stop the critic, if it still runs, and wait until it has."""

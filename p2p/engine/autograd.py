@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -24,6 +25,14 @@ def mlp(params: dict[str, Tensor], x: Tensor) -> Tensor:
     for i in (1, 2):
         x = torch.tanh(functional.linear(x, params[f"w{i}"], params[f"b{i}"]))
     return functional.linear(x, params["w3"], params["b3"])
+
+
+def norm(grad: Tensor) -> float:
+    """Return the Euclidean norm, summed in float64 where float32 is too small for squares."""
+    found = float(torch.linalg.vector_norm(grad))
+    if math.isfinite(found):
+        return found
+    return float(torch.linalg.vector_norm(grad, dtype=torch.float64))
 
 
 class Network:
@@ -149,20 +158,20 @@ class AutogradEngine:
         ratio = torch.exp(log_ratio)
         approx_kl = (ratio - 1.0 - log_ratio).mean()  # Schulman's k3 estimator of KL(old || new)
         outside = (torch.abs(ratio - 1.0) > self.config.clip).float().mean()
-        norms = (torch.linalg.vector_norm(n.grad) for n in (self._actor, self._critic))
-        row = (surrogate, value, kl, approx_kl, outside, *norms)
-        self.stats += (*(x.item() for x in row), 1.0)
+        norms = (norm(network.grad) for network in (self._actor, self._critic))
+        row = (surrogate, value, kl, approx_kl, outside)
+        self.stats += (*(x.item() for x in row), *norms, 1.0)
 
     def apply(self) -> bool:
         networks = (self._actor, self._critic)
-        norms = [torch.linalg.vector_norm(network.grad).item() for network in networks]
+        norms = [norm(network.grad) for network in networks]
         if not np.isfinite(norms).all():
             return False
-        for network, norm in zip(networks, norms, strict=True):
-            network.grad.mul_(min(1.0, self.config.max_grad_norm / (norm + 1e-6)))
+        for network, length in zip(networks, norms, strict=True):
+            network.grad.mul_(min(1.0, self.config.max_grad_norm / (length + 1e-6)))
             network.adam.param_groups[0]["lr"] = self.learning_rate
             network.adam.step()
-        return True
+        return all(bool(torch.isfinite(network.flat).all()) for network in networks)
 
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
         self.gradient(minibatch, penalty)

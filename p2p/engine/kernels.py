@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 from p2p.core.jit import compiled, kernel, unlocked_kernel
 from p2p.engine.batch import Batch
 from p2p.engine.matmul import Array, padded, transpose
-from p2p.engine.network import Layers, Net, Sizes, Workspace, adam, backward, forward, norm, unpack
+from p2p.engine.network import (
+    Layers,
+    Net,
+    Sizes,
+    Workspace,
+    adam,
+    backward,
+    finite,
+    forward,
+    norm,
+    unpack,
+)
 from p2p.engine.objective import (
     clipped_surrogate,
     kl_gradient,
@@ -171,12 +182,12 @@ def update(
     actor: Net, critic: Net, norms: tuple[float, float],
     max_norm: float, learning_rate: float, eps: float,
 ) -> bool:  # fmt: skip
-    """Clip gradients of these norms and take Adam steps; False, and no change, if not finite."""
+    """Clip gradients of these norms and take Adam steps, as `Engine.apply` says."""
     if not (math.isfinite(norms[0]) and math.isfinite(norms[1])):
         return False
     for net, length in ((actor, norms[0]), (critic, norms[1])):
         adam(net, min(1.0, max_norm / (length + 1e-6)), learning_rate, eps)
-    return True
+    return finite(actor.flat) and finite(critic.flat)
 
 
 @kernel
@@ -211,7 +222,7 @@ def actor_step(
     index: NDArray[np.int64], anchors: Array, states: Array, settings: Settings,
     stats: NDArray[np.float64], max_norm: float, learning_rate: float, eps: float,
 ) -> bool:  # fmt: skip
-    """Do the actor's half of `step`; False, and no change of it, if its gradient is not finite."""
+    """Do the actor's half of `step`."""
     B = len(index)
     gather(batch, index, states, gathered, room)
     actor_gradient(actor, sizes, B, gathered, anchors, len(states), settings, room, stats)
@@ -221,7 +232,7 @@ def actor_step(
     if not math.isfinite(length):
         return False
     adam(actor, min(1.0, max_norm / (length + 1e-6)), learning_rate, eps)
-    return True
+    return finite(actor.flat)
 
 
 @unlocked_kernel
@@ -230,13 +241,13 @@ def critic_epoch(
     order: NDArray[np.int64], settings: Settings, max_norm: float, learning_rate: float,
     eps: float, seen: NDArray[np.float64], shared: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """Take the critic's half of the steps of an epoch, until its gradient is not finite.
+    """Take the critic's half of the steps of an epoch, until one is not finite.
 
     Args:
         order: [M, B], the rows of each minibatch.
         seen: [M, STATS], what each step adds to the engine's `stats`.
-        shared: [2], read and written by other threads meanwhile: the number of minibatches that
-            are done, and whether to stop.
+        shared: [3], read and written by other threads meanwhile: the number of minibatches that
+            are done, whether to stop, and the number of the one that was not finite.
     """
     B, n = order.shape[1], sizes[0]
     for m in range(len(order)):
@@ -252,10 +263,14 @@ def critic_epoch(
         critic_gradient(critic, (*sizes[:3], 1), B, gathered, settings, room, seen[m])
         length = norm(critic.grad)
         seen[m, NORM_CRITIC] = length
-        if math.isfinite(length):
+        sound = math.isfinite(length)
+        if sound:
             adam(critic, min(1.0, max_norm / (length + 1e-6)), learning_rate, eps)
+            sound = finite(critic.flat)
+        if not sound:
+            store_shared(shared.ctypes.data + 16, m + 1)
         store_shared(shared.ctypes.data, m + 1)
-        if not math.isfinite(length):
+        if not sound:
             return
 
 

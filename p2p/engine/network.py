@@ -206,6 +206,16 @@ def norm(vector: Array) -> float:
 
 
 @compiled
+def finite(vector: Array) -> bool:
+    """Return whether all of a flat vector are finite: then each times 0 is 0, otherwise NaN."""
+    real = vector.dtype.type
+    total = real(0)
+    for i in range(len(vector)):
+        total += vector[i] * real(0)
+    return bool(total == real(0))
+
+
+@compiled
 def adam(net: Net, scale: float, learning_rate: float, eps: float) -> None:
     """Take a step of Adam along g = scale * grad (Kingma & Ba 2015; beta 0.9 and 0.999).
 

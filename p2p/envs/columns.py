@@ -223,9 +223,14 @@ class TaskColumns:
     def _refuse(self, terms: Mapping[str, Any], reward: Floats) -> None:
         """Raise UsageError for a reward that is not finite, unless of an env that has diverged.
 
+        If an observation before it was not, that is its cause.
+
         The row of such an env is zeros.
         """
+        seen = [name for name, part in self._targets.items() if not np.isfinite(part).all()]
         bad = [name for name, value in terms.items() if not np.isfinite(value).all()]
+        if seen:  # what the policy acted on
+            raise UsageError(f"task {self.name}: observation {seen[0]!r} is not finite")
         if (~np.isfinite(reward) & self._raw.any(axis=1)).any():
             raise UsageError(
                 f"task {self.name}: reward term {(bad or ['of them all'])[0]!r} is not finite"

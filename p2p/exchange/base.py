@@ -40,6 +40,7 @@ class Exchange(ABC):
         others: the other peers' ranks.
         waited: seconds spent waiting for others so far.
         across_machines: whether some of the peers are on other machines.
+        shown: what all peers published last, [K, n]; None if nothing yet.
     """
 
     across_machines = False
@@ -48,8 +49,9 @@ class Exchange(ABC):
         self.rank, self.num_peers = rank, num_peers
         self.others = [k for k in range(num_peers) if k != rank]
         self.waited = 0.0
+        self.shown: NDArray[Any] | None = None
         self._begun: NDArray[Any] | None = None
-        self._shown: NDArray[Any] = np.empty(0)
+        self._vector: NDArray[Any] = np.empty(0)
         self._rows: dict[tuple[int, str], NDArray[Any]] = {}
 
     @abstractmethod
@@ -67,11 +69,11 @@ class Exchange(ABC):
 
         What a peer does in between takes no time where it would have waited.
         """
-        self._shown = vector.copy()
+        self._vector = vector.copy()
 
     def gather(self) -> NDArray[Any]:
         """Return what all peers have published, [K, n], by rank; see `__call__`."""
-        return self(self._shown)
+        return self(self._vector)
 
     def begin(self, vector: NDArray[T]) -> None:
         """Publish `vector` [n] for a later `finish`; other exchanges may come between.

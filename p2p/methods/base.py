@@ -60,6 +60,7 @@ class Method(ABC):
             once a minibatch: it may then step in a thread of its own.
         skip_updates: set while this peer must take no step (it was rolled back); it still
             exchanges, since the others wait for it.
+        blamed: why a step was not finite, where `update` knows more than that.
     """
 
     label: ClassVar[str] = ""
@@ -82,6 +83,7 @@ class Method(ABC):
         self.config, self.engine, self.exchange = config, engine, exchange
         self.settings: Any = self.Settings(**config.method_settings)
         self.skip_updates = False
+        self.blamed = ""
 
     @classmethod
     def slot_bytes(cls, config: TrainConfig, obs_dim: int, num_actor: int, num_critic: int) -> int:
@@ -131,7 +133,8 @@ class Method(ABC):
         """Take this peer's step on `minibatch` (lines 12-15 of Algorithm 1).
 
         Returns:
-            False, having changed nothing, if its gradient was not finite.
+            False if its gradient, or what it led to, was not finite: the peer then goes back to
+            the state that the iteration began with.
         """
         return self.step(minibatch, self.penalty(minibatch))
 
@@ -146,8 +149,14 @@ class Method(ABC):
         """
         return ()
 
-    def end_iteration(self, iteration: int) -> None:
-        """Act after the iteration's last minibatch."""
+    def end_iteration(self, iteration: int) -> bool | None:
+        """Act after the iteration's last minibatch.
+
+        Returns:
+            False if something was not finite, here or in another peer: this peer then goes back
+            to the state that the iteration began with.
+        """
+        return True
 
     def final_actor(self) -> Floats:
         """Return the flat parameters that are evaluated and saved as this peer's policy."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from p2p.core.soundness import is_finite
 from p2p.core.validation import NonNegative
 from p2p.engine import Adam, Engine, Penalty
 from p2p.engine.batch import Minibatch
@@ -94,11 +95,17 @@ class Distral(Method):
     def update(self, minibatch: Minibatch) -> bool:
         """Step the local towards the centre, and the centre towards all locals."""
         self.engine.distill_gradient(self.centre, minibatch, self._gradient)
+        finite = is_finite(self._gradient)
+        if not finite:  # none is shown that is not
+            self._gradient[:] = 0.0
         sound = super().update(minibatch)
         mean = self.exchange(self._gradient).mean(axis=0)
         rate = self.engine.learning_rate
         self.adam.step(self.centre, mean, rate, self.config.max_grad_norm)
-        return sound
+        if is_finite(self.centre):
+            return sound and (finite or self.skip_updates)
+        self.blamed = "the centre is not finite"  # in all peers: all go back
+        return False
 
     def replicas(self) -> Sequence[NDArray[np.generic]]:
         """Return the centre."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from p2p.core.rng import Purpose, keyed_generator
-from p2p.core.validation import Count, Positive
+from p2p.core.validation import Count, Rate
 from p2p.engine import Engine, Penalty
 from p2p.engine.batch import Batch, Minibatch
 from p2p.methods.base import A2, MANY, Distilling, Method
@@ -56,9 +56,7 @@ class DnC(Method):
             description="R of DnC: iterations between distilling the centre and resetting to it.",
         )
         distill_epochs: Count = Field(30, description="DnC: epochs of a distillation.")
-        distill_learning_rate: Positive = Field(
-            1e-3, description="DnC: Adam's step in distillation."
-        )
+        distill_learning_rate: Rate = Field(1e-3, description="DnC: Adam's step in distillation.")
         distill_loss: Literal["mse", "kl"] = Field(
             "mse", description="DnC: squared error of the means, or KL(local || centre)."
         )

@@ -21,6 +21,7 @@ from p2p.core.config import TrainConfig
 from p2p.core.settings import GRADIENT_STEPS
 from p2p.engine import NOTHING, Engine
 from p2p.engine.batch import Batch, Minibatch
+from p2p.peer.safeguard import without_bad
 
 if TYPE_CHECKING:
     from p2p.methods import Method  # brings torch
@@ -87,7 +88,7 @@ def measure(
         rng: of the order of samples.
     """
     stats = engine.stats.copy()
-    method.begin_iteration(batch)
+    method.begin_iteration(without_bad(batch))  # which may show it
     method.begin_epoch()
     loss, ppo = np.empty((2, minibatches, len(engine.actor)))
     order = rng.permutation(len(batch.obs))[: steps // minibatches * minibatches]

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.core.config import TrainConfig
-from p2p.core.errors import Diverged
 from p2p.core.rng import Purpose, Streams
 from p2p.core.settings import GRADIENT_MINIBATCHES, GRADIENT_STEPS
 from p2p.engine import STATS, Batch, Minibatch, build_engine, epoch_order
@@ -24,12 +23,11 @@ from p2p.peer.gradient_variance import GradientVariance, measure, measuring
 from p2p.peer.metrics import iteration_metrics
 from p2p.peer.reports import Report, State
 from p2p.peer.rollout import Clock, Rollout
+from p2p.peer.safeguard import Safeguard
 from p2p.peer.sampler import Sampler, threads_of
 from p2p.peer.scores import final_score, held_out_score
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.policy import Policy
-
-ROLLBACK_MEMORY = 10  # iterations within which a second roll-back means divergence
 
 
 class Peer:
@@ -55,8 +53,8 @@ class Peer:
         self.obs_moments = Moments.zeros(envs.obs_dim)
         self.return_moments = Moments.zeros(1)
         self.iteration = 0
-        self.last_rollback = -ROLLBACK_MEMORY - 1
         self.stopping = 0  # the signal by which the cohort was asked to stop
+        self.safeguard = Safeguard(self)
         self._set_normaliser()
         self._begin_iteration()
 
@@ -68,6 +66,7 @@ class Peer:
             return
         with reports.fitting():
             self.load_state(resume)
+        self.safeguard.check_start()
         if self.iteration == self.config.num_iterations:
             self._keep_checkpoint()  # killed before its score, and perhaps before its policy
 
@@ -85,6 +84,7 @@ class Peer:
         self.method = build_method(self.config, self.engine, self.exchange)
         self._set_normaliser()
         self._begin_iteration()
+        self.safeguard.check_start()
 
     @property
     def goes_on(self) -> bool:
@@ -98,7 +98,7 @@ class Peer:
         self.method.skip_updates = False
         self.exchange.waited = 0.0
         self._gradient: dict[str, float] | None = None
-        self._rollback_state = self.engine.state()
+        self.safeguard.keep()
 
     def _set_normaliser(self) -> None:
         config = self.config
@@ -119,23 +119,23 @@ class Peer:
         """Collect a rollout and make this iteration's batch of it."""
         rollout = self.sampler.collect(self.iteration, self.clock)
         start = time.perf_counter()
-        self._show_moments()
+        self._show_moments(rollout)
         judged = judge(rollout, self.engine, self.normaliser)
         self.stopping = self._merge_moments()
-        batch = self._batch_of(rollout, judged)
+        batch = self.safeguard.admit(self._batch_of(rollout, judged))
         self.method.begin_iteration(batch)
         self.clock.seconds["policy"] += time.perf_counter() - start - self.exchange.waited
         self.exchange.heartbeat(Phase.UPDATING)
         return batch
 
-    def _show_moments(self) -> None:
+    def _show_moments(self, rollout: Rollout) -> None:
         """Publish this peer's new moments; what is learned from but the rewards needs none.
 
         The request to stop travels along: peers see it at different moments. So does a hash of
         what all must hold alike, where machines could round differently.
         """
         head = np.array([float(self.exchange.stop_requested), self._fingerprint()])
-        self.exchange.publish(np.concatenate((head, *self.sampler.new_moments())))
+        self.exchange.publish(np.concatenate((head, self.safeguard.shown_moments(rollout))))
 
     def _fingerprint(self) -> float:
         if not self.exchange.across_machines:
@@ -155,11 +155,11 @@ class Peer:
         Raises:
             UsageError: peers hold different numbers.
         """
-        shown = self.exchange.gather()
+        shown, merge = self.exchange.gather(), self.safeguard.merge
         check_alike(shown[:, 1], self.iteration)
         for row in shown:
-            self.return_moments = self.return_moments.merged(Moments.from_vector(row[2:5]))
-            self.obs_moments = self.obs_moments.merged(Moments.from_vector(row[5:]))
+            self.return_moments = merge(self.return_moments, Moments.from_vector(row[2:5]))
+            self.obs_moments = merge(self.obs_moments, Moments.from_vector(row[5:]))
         return int(shown[:, 0].max())
 
     def _batch_of(self, rollout: Rollout, judged: Judged) -> Batch:
@@ -201,25 +201,17 @@ class Peer:
         Raises:
             Diverged: it happened before, within the last iterations.
         """
-        if self.method.update(minibatch):
-            return
-        if self.iteration - self.last_rollback <= ROLLBACK_MEMORY:
-            raise Diverged(
-                f"peer {self.rank}: gradient not finite in iteration {self.iteration}, and "
-                f"before in {self.last_rollback}; lower the learning rate, or look at the "
-                f"domain ({self.sampler.domain})"
-            )
-        self.engine.load_state(self._rollback_state)
-        self.method.skip_updates = True
-        self.last_rollback = self.iteration
+        if not self.method.update(minibatch):
+            self.safeguard.go_back(self.safeguard.why_not_finite())
 
     def end_iteration(self, batch: Batch) -> None:
         """Let the method act, let the new observation moments count, and report."""
         start, waited = time.perf_counter(), self.exchange.waited
-        self.method.end_iteration(self.iteration)
+        sound = self.method.end_iteration(self.iteration)
         waiting = self.exchange.waited - waited
         self.clock.seconds["update"] += time.perf_counter() - start - waiting
         self.clock.seconds["waiting"] += waiting
+        self.safeguard.check_state(told=sound is False)
         self._set_normaliser()
         self.iteration += 1
         if self.exchange.across_machines and not self.goes_on:  # no next one compares them
@@ -266,7 +258,7 @@ class Peer:
     def metrics(self, batch: Batch) -> dict[str, Any]:
         """Return this iteration's part of the journal."""
         found = iteration_metrics(self.sampler, self.engine, self.method, batch)
-        found["rolled_back"] = self.last_rollback == self.iteration - 1
+        found["rolled_back"] = self.safeguard.last == self.iteration - 1
         found["time"] = dict(self.clock.seconds)
         return found if self._gradient is None else {**found, "grad_variance": self._gradient}
 
@@ -321,7 +313,7 @@ class Peer:
             "method": self.method.state(),
             "envs": self.sampler.envs.state(),
             "peer": {
-                "iteration": np.array([self.iteration, self.last_rollback]),
+                "iteration": np.array([self.iteration, self.safeguard.last]),
                 "obs_moments": self.obs_moments.to_vector(),
                 "return_moments": self.return_moments.to_vector(),
                 "discounted": self.sampler.discounted.copy(),
@@ -337,7 +329,7 @@ class Peer:
             return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
         own = part("peer")
-        self.iteration, self.last_rollback = (int(v) for v in own["iteration"])
+        self.iteration, self.safeguard.last = (int(v) for v in own["iteration"])
         self.obs_moments = Moments.from_vector(own["obs_moments"])
         self.return_moments = Moments.from_vector(own["return_moments"])
         self.sampler.discounted[:] = own["discounted"]

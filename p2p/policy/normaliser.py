@@ -33,6 +33,10 @@ class Moments:
         mean = samples.mean(axis=0)
         return cls(float(len(samples)), mean, np.square(samples - mean).sum(axis=0))
 
+    def copy(self) -> Moments:
+        """Return moments with arrays of their own."""
+        return Moments(self.count, self.mean.copy(), self.m2.copy())
+
     def merged(self, other: Moments) -> Moments:
         """Return the moments of both streams together (Chan et al. 1979)."""
         count = self.count + other.count

@@ -233,6 +233,9 @@ def _parse(line: bytes) -> Record | None:
     return record if _is_record(record) else None
 
 
+TABLES = {"factors", "time", "test", "grad_variance", "reward_terms"}  # of a peer, by name
+
+
 def _is_record(value: Any) -> bool:
     """Tell whether readers may take it for a record: by the kinds of what it holds."""
     if not isinstance(value, dict):
@@ -259,7 +262,9 @@ def _is_peer(peer: Mapping[str, Any]) -> bool:
         elif isinstance(value, dict):
             if not all(map(_is_number, value.values())):
                 return False
-        elif not (isinstance(value, str) if name == "domain" else _is_plain(value)):
+        elif name in TABLES or not (
+            isinstance(value, str) if name == "domain" else _is_plain(value)
+        ):
             return False
     return True
 

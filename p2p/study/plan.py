@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from p2p.analysis.evaluation.config import EvalConfig
 from p2p.core.config import RECORDS, TrainConfig
 from p2p.core.env_names import folder_part
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.core.version import p2p_version
+from p2p.core.version import installed_version, p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
 from p2p.study.grid import MAIN, Study
@@ -244,7 +243,7 @@ def measured_hash(run: PlannedRun) -> str:
     """Return 12 hex digits that identify what is measured of a run, and by which MuJoCo."""
     tests = {name: test.model_dump(mode="json") for name, test in run.tests.items()}
     kinds = {name: run.config.get(name) for name in MEASURED}
-    measured: list[Any] = [tests.pop(MAIN, None), kinds, metadata.version("mujoco")]
+    measured: list[Any] = [tests.pop(MAIN, None), kinds, installed_version("mujoco")]
     text = json.dumps([*measured, tests] if tests else measured, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

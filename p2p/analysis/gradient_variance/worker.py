@@ -42,9 +42,9 @@ class ThreadExchange(Exchange):
         table = self._table
         table.rows[self.rank] = vector.copy()
         table.barrier.wait()
-        shown = np.stack(table.rows)
+        self.shown = np.stack(table.rows)
         table.barrier.wait()
-        return shown
+        return self.shown
 
     def heartbeat(self, phase: Phase | None = None) -> None:
         """Do nothing: peers in threads of one process need no heartbeat."""
