@@ -119,7 +119,7 @@ def test_what_diverged_is_named():
         _, _, errors = poison.train(poison.small("p2pdrl"), target, np.nan, always=True)
         (error,) = errors
         assert isinstance(error, Diverged)
-        said = f"peer 0 diverged in iteration 2: {words}, and something was not in 1; lower"
+        said = f"peer 0 diverged in iteration 2: {words}, the second time since iteration 1; lower"
         assert re.match(said, str(error))
         tensors = safetensors.numpy.load(error.dump)
         assert {"begun.actor", "batch.obs", "engine.critic", "obs_moments"} <= tensors.keys()

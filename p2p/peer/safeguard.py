@@ -162,7 +162,7 @@ class Safeguard:
     def _diverged(self, why: str) -> Diverged:
         peer, before = self.peer, ""
         if 0 <= self.last < peer.iteration:
-            before = f", and something was not in {self.last}"
+            before = f", the second time since iteration {self.last}"
         return Diverged(
             f"peer {peer.rank} diverged in iteration {peer.iteration}: {why}{before}; lower the "
             f"learning rate, or look at the task and its domain ({peer.sampler.domain})",
