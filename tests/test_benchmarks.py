@@ -53,7 +53,7 @@ def test_a_rate_leaves_out_the_first_iterations(tmp_path):
 
 
 def test_the_docs_have_the_table_by_wire_of_its_data():
-    data = FOLDER.parent / "data/results/bench-nodes.json"
+    data = FOLDER.parent / "data/results/by-wire.json"
     table = NODES["table"](json.loads(data.read_text())["rows"])
     assert table in (FOLDER.parent / "docs/performance.md").read_text()
 
