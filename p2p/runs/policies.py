@@ -11,6 +11,7 @@ from p2p.peer.reports import POLICY
 from p2p.policy.normaliser import Moments, Normaliser
 from p2p.policy.policy import Policy
 from p2p.runs import Checkpoint, RunFolder
+from p2p.runs.checkpoints import Checkpoints
 from p2p.runs.files import reachable
 from p2p.runs.lock import is_locked
 
@@ -50,7 +51,7 @@ def load_policies(run: RunFolder) -> tuple[Policy, ...]:
     """Load the policies of all peers as of one iteration, also of a run that trains.
 
     A checkpoint replaces their files one after another. Whoever reads in between waits for the
-    last one; if the run was killed in between, its checkpoint has them all.
+    last one; if the run was killed in between, its checkpoint has them all, unless it was deleted.
 
     Raises:
         BadArtefact: there is no policy, or it is damaged or not accessible.
@@ -63,7 +64,7 @@ def load_policies(run: RunFolder) -> tuple[Policy, ...]:
         if not is_locked(run.path):
             break
         time.sleep(PAUSE)
-    checkpoint = run.load_checkpoint()
+    checkpoint = run.load_checkpoint() if Checkpoints(run.path).newest() else None
     if checkpoint is None:
         return found
     return tuple(_of_tensors(run, checkpoint.path, checkpoint, rank) for rank in ranks)
