@@ -40,7 +40,6 @@ from p2p.analysis.gradient_variance.file import GradientFile, Key, Row
 from p2p.analysis.learning import read_learning
 from p2p.bench.measure import load_results
 from p2p.cli.options import configure
-from p2p.cohort.best import BestPolicies
 from p2p.cohort.checks import check_resumable
 from p2p.cohort.recorder import Recorder
 from p2p.core.config import TrainConfig
@@ -224,7 +223,6 @@ def _resume_state(here: Path) -> None:
 def _record_on(here: Path) -> None:
     run = _opened(here)
     Recorder(run, run.config, 10)
-    BestPolicies(run, run.records())
 
 
 def _start_from(here: Path) -> None:

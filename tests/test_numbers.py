@@ -150,23 +150,16 @@ def test_a_checkpoint_that_is_not_finite_is_refused():
         peer.begin(state)
 
 
-def train_broken(number: str) -> Any:
-    """Train a task that observes `number`, in the working directory."""
+def train_broken(number: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Train a task that observes `number`, in the working directory, and forget it."""
+    monkeypatch.setattr(registry, "_added", {})
     Path(f"observes_{number}.py").write_text(
         "import numpy as np\nfrom p2p.envs.locomotion import Hopper\n\n\n"
         "class Broken(Hopper):\n    def observe(self, s):\n"
         f"        return {{**super().observe(s), 'x': np.full((len(s.qpos), 1), np.{number})}}\n"
     )
-    args = [
-        "train",
-        "--task",
-        f"observes_{number}.py:Broken",
-        "--out",
-        "run",
-        "--plain",
-        "--method",
-        "ppo",
-    ]
+    args = ["train", "--task", f"observes_{number}.py:Broken", "--out", "run", "--plain"]
+    args += ["--method", "ppo"]
     small = ["--steps-per-iteration", "128", "--total-steps", "1024", "--num-minibatches", "2"]
     return CliRunner().invoke(p2p, [*args, *small])
 
@@ -174,14 +167,14 @@ def train_broken(number: str) -> Any:
 def test_a_task_that_observes_nan_is_named(tmp_path, monkeypatch):
     """Its rewards are NaN too, since the policy acts on it: that is not the cause."""
     monkeypatch.chdir(tmp_path)
-    done = train_broken("nan")
+    done = train_broken("nan", monkeypatch)
     assert done.exit_code == 2, done.output
     assert "observation 'x' is not finite" in " ".join(done.stderr.split())
 
 
 def test_a_run_that_diverges_ends_with_exit_3_and_a_dump(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = train_broken("inf")
+    done = train_broken("inf", monkeypatch)
     assert done.exit_code == 3, done.output
     said = " ".join(done.stderr.split())
     assert "diverged in iteration 1: observation[0, 0, 11] is inf" in said
