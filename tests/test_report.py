@@ -269,7 +269,7 @@ def test_a_study_by_name_is_made_from_its_saved_tables(
     found = json.loads(done.output)
     assert found["sections"] == ["results", "comparison", "strength", "curves", "runs"]
     page = check((tmp_path / found["report"]).read_text())
-    for said in ("HalfCheetah", "Walker2d", "24 domains a strength", "n = 4 seeds",
+    for said in ("HalfCheetah", "Hopper", "24 domains a strength", "n = 8 seeds",
                  "each group by itself, with its band", "Last trained"):  # fmt: skip
         assert (said in page.text) == (said != "Last trained"), said
 
