@@ -27,6 +27,7 @@ from p2p.analysis.statistics import (
     probability_of_improvement,
     welch,
 )
+from p2p.core import registry
 
 Row = Mapping[str, str]
 Scores = dict[str, list[float]]  # by task, one a seed
@@ -251,10 +252,40 @@ def read(folder: Path, study: str) -> list[Row]:
         return list(csv.DictReader(lines))
 
 
+def return_lines(rows: Sequence[Row]) -> list[str]:
+    """Return a table a task of fig4: mean ± standard deviation of what A1 and A2 use."""
+    columns: dict[str, Callable[[Row], float]] = {
+        "training, last tenth": training_return,
+        "eps_te 0": lambda row: float(row["eps_te=0"]),
+        "0.5": lambda row: float(row["eps_te=0.5"]),
+        "1": lambda row: float(row["eps_te=1"]),
+        "mean of 0.3 to 1": mean_return,
+        "the same, dynamics alone": dynamics_return,
+    }
+    lines: list[str] = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        lines += [
+            "",
+            f"| {registry.find('task', task).label} | {' | '.join(columns)} |",
+            "|---" + "|---:" * 6 + "|",
+        ]
+        for method in dict.fromkeys(row["method"] for row in rows):
+            cells = [registry.find("method", method).label]
+            for measure in columns.values():
+                values = scores(rows, measure, task=task, method=method)[task]
+                cells.append(f"{np.mean(values):.0f} ± {np.std(values, ddof=1):.0f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def main(folder: Path) -> None:
+@click.option("--returns", is_flag=True, help="Print the returns of fig4 instead.")
+def main(folder: Path, *, returns: bool) -> None:
     """Print the verdicts that the rows in FOLDER allow, as a table in Markdown."""
+    if returns:
+        print("\n".join(return_lines(read(folder, "fig4"))[1:]))
+        return
     lines = fig4_lines(read(folder, "fig4"))
     lines += a3_lines(read(folder, "fig7"), read(folder, "fig8a"))
     lines += fig8bc_lines(read(folder, "fig8bc"), read(folder, "fig8bc-curves"))

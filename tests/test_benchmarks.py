@@ -245,6 +245,16 @@ def test_runs_stand_still_while_the_pause_file_is_there(tmp_path):
 
 # The verdicts on the paper's claims ------------------------------------------------
 
+
+def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
+    page = (FOLDER.parent / "docs/results.md").read_text()
+    rows = claims.read(FOLDER.parent / "data/results", "fig4")
+    for line in claims.return_lines(rows):
+        assert line in page
+    for line in claims.fig4_lines(rows):
+        assert line in page or "described" in line
+
+
 MEASURES = [f"{test}eps_te={eps}" for test in ("", "dynamics:") for eps in claims.STRENGTHS]
 
 
