@@ -88,15 +88,15 @@ def check_one_state(folder: Path, least: int = 1) -> int:
     return iteration
 
 
-def watch(folder: Path, rounds: int) -> int:
-    """Read what every command reads, while another process writes; return the last iteration."""
+def watch(folder: Path, iterations: int) -> int:
+    """Read what every command reads, while another process writes that many; return the readings."""
     command = [sys.executable, "-P", "-c", WRITER, str(folder), str(Path(__file__).parent)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as writer:
         assert writer.stdout.readline() == b"1\n"
-        seen = 1
-        for _ in range(rounds):
-            seen = check_one_state(folder, seen)
+        seen, readings = 1, 0
+        while seen < iterations:
+            seen, readings = check_one_state(folder, seen), readings + 1
             run = RunFolder.open(folder)
             assert run.load_checkpoint().iteration >= seen
             numbers = [record["iteration"] for record in run.records()]
@@ -110,7 +110,7 @@ def watch(folder: Path, rounds: int) -> int:
                 run.lock()
         writer.stdin.close()
         assert writer.wait() == 0
-    return seen
+    return readings
 
 
 def two_evaluations(folder: Path, rows: int) -> None:
@@ -127,7 +127,7 @@ def two_evaluations(folder: Path, rows: int) -> None:
 
 def test_who_reads_a_run_that_trains_sees_one_state(tmp_path):
     """Policies and normalisers of one iteration, the journal that led there, and no older ones."""
-    assert watch(make_run(tmp_path / "run", num_peers=2), rounds=10) > 1
+    assert watch(make_run(tmp_path / "run", num_peers=2), iterations=3) > 2
 
 
 def test_two_evaluations_keep_each_others_episodes(tmp_path):
@@ -159,7 +159,7 @@ def test_of_a_run_killed_between_two_policies_the_checkpoint_is_evaluated(tmp_pa
 @pytest.mark.chaos
 @pytest.mark.timeout(0)
 def test_two_at_once(tmp_path):
-    """P2P_ROUNDS=n: n readings of a run that is written all the while, and n rows by two."""
+    """P2P_ROUNDS=n: readings while a run writes n iterations, and n rows by two."""
     rounds = int(os.environ.get("P2P_ROUNDS", "500"))
-    print(f"read {watch(make_run(tmp_path / 'run', num_peers=2), rounds)} iterations")
+    print(f"{watch(make_run(tmp_path / 'run', num_peers=2), rounds)} readings")
     two_evaluations(tmp_path, rounds)
