@@ -227,9 +227,15 @@ def engine_and_batch(threads: int, **settings: Any) -> tuple[FusedEngine, Batch]
     return engine, Batch(obs, action, log_prob, value, *noise)
 
 
-def epoch(engine: FusedEngine, batch: Batch, penalty: Penalty, order: Any) -> list[bool]:
+WAYS = [(1, False), (2, False), (1, True)]  # threads; whether the actor awaits something
+
+
+def epoch(
+    engine: FusedEngine, batch: Batch, penalty: Penalty, order: Any, awaiting: bool
+) -> list[bool]:
     """Take an epoch's steps; stop after one that is not finite, as a peer does."""
-    engine.begin_epoch(batch, order)
+    engine.begin_epoch(batch, order, awaiting)
+    assert engine._ahead.runs == (awaiting or engine._ahead.has_thread)
     taken = []
     for index in order:
         taken.append(engine.step(Minibatch(batch, index), penalty))
@@ -243,33 +249,35 @@ def epoch(engine: FusedEngine, batch: Batch, penalty: Penalty, order: Any) -> li
 def test_a_critic_that_steps_ahead_has_the_bits_of_one_that_waits(settings: dict[str, Any]) -> None:
     """Both networks, their optimisers and all sums of `stats`, over two epochs with an anchor."""
     states, stats = [], []
-    for threads in (1, 2):
+    for threads, awaiting in WAYS:
         engine, batch = engine_and_batch(threads, **settings)
         penalty = Penalty(1.0, engine.actor[None] + np.float32(0.01))
         rng = np.random.default_rng(1)
         for _ in range(2):
-            assert all(epoch(engine, batch, penalty, epoch_order(batch, 16, rng)))
+            assert all(epoch(engine, batch, penalty, epoch_order(batch, 16, rng), awaiting))
         states.append(engine.state())
         stats.append(engine.stats)
-    np.testing.assert_equal(states[1], states[0])
-    np.testing.assert_array_equal(stats[1], stats[0])
+    for state, seen in zip(states[1:], stats[1:], strict=True):
+        np.testing.assert_equal(state, states[0])
+        np.testing.assert_array_equal(seen, stats[0])
 
 
 @pytest.mark.parametrize("column", ["value_target", "advantage"])
 def test_a_step_that_is_not_finite_is_the_same_step_ahead_or_not(column: str) -> None:
     """In the critic alone, and in the actor alone; a roll-back then gives equal networks."""
     found = []
-    for threads in (1, 2):
+    for threads, awaiting in WAYS:
         engine, batch = engine_and_batch(threads)
         order = epoch_order(batch, 16, np.random.default_rng(1))
         getattr(batch, column)[order[5, 0]] = np.nan
         before = engine.state()
-        taken = epoch(engine, batch, NOTHING, order)
+        taken = epoch(engine, batch, NOTHING, order, awaiting)
         found.append((taken, engine.stats.copy()))
         engine.load_state(before)
         np.testing.assert_equal(engine.state(), before)
-    assert found[1][0] == found[0][0] == [True] * 5 + [False]
-    np.testing.assert_array_equal(found[1][1], found[0][1])
+    for taken, stats in found:
+        assert taken == [True] * 5 + [False]
+        np.testing.assert_array_equal(stats, found[0][1])
 
 
 def test_a_critic_ahead_is_stopped_by_a_new_state_and_refuses_what_it_would_spoil() -> None:

@@ -89,7 +89,7 @@ def check_one_state(folder: Path, least: int = 1) -> int:
 
 
 def watch(folder: Path, iterations: int) -> int:
-    """Read what every command reads, while another process writes that many; return the readings."""
+    """Read what commands read, while another process writes that many; return the readings."""
     command = [sys.executable, "-P", "-c", WRITER, str(folder), str(Path(__file__).parent)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as writer:

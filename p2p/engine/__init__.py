@@ -84,10 +84,14 @@ class Engine(Protocol):
     def value(self, obs: Floats) -> Floats:
         """Return V(s) [B] for normalised `obs` [B, n]."""
 
-    def begin_epoch(self, batch: Batch, order: NDArray[np.int64]) -> None:
+    def begin_epoch(self, batch: Batch, order: NDArray[np.int64], awaiting: bool = False) -> None:
         """Prepare for a `step` on each minibatch of `order` [M, B], and nothing else between.
 
         An engine that may use two threads lets the critic, which no peer waits for, step ahead.
+
+        Args:
+            awaiting: what the first step needs is on its way between machines. With one thread
+                the critic then takes all its steps at once, in time that would be waited.
         """
 
     def end_epoch(self) -> None:

@@ -1,4 +1,4 @@
-"""The critic's steps of an epoch, in a thread of their own, ahead of the actor's.
+"""The critic's steps of an epoch, ahead of the actor's: in a thread of their own, or all at first.
 
 Actor and critic share no parameter, and peers wait for the actor alone.
 """
@@ -6,7 +6,8 @@ Actor and critic share no parameter, and peers wait for the actor alone.
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -19,16 +20,29 @@ DONE, STOP, FAILED = range(3)  # of the words that both threads use
 SPINS = 200  # looks at the critic's progress before the actor gives up its core between them
 
 
+class AtOnce(Executor):
+    """Calls what is submitted, in the thread that submits it."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Return the result, as a future."""
+        done: Future[Any] = Future()
+        done.set_result(call(*args, **kwargs))
+        return done
+
+
 class CriticAhead:
     """Runs `kernels.critic_epoch`; what is seen of it does not depend on how far it is ahead.
+
+    Args:
+        has_thread: whether it runs in a thread of its own, or has run when `begin` returns.
 
     Attributes:
         runs: whether an epoch has begun and not ended.
     """
 
-    def __init__(self) -> None:
-        self.runs = False
-        self._pool = ThreadPoolExecutor(1, "critic")
+    def __init__(self, has_thread: bool) -> None:
+        self.runs, self.has_thread = False, has_thread
+        self._pool: Executor = ThreadPoolExecutor(1, "critic") if has_thread else AtOnce()
         self._shared = np.zeros(3, np.int64)
         self._taken = 0
         self._seen = np.zeros((0, len(STATS)))

@@ -105,7 +105,7 @@ class AutogradEngine:
         value = mlp(self._critic.weights, torch.from_numpy(obs)).squeeze(-1)
         return cast(Floats, value.numpy())
 
-    def begin_epoch(self, batch: Batch, order: NDArray[np.int64]) -> None:
+    def begin_epoch(self, batch: Batch, order: NDArray[np.int64], awaiting: bool = False) -> None:
         pass
 
     def end_epoch(self) -> None:

@@ -48,7 +48,7 @@ class FusedEngine:
         self._sizes: Sizes = (obs_dim, *config.hidden_sizes, action_dim)
         self._compiled_step: Callable[..., bool] | None = None
         self._compiled_actor_step: Callable[..., bool] | None = None
-        self._ahead = CriticAhead() if threads > 1 else None
+        self._ahead = CriticAhead(threads > 1)
         self._batch: Batch | None = None
         self._rooms: dict[tuple[int, int], tuple[Workspace, Gathered]] = {}
         self._no_anchors = np.zeros((0, len(self.actor)), dtype)
@@ -95,8 +95,8 @@ class FusedEngine:
         kernels.value(self.critic, self._sizes, self._room(CHUNK)[0], obs, value)
         return value
 
-    def begin_epoch(self, batch: Batch, order: NDArray[np.int64]) -> None:
-        if self._ahead is None:
+    def begin_epoch(self, batch: Batch, order: NDArray[np.int64], awaiting: bool = False) -> None:
+        if not (self._ahead.has_thread or awaiting):
             return
         self._take(batch)
         config = self.config
@@ -107,16 +107,15 @@ class FusedEngine:
         )  # fmt: skip
 
     def end_epoch(self) -> None:
-        if self._ahead is not None:
-            self._ahead.end()
+        self._ahead.end()
 
     def gradient(self, minibatch: Minibatch, penalty: Penalty) -> None:
-        if self._ahead is not None and self._ahead.runs:
+        if self._ahead.runs:
             raise RuntimeError("the critic steps ahead of the actor in this epoch: use step")
         self._step(minibatch, penalty, False)
 
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
-        if self._ahead is None or not self._ahead.runs:
+        if not self._ahead.runs:
             return self._step(minibatch, penalty, True)
         config, (index, anchors, states) = self.config, self._arguments(minibatch, penalty)
         args = (

@@ -42,13 +42,13 @@ class P2PDRL(Method):
             self._look()
 
     def begin_epoch(self) -> None:
-        """Look at the others, if that is for the whole epoch."""
+        """Show the own actor, if that is for the whole epoch; the critic moves while it travels."""
         if self.settings.sync == "epoch":
-            self._look()
+            self.exchange.begin(self.engine.actor)
 
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Pull towards what the others showed last (line 13)."""
-        if self.settings.sync == "minibatch":
+        if self.settings.sync == "minibatch" or self.exchange.has_begun:
             self._look()
         return self._penalty
 

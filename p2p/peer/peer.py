@@ -180,7 +180,9 @@ class Peer:
             self.method.begin_epoch()
             order = epoch_order(batch, config.num_minibatches, rng)
             if self.method.steps_critic_apart() and not self.method.skip_updates:
-                self.engine.begin_epoch(batch, order)
+                exchange = self.exchange
+                awaiting = exchange.across_machines and exchange.has_begun
+                self.engine.begin_epoch(batch, order, awaiting)
             yield from (Minibatch(batch, index) for index in order)
             self.engine.end_epoch()
             self._stop_early(self.engine.stats - before)
