@@ -254,7 +254,7 @@ def test_a_critic_that_steps_ahead_has_the_bits_of_one_that_waits(settings: dict
         penalty = Penalty(1.0, engine.actor[None] + np.float32(0.01))
         rng = np.random.default_rng(1)
         for _ in range(2):
-            assert all(epoch(engine, batch, penalty, epoch_order(batch, 16, rng), awaiting))
+            assert all(epoch(engine, batch, penalty, epoch_order(STEPS, 16, rng), awaiting))
         states.append(engine.state())
         stats.append(engine.stats)
     for state, seen in zip(states[1:], stats[1:], strict=True):
@@ -268,7 +268,7 @@ def test_a_step_that_is_not_finite_is_the_same_step_ahead_or_not(column: str) ->
     found = []
     for threads, awaiting in WAYS:
         engine, batch = engine_and_batch(threads)
-        order = epoch_order(batch, 16, np.random.default_rng(1))
+        order = epoch_order(STEPS, 16, np.random.default_rng(1))
         getattr(batch, column)[order[5, 0]] = np.nan
         before = engine.state()
         taken = epoch(engine, batch, NOTHING, order, awaiting)
@@ -282,7 +282,7 @@ def test_a_step_that_is_not_finite_is_the_same_step_ahead_or_not(column: str) ->
 
 def test_a_critic_ahead_is_stopped_by_a_new_state_and_refuses_what_it_would_spoil() -> None:
     engine, batch = engine_and_batch(2)
-    order, before = epoch_order(batch, 4, np.random.default_rng(1)), engine.state()
+    order, before = epoch_order(STEPS, 4, np.random.default_rng(1)), engine.state()
     engine.begin_epoch(batch, order)
     with pytest.raises(RuntimeError, match="steps ahead"):
         engine.gradient(Minibatch(batch, order[0]), NOTHING)

@@ -33,6 +33,6 @@ class Minibatch:
     index: NDArray[np.int64]  # [B]
 
 
-def epoch_order(batch: Batch, num_minibatches: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def epoch_order(samples: int, num_minibatches: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the minibatches of an epoch [M, B]: every sample once, in random order (line 10)."""
-    return rng.permutation(len(batch.obs)).reshape(num_minibatches, -1)
+    return rng.permutation(samples).reshape(num_minibatches, -1)

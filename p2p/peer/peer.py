@@ -54,6 +54,7 @@ class Peer:
         self.return_moments = Moments.zeros(1)
         self.iteration = 0
         self.stopping = 0  # the signal by which the cohort was asked to stop
+        self._orders: list[NDArray[np.int64]] = []
         self.safeguard = Safeguard(self)
         self._set_normaliser()
         self._begin_iteration()
@@ -121,6 +122,7 @@ class Peer:
         start = time.perf_counter()
         self._show_moments(rollout)
         judged = judge(rollout, self.engine, self.normaliser)
+        self._orders = self._shuffle(len(judged.obs))
         self.stopping = self._merge_moments()
         batch = self.safeguard.admit(self._batch_of(rollout, judged))
         self.method.begin_iteration(batch)
@@ -167,18 +169,21 @@ class Peer:
 
     # Lines 9-15 --------------------------------------------------------------
 
+    def _shuffle(self, samples: int) -> list[NDArray[np.int64]]:
+        """Return the order of samples in each epoch [M, B]."""
+        config, rng = self.config, self.streams.generator(Purpose.SHUFFLE, self.iteration)
+        return [epoch_order(samples, config.num_minibatches, rng) for _ in range(config.num_epochs)]
+
     def minibatches(self, batch: Batch) -> Iterator[Minibatch]:
         """Yield the minibatches of all epochs, and account for the time they take."""
         config = self.config
-        rng = self.streams.generator(Purpose.SHUFFLE, self.iteration)
         if config.anneal_learning_rate:
             left = 1.0 - self.iteration / config.num_iterations
             self.engine.learning_rate = config.learning_rate * left
         start, waited = time.perf_counter(), self.exchange.waited
-        for _ in range(config.num_epochs):
+        for order in self._orders:
             before = self.engine.stats.copy()
             self.method.begin_epoch()
-            order = epoch_order(batch, config.num_minibatches, rng)
             if self.method.steps_critic_apart() and not self.method.skip_updates:
                 exchange = self.exchange
                 awaiting = exchange.across_machines and exchange.has_begun
