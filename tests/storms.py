@@ -140,8 +140,8 @@ class Plan:
         return kill if count == kill.nth and self.claim(number) else None
 
     def claim(self, number: int) -> bool:
-        """Say whether nobody else has done this kill."""
-        with suppress(FileExistsError):
+        """Say whether nobody else has done this kill, and the run is not over."""
+        with suppress(FileExistsError, FileNotFoundError):
             os.close(os.open(self.folder / f"fired-{number}", os.O_CREAT | os.O_EXCL))
             return True
         return False
@@ -225,7 +225,7 @@ def install_in_parent(folder: Path, set_attribute: Set = setattr) -> Plan:
 
 def _strike_in_time(plan: Plan) -> None:
     """Wait for the kills that have a time."""
-    while (number := len(plan.fired)) < len(plan.kills):
+    while plan.folder.exists() and (number := len(plan.fired)) < len(plan.kills):
         kill = plan.kills[number]
         time.sleep(kill.delay if kill.phase == TIME else 0.05)
         if kill.phase == TIME and plan.claim(number):
