@@ -5,6 +5,7 @@ It comes before everything else is imported, so it imports little itself.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -42,13 +43,23 @@ class Interrupts:
         self._over = False
 
     def install(self) -> None:
-        """Handle the signals that would have their default effect: not those that are ignored."""
+        """Handle the signals that would have their default effect: not those that are ignored.
+
+        As Python ends it gives them their default effect again, after all exit handlers: the last
+        of these, the first to be registered, has them ignored, so that the exit code stays.
+        """
+        atexit.register(self._ignore)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self)
         for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, self)
+
+    def _ignore(self) -> None:
+        for number in signal.valid_signals():
+            if signal.getsignal(number) is self:
+                signal.signal(number, signal.SIG_IGN)
 
     @contextlib.contextmanager
     def loading(self) -> Iterator[None]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,10 @@ from p2p.analysis.evaluation.results import (
 )
 from p2p.analysis.evaluation.subjects import digest
 from p2p.analysis.evaluation.worker import envs_each
-from p2p.analysis.pool import Pool
+from p2p.analysis.pool import Pool, WorkerReport, worker_main
 from p2p.analysis.session import Progress
 from p2p.analysis.statistics import mean_interval
+from p2p.cohort import launch
 from p2p.core.errors import BadArtefact, Interrupted, NoRoom, PeerLost, UsageError
 from p2p.core.rng import Purpose, keyed_generator
 from p2p.envs.domain import Domain
@@ -454,6 +457,31 @@ def test_a_process_that_dies_is_named_and_what_was_found_is_kept(tmp_path, monke
         p2p.evaluate(run, domains=100, workers=2)
     monkeypatch.undo()
     assert p2p.evaluate(run, domains=100).reused > 0
+
+
+def test_a_process_whose_parent_closes_the_pipe_ends_without_a_word(monkeypatch, capfd):
+    """Unread requests make it a reset connection: after Ctrl-C that was a traceback."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(launch, "die_with_parent", lambda: None)
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send(WorkerReport(0, [], 1))
+    ours.close()
+    worker_main(theirs, (), Connection.recv)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_broken_connection_of_a_tasks_own_is_told(monkeypatch):
+    """It was taken for the parent's, and the process ended as if its work were done."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(launch, "die_with_parent", lambda: None)
+
+    def serve(pipe: Connection) -> None:
+        raise BrokenPipeError("of a simulator")
+
+    ours, theirs = multiprocessing.Pipe()
+    worker_main(theirs, (), serve)
+    theirs.close()
+    assert "BrokenPipeError: of a simulator" in ours.recv()
 
 
 def test_a_run_without_policies_is_refused(tmp_path):

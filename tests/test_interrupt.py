@@ -197,6 +197,19 @@ def test_a_benchmark_is_interrupted_at_any_moment(command: Callable[..., Command
     assert "interrupted" in said
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_as_python_ends_does_not_change_the_exit_code(name: str):
+    """It then was the default effect, as the second Ctrl-C of an evaluation in its last 20 ms."""
+    program = (
+        "import os, signal, sys; from p2p.cli.interrupt import interrupts; interrupts.install()\n"
+        "class Late:\n"
+        f"    def __del__(self, kill=os.kill, me=os.getpid()): kill(me, {signal.Signals[name]})\n"
+        "late = Late(); print('begun'); sys.exit(130)"
+    )
+    ended = subprocess.run([sys.executable, "-P", "-c", program], check=False, capture_output=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"begun\n", b"")
+
+
 def test_a_goal_that_is_far_away_is_what_these_runs_have():
     """Else they would end by themselves, and the tests above say nothing."""
     assert TrainConfig(total_steps=100_000_000).num_iterations > 10_000

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
@@ -129,8 +130,7 @@ def worker_main(
     try:
         registry.add_sources(sources)
         serve(pipe, *common)
-    except (EOFError, BrokenPipeError):  # the parent has closed the pipe
-        return
     except Exception as error:
         told = limits.explained(error) or error
-        pipe.send(told if isinstance(told, P2PError) else traceback.format_exc())
+        with suppress(OSError):  # the parent has closed the pipe, which may be the error itself
+            pipe.send(told if isinstance(told, P2PError) else traceback.format_exc())
