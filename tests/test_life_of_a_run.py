@@ -67,14 +67,16 @@ class Life(RuleBasedStateMachine):
         events, left = self.session(), after
         with suppress(Interrupted):
             for event in events:
-                left -= self.see(event)
-                if left == 0 and how == "stop":
+                ended = self.see(event)
+                left -= ended
+                now = ended and left == 0  # not again at what follows, such as news of a restart
+                if now and how == "stop":
                     request_stop()
-                elif left == 0 and how == "peer":
+                elif now and how == "peer":
                     kill_peer()
-                elif left == 0 and how == "server":
+                elif now and how == "server":
                     kill_server()
-                elif (left == 0 and how == "abandon") or left <= -3:
+                elif (now and how == "abandon") or left <= -3:
                     events.close()
                     break
 
