@@ -188,7 +188,8 @@ class AttackedStudy(Attacked):
         if not disk.reached or disk.code is None:
             assert (done.exit_code, last) == (0, "")
         elif done.exit_code == 0:
-            assert last.startswith("note: cannot write ") or disk.calls[disk.at] in HARMLESS
+            harmless = (*HARMLESS, "file")  # the log of a run, which nobody may need
+            assert last.startswith("note: cannot write ") or disk.calls[disk.at] in harmless
         else:
             assert done.exit_code == NoRoom.exit_code, done.output
             assert last.startswith("error: ")
