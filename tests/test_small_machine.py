@@ -131,7 +131,7 @@ def test_a_memory_limit_ends_a_run_and_says_so(tmp_path: Path, group: Path, mega
         assert done.returncode in (4, 6), done.stderr
         (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
         assert f"limited to {megabytes} MiB by control group" in line
-    assert (done.returncode == -9) == (megabytes < 200)
+    assert done.returncode != -9 or megabytes < 200
     command = train(RUN, "run")
     if (tmp_path / "run" / "config.json").exists():
         command = f"{P2P} train --plain --resume run"
