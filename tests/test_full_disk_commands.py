@@ -21,6 +21,7 @@ from test_study import PLAYED, study_file
 from p2p import plots
 from p2p.cli import main
 from p2p.core.errors import NoRoom
+from p2p.plots import curves
 from p2p.report import run as report_run
 from p2p.study import find_study, processes, read_study
 
@@ -158,9 +159,16 @@ def surface(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> tuple
     return Attacked(run, *args, suffixes=suffixes, advice=advice, shows=True), nothing
 
 
+def plot(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Attacked, Any]:
+    once(monkeypatch, curves, "draw_curves")
+    made, out = make_trained(tmp_path / "trained"), tmp_path / "out"
+    out.mkdir()
+    return Attacked(out, "plot", made, "-o", out / "curves", advice=OTHER), nothing
+
+
 COMMANDS = {
-    "figures": figures, "figures in a new folder": new_figures, "report": report,
-    "surface": surface,
+    "figures": figures, "figures in a new folder": new_figures, "plot": plot,
+    "report": report, "surface": surface,
 }  # fmt: skip
 
 

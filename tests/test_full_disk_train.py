@@ -15,12 +15,15 @@ from storm_runs import BASE, assert_undisturbed, flags, is_complete
 from test_full_disk import FAULTS, no_power_cut  # noqa: F401
 
 from p2p.cli import main
+from p2p.cohort import cohort
+from p2p.cohort.events import Iterated
+from p2p.core.config import TrainConfig
 from p2p.core.errors import NoRoom
 
 RUN = {**BASE, "total_steps": 512 * 2, "checkpoint_every": 1, "milestones": 1, "test_every": 512}
 # What is there already, is given back at the end, or is removed some other time; and a file without
-# a name that is tried in a new folder, in another way if the first fails
-HARMLESS = ("mkdir", "ftruncate", "unlink", "file")
+# a name that is tried in a new folder, in another way if the first fails, and that folder's removal
+HARMLESS = ("mkdir", "ftruncate", "unlink", "file", "rmdir")
 
 
 def train(*args: object) -> Result:
@@ -87,3 +90,13 @@ def test_a_run_with_peers_goes_on_after_any_failed_write(tmp_path, whole, code, 
     every = int(os.environ.get("P2P_EVERY", "1"))
     calls = attack(tmp_path, whole, code, lasting, range(0, NOTHING, every))
     print(f"{calls} calls, of which each {every}. failed once")
+
+
+def test_a_run_whose_folder_is_removed_says_so_and_makes_nothing_anew(tmp_path):
+    run = tmp_path / "run"
+    events = cohort.train(TrainConfig(**{**RUN, "total_steps": 512 * 50}), out=run)
+    assert any(isinstance(event, Iterated) for event in events)
+    shutil.rmtree(run)
+    with pytest.raises(NoRoom, match=f"cannot write .* {run}/.*; was the folder moved"):
+        list(events)
+    assert list(tmp_path.iterdir()) == []
