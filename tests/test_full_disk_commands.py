@@ -172,6 +172,14 @@ COMMANDS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["figures", "plot", "report", "surface"])
+def test_a_command_that_writes_a_file_survives_a_full_disk(tmp_path, run, monkeypatch, name):
+    command, reset = COMMANDS[name](tmp_path, run, monkeypatch)
+    command.attack(errno.ENOSPC, range(NOTHING), reset)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_writes_a_file_survives_a_failed_write(tmp_path, run, monkeypatch, name):
     command, reset = COMMANDS[name](tmp_path, run, monkeypatch)

@@ -81,9 +81,9 @@ def events_with_a_kill(config: TrainConfig, run: Path, moment: str) -> Iterator[
 
 
 @TRACKER
-@pytest.mark.parametrize("moment", ["start", "opened", "end", "told"])
+@pytest.mark.parametrize("moment", ["opened", "end", "told"])
 def test_a_killed_tracker_costs_one_line(tmp_path, monkeypatch, untracked, moment):
-    """At its start, once it was there, at the end of the run, and when it was told of that."""
+    """Once it was there, at the end of the run, and when it was told of that."""
     run, end = tmp_path / "run", parent.Trackers._end
 
     def told(*args: Any) -> None:
@@ -108,7 +108,9 @@ def test_a_killed_tracker_costs_one_line(tmp_path, monkeypatch, untracked, momen
 def test_what_a_killed_tracker_lacks_it_gets_when_the_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(parent, "LOWEST_PRIORITY", 0)
     run, config = tmp_path / "run", small(track=["tensorboard"])
-    list(events_with_a_kill(config, run, "start"))
+    events = list(events_with_a_kill(config, run, "start"))
+    warnings = [e.text for e in events if isinstance(e, Noted) and e.is_warning]
+    assert warnings == [DIED.format("tensorboard", run)]
     assert not (run / "tracking" / "tensorboard.json").exists()
     list(cohort.resume(run, total_steps=config.total_steps + 512))
     assert _logged(run / "tracking" / "tensorboard.json") == 7
@@ -116,20 +118,22 @@ def test_what_a_killed_tracker_lacks_it_gets_when_the_run_goes_on(tmp_path, monk
 
 @TRACKER
 def test_a_killed_tracker_ends_no_caller_whom_sigpipe_ends(tmp_path):
-    """What it is told at the end of the run goes into a pipe that nobody reads any more."""
+    """What it is told at the end of the run goes to where nobody reads any more."""
     code = (
-        "import os, signal, sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from test_tracker_kills import *; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
-        "run = Path('run').absolute()\n"
-        "for event in cohort.train(small(track=['tensorboard']), out=run):\n"
-        "    if isinstance(event, Started): kill_tracker(run)\n"
-        "    if isinstance(event, Finished): time.sleep(1); print('finished')"
+        "import os, signal, time; from pathlib import Path\n"
+        "from p2p.cohort.tracking.parent import Trackers; from p2p.core.config import TrainConfig\n"
+        "from p2p.runs import RunFolder; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "config = TrainConfig(track=['tensorboard']); run = RunFolder.create(config, Path('run'))\n"
+        "with run, Trackers(run, config, 0) as trackers:\n"
+        "    os.kill(trackers.running[0]._child.pid, signal.SIGKILL)\n"
+        "    while trackers.running[0].runs: time.sleep(0.01)\n"
+        "print('ended')"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code, Path(__file__).parent],
+        [sys.executable, "-P", "-c", code],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "finished\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
 
 
 @pytest.mark.chaos
