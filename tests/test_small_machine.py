@@ -119,19 +119,17 @@ def group() -> Iterator[Path]:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("megabytes", [60, 120, 200])
+@pytest.mark.parametrize("megabytes", [60, 120, 200, 300])
 def test_a_memory_limit_ends_a_run_and_says_so(tmp_path: Path, group: Path, megabytes: int):
     """Unless the kernel kills the parent itself; with more memory it goes on in any case."""
-    (group / "memory.limit_in_bytes").write_text(str(megabytes << 20))
-    joined = f"echo $$ > {group}/tasks; exec "
-    done = run(tmp_path, joined + train(RUN, "run"), 600)
+    done = run(tmp_path, limited(group, megabytes), 600)
     print(f"{megabytes} MB: exit code {done.returncode}, {done.stderr.splitlines()[-1:]}")
     assert "Traceback" not in done.stderr
+    assert done.returncode != -9 or megabytes < 200
     if done.returncode != -9:
         assert done.returncode in (4, 6), done.stderr
         (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
         assert f"limited to {megabytes} MiB by control group" in line
-    assert done.returncode != -9 or megabytes < 200
     command = train(RUN, "run")
     if (tmp_path / "run" / "config.json").exists():
         command = f"{P2P} train --plain --resume run"
@@ -139,3 +137,16 @@ def test_a_memory_limit_ends_a_run_and_says_so(tmp_path: Path, group: Path, mega
     assert again.returncode == 0, again.stderr
     assert run(tmp_path, train(RUN, "whole")).returncode == 0
     assert_undisturbed(tmp_path / "run", tmp_path / "whole")
+
+
+def limited(group: Path, megabytes: int) -> str:
+    """Limit a control group; return a script that trains in it."""
+    (group / "memory.limit_in_bytes").write_text(str(megabytes << 20))
+    return f"echo $$ > {group}/tasks; exec {train(RUN, 'run')}"
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(0)
+def test_two_peers_train_in_400_megabytes(tmp_path: Path, group: Path):
+    done = run(tmp_path, limited(group, 400), 600)
+    assert done.returncode == 0, done.stderr
