@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 BY_PATH = ("mkdir", "rmdir", "unlink", "rename", "replace")
-BY_FD = ("write", "fsync", "ftruncate")
+BY_FD = ("write", "pwrite", "fsync", "ftruncate")
 NOTHING = 1 << 30
 
 
@@ -91,10 +91,11 @@ class FaultyDisk:
             ours = what in self._fds if name in BY_FD else self._below(what)
             if not ours or not self._fails(name):
                 return real(what, *args, **kwargs)
-            if name == "write":
-                taken = real(what, args[0][: 1 if self.code is None else len(args[0]) // 2])
+            if writes := name in ("write", "pwrite"):
+                data, *at = args
+                taken = real(what, data[: 1 if self.code is None else len(data) // 2], *at)
             if self.code is None:
-                return taken if name == "write" else real(what, *args, **kwargs)
+                return taken if writes else real(what, *args, **kwargs)
             raise self._error(None if name in BY_FD else str(what))
 
         return call

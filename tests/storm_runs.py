@@ -153,6 +153,7 @@ class Storm:
     Attributes:
         said: by the command line.
         codes: its exit codes, each among `ends`.
+        patience: s, for a session to end.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class Storm:
         self.plan = Plan.make(here / name / "plan", kills)
         self.restarts = restarts
         self.said, self.ends, self.codes = "", ENDS, list[int]()
+        self.patience = 280.0
         (here / "robot.py").write_text(ROBOT)
         (here / "robot.xml").write_text(MJCF)
 
@@ -192,7 +194,7 @@ class Storm:
                 cwd=self.here, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": str(TESTS)}, start_new_session=True,
             )  # fmt: skip
-        code = child.wait(280)
+        code = child.wait(self.patience)
         seen = {child.pid, *members(child.pid)}
         self.said += self.log.read_text()
         assert gone(child.pid), (members(child.pid), self.plan.fired)

@@ -178,17 +178,37 @@ def test_episodes_that_were_kept_are_not_lost_by_a_failed_write(tmp_path, code):
 
 
 def test_a_failed_write_leaves_no_half_bundle(tmp_path):
-    """The one that was there stays; after the rename it is the new one."""
-    run = make_finished(tmp_path / "run", num_peers=1)
+    """At every fourth call, the last of which forces the renames to the disk."""
+    attack_export(tmp_path, errno.ENOSPC, range(0, NOTHING, 4))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("older", [True, False], ids=["older", "first"])
+def test_no_failed_write_leaves_half_a_bundle(tmp_path, code, older):
+    calls = attack_export(tmp_path, code, range(NOTHING), older=older)
+    print(f"{calls} calls, each failed once")
+
+
+def attack_export(tmp_path, code, numbers, *, older: bool = True) -> int:
+    """Over an older bundle, or where there is none; the new one has the same bytes."""
+    run, bundle = make_finished(tmp_path / "run", num_peers=1), tmp_path / "run" / "bundle"
     given = {"domains": 1, "workers": 1, "formats": ("onnx",), "peer": "0"}
     p2p.export_policy(run, **given)
-    before = {file.name: file.read_bytes() for file in (run / "bundle").iterdir()}
-    for at in range(1, NOTHING, 4):
+    whole = {file.name: file.read_bytes() for file in bundle.iterdir()}
+    for at in numbers:
+        if not older:
+            shutil.rmtree(bundle)
         with pytest.MonkeyPatch.context() as patch:
-            disk = FaultyDisk(patch, run, at, errno.ENOSPC)
+            disk = FaultyDisk(patch, run, at, code)
             failed = failure(p2p.export_policy, run, **given)
         assert_seen(disk, failed, "unlink", "rmdir")  # of the old one, which the next clears up
-        assert {file.name: file.read_bytes() for file in (run / "bundle").iterdir()} == before
+        if failed is not None and not older:
+            assert not bundle.exists()
+            bundle.mkdir()
+        else:
+            assert {file.name: file.read_bytes() for file in bundle.iterdir()} == whole
         left = list(run.glob(".bundle.*"))
         assert left == [] or (failed is None and disk.calls[at] in ("unlink", "rmdir"))
         for folder in left:
@@ -197,6 +217,7 @@ def test_a_failed_write_leaves_no_half_bundle(tmp_path):
             break
         assert failed is None or failed.startswith("cannot write ")
     assert at > 8
+    return len(disk.calls)
 
 
 def test_a_study_whose_folder_was_removed_says_how_its_run_ended(tmp_path):

@@ -214,6 +214,7 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
     """
     missing = [folder for folder in path.absolute().parents if not folder.exists()]
     new, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("new", "old"))
+    aside = shown = False
     try:
         with disk_errors("bundle", path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,15 +223,18 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
             yield new
             sync(new)
             if path.exists():
+                shutil.rmtree(old, ignore_errors=True)  # of an export before, which failed at that
                 path.rename(old)
-            try:
-                new.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
+                aside = True
+            new.rename(path)
+            shown = True
             sync(path.parent)
     except BaseException:
+        with suppress(OSError):
+            if shown:
+                path.rename(new)
+            if aside:
+                old.rename(path)
         shutil.rmtree(new, ignore_errors=True)
         for folder in missing:
             with suppress(OSError):

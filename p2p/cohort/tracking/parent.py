@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 from p2p.cohort import launch
 from p2p.cohort.events import Noted
+from p2p.cohort.forkserver import NO_SIGNAL
 from p2p.cohort.tracking.quantities import flat
 from p2p.cohort.tracking.tracker import Job, Status, shown
 from p2p.core.config import TrainConfig
@@ -119,17 +121,19 @@ class _Process:
         job.folder.mkdir(exist_ok=True)
         self._messages, theirs = os.pipe()
         os.set_blocking(self._messages, False)
+        self._control, stdin = socket.socketpair()
         path = os.pathsep.join(entry for entry in sys.path if entry)  # as for the peers
         environment = {**os.environ, **launch.CHILD_ENVIRONMENT, "PYTHONPATH": path}
         try:
             with self._log.open("ab") as log:
                 self._child = subprocess.Popen(
                     [*COMMAND, str(theirs)], env=environment,
-                    stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[theirs],
+                    stdin=stdin.fileno(), stdout=log, stderr=log, pass_fds=[theirs],
                     process_group=0,  # Ctrl-C is for the parent alone
                 )  # fmt: skip
         finally:
             os.close(theirs)
+            stdin.close()
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self._child.pid, LOWEST_PRIORITY)
         self.tell(asdict(job))
@@ -140,11 +144,9 @@ class _Process:
         return self._child.poll() is None
 
     def tell(self, message: dict[str, Any]) -> None:
-        """Send one of the two messages that it gets, which fit its pipe."""
-        assert self._child.stdin is not None
+        """Send one of the two messages that it gets, which fit its socket."""
         with suppress(OSError):
-            self._child.stdin.write(json.dumps(message).encode() + b"\n")
-            self._child.stdin.flush()
+            self._control.sendall(json.dumps(message).encode() + b"\n", NO_SIGNAL)
 
     def notes(self) -> Iterator[Noted]:
         """Yield what it has said."""
@@ -182,7 +184,5 @@ class _Process:
     def close(self) -> None:
         """Kill what is left of it, and close its pipes."""
         self.kill()
-        assert self._child.stdin is not None
-        with suppress(OSError):
-            self._child.stdin.close()
+        self._control.close()
         os.close(self._messages)
