@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from storm_runs import assert_undisturbed, in_full
 from test_cohort import drain
 from test_restarts import kill_peer, kill_server
@@ -31,7 +31,11 @@ STEPS = SETTINGS["steps_per_iteration"]
 
 
 class Life(RuleBasedStateMachine):
-    """A run that is started, stopped, killed, damaged, read and given another goal."""
+    """A run that is started, stopped, killed, damaged, read and given another goal.
+
+    A rule that does not apply does nothing. It is no `precondition`: how far a run that is killed
+    has come depends on time, and hypothesis wants the same draws from the same beginning.
+    """
 
     calm: Path  # where undisturbed runs of each goal are
 
@@ -60,10 +64,11 @@ class Life(RuleBasedStateMachine):
         self.damaged &= not isinstance(event, Checkpointed)
         return isinstance(event, Iterated)
 
-    @precondition(lambda self: not self.complete)
     @rule(after=st.integers(1, 4), how=st.sampled_from(["abandon", "stop", "peer", "server"]))
     def train(self, after: int, how: str) -> None:
         """Train for some iterations, then let something happen, and leave the run some later."""
+        if self.complete:
+            return
         events, left = self.session(), after
         with suppress(Interrupted):
             for event in events:
@@ -80,32 +85,31 @@ class Life(RuleBasedStateMachine):
                     events.close()
                     break
 
-    @precondition(lambda self: not self.complete)
     @rule()
     def train_to_the_end(self) -> None:
-        for event in self.session():
-            self.see(event)
+        if not self.complete:
+            for event in self.session():
+                self.see(event)
         self.compare()
 
-    @precondition(lambda self: self.goal == GOALS[0])
     @rule()
     def want_more(self) -> None:
         self.goal = GOALS[1] if self.out.exists() else self.goal
 
-    @precondition(lambda self: not self.damaged and not self.complete)
     @rule(at=st.floats(0, 0.999))
     def damage_the_newest_checkpoint(self, at: float) -> None:
         files = sorted((self.out / "checkpoints").glob("iteration-*.safetensors"))
-        if len(files) < 2:
+        if len(files) < 2 or self.damaged or self.complete:
             return
         data = bytearray(files[-1].read_bytes())
         data[int(at * len(data))] ^= 1
         files[-1].write_bytes(data)
         self.damaged = True
 
-    @precondition(lambda self: (self.out / "policies" / "peer-1.safetensors").exists())
     @rule()
     def act(self) -> None:
+        if not (self.out / "policies" / "peer-1.safetensors").exists():
+            return
         assert np.isfinite(p2p.load_policy(self.out, 1).act(np.zeros(11))).all()
         numbers = [record["iteration"] for record in RunFolder.open(self.out).records()]
         assert numbers == list(range(len(numbers)))
@@ -121,7 +125,7 @@ class Life(RuleBasedStateMachine):
         assert_undisturbed(self.out, whole, stops=True)
 
     def teardown(self) -> None:
-        if self.out.exists() and not self.complete:
+        if self.out.exists():
             self.train_to_the_end()
         shutil.rmtree(self.folder)
 
