@@ -164,7 +164,7 @@ def children(pid: int) -> list[int]:
     return found + [below for child in found for below in children(child)]
 
 
-def soak(folder: Path, iterations: int) -> dict[str, list[tuple[int, int, int]]]:
+def soak(folder: Path, iterations: int, peers: int) -> dict[str, list[tuple[int, int, int]]]:
     """Train, and return iteration, memory and descriptors of each process over time."""
     seen: dict[str, list[tuple[int, int, int]]] = {}
 
@@ -176,20 +176,26 @@ def soak(folder: Path, iterations: int) -> dict[str, list[tuple[int, int, int]]]
             if (found := of_process(pid)) is not None:
                 seen.setdefault(name, []).append((n, *found))
 
-    p2p.train(TrainConfig(**TINY, total_steps=128 * iterations), folder, report=look)
+    settings = TINY | {"num_peers": peers, "steps_per_iteration": 64 * peers}
+    total = settings["steps_per_iteration"] * iterations
+    p2p.train(TrainConfig(**settings, total_steps=total), folder, report=look)
     return {name: rows for name, rows in seen.items() if len(rows) > iterations // 100}
+
+
+SOAK = {"SOAK": 4000, "PEERS": 2}
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(0)
 def test_soak(tmp_path):
-    """P2P_SOAK=iterations: no process grows in the second half, and none opens more files.
+    """P2P_SOAK=iterations of P2P_PEERS: none grows in the second half, or opens more files.
 
     What a peer writes to it copies from the fork server's pages, until it has its own: not at
     once, but within the first thousand iterations or two.
     """
-    seen = soak(tmp_path / "run", int(os.environ.get("P2P_SOAK", "4000")))
-    assert len(seen) == 4  # the parent, the fork server, two peers
+    iterations, peers = (int(os.environ.get(f"P2P_{k}", n)) for k, n in SOAK.items())
+    seen = soak(tmp_path / "run", iterations, peers)
+    assert len(seen) == 2 + peers  # the parent, the fork server
     for name, rows in seen.items():
         (begin, before, _), (end, after, _) = rows[len(rows) // 2], rows[-2]
         growth = (after - before) / (end - begin)
