@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from test_cohort import small
 from test_interrupt import members
 from test_study import P2P, TINY, p2p, plan, played, study_file, wait_for  # noqa: F401
 
+from p2p.cli.interrupt import Interrupts
 from p2p.cohort import api
 from p2p.core import signals
 from p2p.core.errors import Interrupted
@@ -66,6 +68,19 @@ def test_a_signal_that_has_another_meaning_keeps_it():
             assert stop.received == USR1
     finally:
         signal.signal(USR2, before)
+
+
+def test_a_ctrl_c_that_a_library_swallowed_before_is_a_stop_request():
+    """What a handler raises may end in an import, a destructor or a callback of C."""
+    handler = Interrupts()
+    before = signal.signal(INT, handler)
+    try:
+        with handler.working(), suppress(KeyboardInterrupt):
+            signal.raise_signal(INT)
+        with StopSignals() as stop:
+            assert stop.received == INT
+    finally:
+        signal.signal(INT, before)
 
 
 def test_a_run_ends_with_a_checkpoint_once_its_time_is_over(tmp_path):

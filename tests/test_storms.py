@@ -29,11 +29,13 @@ from p2p.core.errors import Interrupted, P2PError
 
 
 @pytest.fixture(autouse=True)
-def _hang_up() -> Iterator[None]:
-    """Let SIGHUP reach what is started, also from a job that `nohup` keeps it from."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def _heard() -> Iterator[None]:
+    """Let signals reach what is started, also from a job in the background or under `nohup`."""
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, hangup)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 # What is quick enough for each change: in this process, but where the parent dies.

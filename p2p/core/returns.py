@@ -22,8 +22,9 @@ def expected_length(termination_rate: float, limit: int = MAX_EPISODE_STEPS) -> 
     """Return the mean length of episodes that terminate at this rate a step, or at `limit`.
 
     With the same rate h at each step: sum over t < limit of (1 - h)^t = (1 - (1 - h)^limit) / h.
+    A rate above 1, of a damaged journal, counts as 1.
     """
-    h = termination_rate
+    h = min(termination_rate, 1.0)
     return (1.0 - (1.0 - h) ** limit) / h if h > 0 else float(limit)
 
 

@@ -56,7 +56,9 @@ class StopSignals:
             for number in STOP_SIGNALS:
                 if _is_taken(number):
                     continue
-                self._before[number] = signal.signal(number, self._receive)
+                before = self._before[number] = signal.signal(number, self._receive)
+                if number == signal.SIGINT and getattr(before, "received", False):
+                    self.request(number)  # what its handler raised was swallowed by a library
         return self
 
     @contextmanager
