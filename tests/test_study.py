@@ -24,7 +24,7 @@ from p2p.cli import main
 from p2p.cli.study_tables import progress_table, short_names
 from p2p.cohort import api
 from p2p.core.config import TrainConfig
-from p2p.core.errors import Interrupted, NoRoom, UsageError
+from p2p.core.errors import BadArtefact, Interrupted, NoRoom, UsageError
 from p2p.envs.randomisation import table_1
 from p2p.runs import RunFolder, write_atomically
 from p2p.study import (
@@ -632,6 +632,14 @@ def test_what_training_came_to_is_of_its_last_tenth_or_its_last_iteration(tmp_pa
             if n == 2:
                 assert measures(run) == {"train": [20.0], "entropy": [2.0]}
         assert measures(run) == {"train": [185.0], "entropy": [18.5]}
+
+
+@pytest.mark.parametrize("peer", [{"episodes": []}, {"entropy": "x", "episodes": []}, {}])
+def test_a_record_without_what_a_study_measures_is_damage(tmp_path, peer):
+    with RunFolder.create(TrainConfig(), tmp_path / "run") as run:
+        run.append({"iteration": 0, "peers": [peer]})
+        with pytest.raises(BadArtefact, match=r"run is damaged: .*; restore it from a copy"):
+            measures(run)
 
 
 def test_results_only_tabulates_what_is_complete_and_names_what_is_not(trained: Plan) -> None:

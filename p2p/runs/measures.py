@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from p2p.core.errors import BadArtefact
 from p2p.core.returns import training_return
 from p2p.runs.folder import RunFolder
 
@@ -22,7 +23,20 @@ def measures(run: RunFolder, tests: Mapping[str, Tests] | None = None) -> dict[s
     eps_te=0.5  return in the test domains at that strength
     worst=0.5   the same in the worst decile of them
     NAME:eps_te=0.5, NAME:worst=0.5   the same of a study's test of that name
+
+    Raises:
+        BadArtefact: the journal or the tests are damaged.
     """
+    try:
+        return _measures(run, tests)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise BadArtefact(
+            f"{run.path} is damaged: its journal or tests are not as p2p writes them ({error}); "
+            "restore it from a copy"
+        ) from None
+
+
+def _measures(run: RunFolder, tests: Mapping[str, Tests] | None) -> dict[str, list[float]]:
     result = run.result()
     scores = result["scores"] if result else []
     found = {"score": [peer["mean"] for peer in scores]} if scores else {}
