@@ -91,6 +91,7 @@ def survive(storm: Storm, killer: Killer) -> None:
         assert storm.restarts == 0 or "restarting from the start (restart 1 of 3)" in storm.said
 
 
+@pytest.mark.chaos  # compiling takes 8 s
 def test_a_fork_server_killed_while_it_compiles_is_named_and_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
