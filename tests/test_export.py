@@ -110,6 +110,15 @@ def test_the_graph_acts_as_the_policy_does(count, tmp_path):
     assert batch.dtype == np.float32
 
 
+def test_a_graph_whose_products_do_not_fit_is_refused_as_it_is_loaded():
+    """A session sees it only when it runs, and raises an error of its own."""
+    graph = onnx.load_from_string(onnx_bytes([wild()], {}))
+    bias = next(one for one in graph.graph.initializer if len(one.dims) == 1 and one.dims[0] > 5)
+    bias.CopyFrom(numpy_helper.from_array(np.zeros(5, np.float32), bias.name))
+    with pytest.raises(ValueError, match="shape"):
+        ExportedPolicy("hopper", graph.SerializeToString(), wild().low, wild().high)
+
+
 @needs_compiler
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_header_acts_as_the_policy_does(count, tmp_path):

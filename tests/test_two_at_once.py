@@ -33,6 +33,8 @@ KEEPER = """
 import sys
 from pathlib import Path
 from p2p.analysis.evaluation.file import EvalFile, Key, Outcome
+print("ready", flush=True)
+sys.stdin.read()
 for n in range(int(sys.argv[3])):
     key = Key(sys.argv[2], "{}", "", n, 0)
     EvalFile(Path(sys.argv[1])).keep({key: Outcome(1.0, 1, True, False)})
@@ -116,7 +118,12 @@ def watch(folder: Path, iterations: int) -> int:
 def two_evaluations(folder: Path, rows: int) -> None:
     """Let two processes keep episodes in one file; none of them may be lost."""
     commands = [[sys.executable, "-P", "-c", KEEPER, str(folder), name, str(rows)] for name in "ab"]
-    running = [subprocess.Popen(command) for command in commands]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    running = [subprocess.Popen(command, **pipes) for command in commands]
+    assert [process.stdout.readline() for process in running] == [b"ready\n"] * 2
+    for process in running:
+        process.stdin.close()
+        process.stdout.close()
     assert [process.wait() for process in running] == [0, 0]
     kept = EvalFile(folder)
     kept.load()

@@ -14,7 +14,8 @@ from p2p.policy.acting import check_deterministic
 from p2p.policy.parameters import Floats
 
 INPUT, OUTPUT = "obs", "actions"
-ERRORS_ONLY = 3  # severity of onnxruntime's log: it warns of GPUs that it looks for and lacks
+FATAL_ONLY = 4  # severity of onnxruntime's log: it warns of GPUs that it lacks, and raises errors
+MOST = 1 << 20  # numbers in an observation
 
 
 class ExportedPolicy:
@@ -41,6 +42,12 @@ class ExportedPolicy:
         self.obs_dim, actions = _widths(self._session)
         if not low.shape == high.shape == (actions,):
             raise ValueError(f"it gives {actions} actions, with {low.size} and {high.size} bounds")
+        if self.obs_dim > MOST:
+            raise ValueError(f"it takes observations of {self.obs_dim} numbers")
+        try:
+            self.act(np.zeros(self.obs_dim))  # whether its products fit shows only now
+        except Exception as error:  # as in `new_session`
+            raise ValueError(" ".join(str(error).split())) from None
 
     def act(
         self,
@@ -93,7 +100,7 @@ def new_session(onnx: bytes) -> Any:
         raise UsageError(
             "an exported policy needs onnxruntime; install it with: pip install 'p2pdrl[export]'"
         ) from None
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    onnxruntime.set_default_logger_severity(FATAL_ONLY)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
