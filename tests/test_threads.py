@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from p2p.core import jit, registry
 from p2p.core.config import TrainConfig, build_config
@@ -15,8 +16,10 @@ from p2p.core.rng import Streams
 from p2p.engine import NOTHING, Batch, Minibatch, Penalty, build_engine, epoch_order
 from p2p.engine.fused import FusedEngine
 from p2p.envs.groups import EnvGroups
+from p2p.exchange.base import Exchange, Phase
 from p2p.peer import collector, preload
 from p2p.peer.collector import CompiledCollector, PlainCollector, ThreadedCollector
+from p2p.peer.peer import Peer
 from p2p.peer.rollout import Clock, Rollout
 from p2p.peer.sampler import Sampler, build_groups, threads_of
 
@@ -260,6 +263,36 @@ def test_a_critic_that_steps_ahead_has_the_bits_of_one_that_waits(settings: dict
     for state, seen in zip(states[1:], stats[1:], strict=True):
         np.testing.assert_equal(state, states[0])
         np.testing.assert_array_equal(seen, stats[0])
+
+
+class Twin(Exchange):
+    """A peer between machines, whose only other peer shows what it does."""
+
+    def __call__(self, vector: NDArray[Any]) -> NDArray[Any]:
+        return np.stack([vector, vector])
+
+    def heartbeat(self, phase: Phase | None = None) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("sync", "across", "ahead"),
+    [("epoch", True, True), ("epoch", False, False), ("minibatch", True, False)],
+)
+def test_a_critic_steps_first_where_actors_travel_meanwhile(
+    sync: str, across: bool, ahead: bool
+) -> None:
+    """With one thread; within a machine nothing travels, and a minibatch is too short for it."""
+    exchange = Twin(0, 2)
+    exchange.across_machines = across
+    peer = Peer(0, config_of(1, num_peers=2, method="p2pdrl", sync=sync), exchange)
+    peer.enter_domain()
+    for minibatch in peer.minibatches(peer.collect()):
+        assert peer.engine._ahead.runs == ahead
+        assert exchange.has_begun == (sync == "epoch")
+        peer.update(minibatch)
+        assert not exchange.has_begun
+        break
 
 
 @pytest.mark.parametrize("column", ["value_target", "advantage"])
