@@ -15,12 +15,13 @@ sys.path.insert(0, str(Path(__file__).parent / "golden"))
 from make import digest, observations
 
 import p2p
+from p2p.analysis import hdf5
 from p2p.analysis.evaluation.kept import kept_evaluations
 from p2p.analysis.gradient_variance.file import GradientFile
 from p2p.core.version import p2p_version
 from p2p.peer.reports import split_by_peer
 from p2p.report.source import of_folder
-from p2p.runs import RunFolder, hdf5
+from p2p.runs import RunFolder
 from p2p.runs.bundle import load_policy_or_bundle
 from p2p.runs.policies import load_milestone_policy
 from p2p.runs.versions import collect_versions

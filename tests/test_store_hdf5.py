@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from p2p.analysis.hdf5 import reading
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact
 from p2p.envs.domain import Domain
@@ -175,5 +176,5 @@ def test_a_file_is_read_where_locks_cannot_be_had(tmp_path):
     path.write_bytes(hdf5.build_in_memory(lambda file: file.attrs.update(format=1)))
     with path.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with hdf5.reading(path, 1, "read") as file:
+        with reading(path, 1, "read") as file:
             assert file.attrs["format"] == 1

@@ -19,6 +19,8 @@ import strangers
 from made import make_run
 
 import p2p
+from p2p.analysis import hdf5
+from p2p.analysis.evaluation.file import EvalFile
 from p2p.cli.options import read_settings
 from p2p.cohort.recorder import Recorder
 from p2p.core import jit, reading
@@ -27,7 +29,7 @@ from p2p.core.errors import BadArtefact, P2PError, UsageError
 from p2p.core.version import installed_version, p2p_version
 from p2p.peer.peer import Peer
 from p2p.policy.policy import Policy
-from p2p.runs import RunFolder, hdf5
+from p2p.runs import RunFolder
 from p2p.runs.journal import Journal
 
 CASES = 400  # 5 s; `tox -e chaos` runs 100,000
@@ -166,6 +168,45 @@ def test_hdf5_that_reaches_out_of_its_file_is_refused(tmp_path):
             make(file)
         with pytest.raises(BadArtefact), hdf5.reading(path, 1, "read") as file:
             file["x"][:]
+
+
+@pytest.mark.parametrize("damage", ["free", "dataset", "attribute"])
+def test_strings_that_libhdf5_would_loop_at_or_take_gigabytes_for_are_refused(base, damage):
+    """A free object of no size in their heap; a length of 2 GB, of one in a table or of a note."""
+    data = bytearray((base / "run/eval.h5").read_bytes())
+    heap = data.find(b"GCOL")
+    with h5py.File(base / "run/eval.h5") as file:
+        table = file["policies"].id.get_offset()
+    if damage == "free":
+        free = _free_object(data, heap)
+        data[free + 8 : free + 16] = bytes(8)
+    else:
+        whose = [at for at in _holders(data, heap) if (at == table) == (damage == "dataset")]
+        data[whose[0] + 3] = 0x7F
+    here = base.parent / damage
+    (here / "run").mkdir(parents=True)
+    (here / "run/eval.h5").write_bytes(data)
+    target, watch = strangers.TARGETS["eval"], strangers.Watch()
+    fault = strangers.fault_apart(target, lambda here: EvalFile(here / "run").load(), here, watch)
+    assert fault == ""
+    with pytest.raises(BadArtefact, match="strings"):
+        EvalFile(here / "run").load()
+
+
+def _free_object(data: bytes, heap: int) -> int:
+    at = heap + 16
+    while index := int.from_bytes(data[at : at + 2], "little"):
+        assert index < 1000
+        size = int.from_bytes(data[at + 8 : at + 16], "little")
+        at += 16 + (size + 7) // 8 * 8
+    return at
+
+
+def _holders(data: bytes, heap: int) -> list[int]:
+    """Return where a string is held: its length, the heap, its number in it."""
+    address = heap.to_bytes(8, "little")
+    found = [at for at in range(4, len(data) - 8) if data[at : at + 8] == address]
+    return [at - 4 for at in found if 0 < int.from_bytes(data[at - 4 : at], "little") < 1000]
 
 
 def test_a_checkpoint_that_does_not_fit_is_one_line():

@@ -10,8 +10,9 @@ from typing import ClassVar, Generic, TypeVar
 
 import h5py
 
+from p2p.analysis.hdf5 import reading
 from p2p.runs.files import exclusive, write_atomically
-from p2p.runs.hdf5 import build_in_memory, reading
+from p2p.runs.hdf5 import build_in_memory
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -53,11 +53,6 @@ def open_regular(path: Path) -> Any:
         raise
 
 
-def check_regular(path: Path) -> None:
-    """Raise OSError, as `read_bytes`, for what is not a regular file that can be read."""
-    open_regular(path).close()
-
-
 def parse_json(data: bytes | str) -> Any:
     """Return what a JSON document says.
 

@@ -25,17 +25,13 @@ The format is that of HDF5 1.8 to 1.10, which every tool opens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.core.errors import BadArtefact
-from p2p.core.reading import DAMAGE, check_regular
 from p2p.runs.columns import Columns
 
 FORMAT = 1
@@ -84,68 +80,6 @@ def build_in_memory(fill: Callable[[h5py.File], None]) -> bytes:
         fill(file)
         file.flush()
         return bytes(file.id.get_file_image())
-
-
-@contextmanager
-def reading(path: Path, form: int, purpose: str) -> Iterator[h5py.File]:
-    """Open a file that an analysis keeps in a run folder.
-
-    Args:
-        form: the format that the file must have.
-        purpose: a verb; the error says that the file can be moved away to do this anew.
-
-    Raises:
-        BadArtefact: the file is damaged or of another format, or reading fails in the block.
-    """
-    try:
-        check_regular(path)
-        # Without HDF5's lock, which some file systems lack: files are replaced as a whole.
-        with h5py.File(path, "r", locking=False) as file:
-            if not np.array_equal(file.attrs.get("format"), form):
-                raise BadArtefact(f"{path} has another format; move it out of the way")
-            _check_plain(file, file, path.stat().st_size)
-            yield file
-    except (OSError, RuntimeError, *DAMAGE) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadArtefact(
-            f"{path} cannot be read ({reason}); move it out of the way to {purpose} anew"
-        ) from None
-
-
-def _check_plain(file: h5py.File, group: h5py.Group, size: int) -> None:
-    """Raise ValueError for what p2p never writes: links out of the file, and more than it has.
-
-    A dataset may claim terabytes without a byte of them, or take its data from another file.
-
-    Args:
-        size: of the file, bytes.
-    """
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name} is a link")
-        part = group[name]
-        if isinstance(part, h5py.Group):
-            if part in (file, group):
-                raise ValueError(f"{name} holds itself")
-            _check_plain(file, part, size)
-        elif part.external or part.is_virtual or part.nbytes > size:
-            raise ValueError(f"the data of {name} are not in the file")
-
-
-def column(file: h5py.Group, name: str, kinds: str) -> list[Any]:
-    """Return a dataset of one axis.
-
-    Args:
-        kinds: numpy's letters for what its numbers may be: "iu", "fiu", "b".
-
-    Raises:
-        ValueError: it is of another kind or shape.
-    """
-    data = file[name]
-    if data.dtype.kind not in kinds or data.ndim != 1:
-        raise ValueError(f"{name} is {data.dtype} {data.shape}")
-    found: list[Any] = data[:].tolist()
-    return found
 
 
 def encode_run(

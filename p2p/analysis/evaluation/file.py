@@ -31,10 +31,10 @@ import h5py
 import numpy as np
 
 from p2p.analysis.file import ResultFile
+from p2p.analysis.hdf5 import column as read_column
 from p2p.envs.domain import Domain
 from p2p.envs.randomisation import Randomisation, summarise, table_1
 from p2p.envs.units import unit
-from p2p.runs.hdf5 import column as read_column
 
 
 class Key(NamedTuple):

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from p2p.analysis.file import ResultFile
-from p2p.runs.hdf5 import column as read_column
+from p2p.analysis.hdf5 import column as read_column
 
 
 class Key(NamedTuple):
