@@ -259,6 +259,41 @@ def test_an_infinite_gradient_changes_nothing():
     assert all((array == before[name]).all() for name, array in fused.state().items())
 
 
+@fuzzed
+@given(cases)
+def test_what_fixed_anchors_say_is_kept_with_the_same_bits(case):
+    config, minibatch, penalty, params = draw(case)
+    batch, rng = minibatch.batch, np.random.default_rng(case.seed)
+    fixed = penalty._replace(fixed=True)
+    plain, kept = (build(FusedEngine, case, config, params) for _ in range(2))
+    for _ in range(3):  # epochs
+        for index in rng.permutation(2 * case.size).reshape(2, -1):
+            plain.step(Minibatch(batch, index), penalty)
+            kept.step(Minibatch(batch, index), fixed)
+    assert np.array_equal(plain.actor, kept.actor)
+    assert np.array_equal(plain.stats, kept.stats)
+
+
+def test_fixed_anchors_are_asked_once_for_each_state():
+    """And again in another batch, or if they are others."""
+    case = Case()
+    config, minibatch, penalty, params = draw(case)
+    engine, anchors = build(FusedEngine, case, config, params), penalty.anchors.copy()
+    other = Minibatch(Batch(*map(np.copy, minibatch.batch)), minibatch.index)
+
+    def kl(minibatch: Minibatch, anchors: Any) -> float:
+        engine.stats[:] = 0
+        engine.gradient(minibatch, Penalty(1.0, anchors, fixed=True))
+        return float(engine.stats[STATS.index("kl")])
+
+    first = kl(minibatch, anchors)
+    anchors[:, : case.obs_dim] += 1.0  # weights: their log-std is not kept
+    assert kl(minibatch, anchors) == first
+    moved = kl(other, anchors)
+    assert moved != first
+    assert kl(minibatch, anchors.copy()) == moved
+
+
 def test_equal_calls_give_equal_bits():
     first, second = (engines(Case(anchors=3, states=9))[1:] for _ in range(2))
     for fused, minibatch, penalty in (first, second):

@@ -49,6 +49,7 @@ class Penalty(NamedTuple):
     symmetric: bool = False  # add KL(anchor || pi)
     states: Floats | None = None  # [B', n], normalised: more states to average the KL over
     entropy_coef: float = 0.0  # c
+    fixed: bool = False  # the same anchors at each minibatch of a batch, so what they say is kept
 
 
 NOTHING = Penalty()  # the PPO loss alone

@@ -14,7 +14,7 @@ from p2p.core.jit import specialise
 from p2p.engine import NOTHING, STATS, Batch, Minibatch, Penalty, initial_parameters, kernels
 from p2p.engine.acting import RowPolicy
 from p2p.engine.ahead import CriticAhead
-from p2p.engine.kernels import Acting, Gathered, Settings
+from p2p.engine.kernels import Acting, Anchors, Gathered, Settings
 from p2p.engine.matmul import Array
 from p2p.engine.network import Net, Sizes, Workspace
 from p2p.policy.normaliser import Moments, Normaliser
@@ -51,8 +51,11 @@ class FusedEngine:
         self._ahead = CriticAhead(threads > 1)
         self._batch: Batch | None = None
         self._rooms: dict[tuple[int, int], tuple[Workspace, Gathered]] = {}
-        self._no_anchors = np.zeros((0, len(self.actor)), dtype)
-        self._no_states = np.zeros((0, obs_dim), dtype)
+        self._no_anchors = Anchors(
+            np.zeros((0, len(self.actor)), dtype), np.zeros((0, obs_dim), dtype),
+            np.zeros((0, 0, action_dim), dtype), np.zeros(0, np.bool_),
+        )  # fmt: skip
+        self._fixed: tuple[Batch, Array, tuple[Array, NDArray[np.bool_]]] | None = None
         self.set_normaliser(Normaliser.of(Moments.zeros(obs_dim), config.obs_clip))
 
     def _room(self, samples: int, thread: int = 0) -> tuple[Workspace, Gathered]:
@@ -117,10 +120,10 @@ class FusedEngine:
     def step(self, minibatch: Minibatch, penalty: Penalty) -> bool:
         if not self._ahead.runs:
             return self._step(minibatch, penalty, True)
-        config, (index, anchors, states) = self.config, self._arguments(minibatch, penalty)
+        config, (index, anchors) = self.config, self._arguments(minibatch, penalty)
         args = (
-            self._actor, self._sizes, *self._room(len(index) + len(states)), self._columns, index,
-            anchors, states, self._settings(penalty), self.stats, config.max_grad_norm,
+            self._actor, self._sizes, *self._room(len(index) + len(anchors.states)), self._columns,
+            index, anchors, self._settings(penalty), self.stats, config.max_grad_norm,
             self.learning_rate, config.adam_eps,
         )  # fmt: skip
         if self._compiled_actor_step is None:
@@ -143,22 +146,34 @@ class FusedEngine:
 
     def _arguments(
         self, minibatch: Minibatch, penalty: Penalty
-    ) -> tuple[NDArray[np.int64], Array, Array]:
-        """Return index, anchors and states as compiled code takes them."""
-        anchors, states = self._no_anchors, self._no_states
+    ) -> tuple[NDArray[np.int64], Anchors]:
+        """Return index and anchors as compiled code takes them."""
+        self._take(minibatch.batch)
+        anchors = self._no_anchors
         if penalty.anchors is not None and len(penalty.anchors):
+            _, states, means, seen = anchors
+            if penalty.fixed:
+                means, seen = self._kept(minibatch.batch, penalty.anchors)
             # The reshapes raise if a row has the wrong length; the kernel would not notice.
-            anchors = self._given(penalty.anchors).reshape(-1, len(self.actor))
             if penalty.states is not None:
                 states = self._given(penalty.states).reshape(-1, self._sizes[0])
-        self._take(minibatch.batch)
-        return np.ascontiguousarray(minibatch.index, np.int64), anchors, states
+            flat = self._given(penalty.anchors).reshape(-1, len(self.actor))
+            anchors = Anchors(flat, states, means, seen)
+        return np.ascontiguousarray(minibatch.index, np.int64), anchors
+
+    def _kept(self, batch: Batch, anchors: Array) -> tuple[Array, NDArray[np.bool_]]:
+        """Return room for what these anchors say at the batch's states, the same at each call."""
+        if self._fixed is None or self._fixed[0] is not batch or self._fixed[1] is not anchors:
+            samples = len(batch.obs)
+            means = np.empty((len(anchors), samples, self.action_dim), self.dtype)
+            self._fixed = batch, anchors, (means, np.zeros(samples, np.bool_))
+        return self._fixed[2]
 
     def _step(self, minibatch: Minibatch, penalty: Penalty, stepping: bool) -> bool:
-        config, (index, anchors, states) = self.config, self._arguments(minibatch, penalty)
+        config, (index, anchors) = self.config, self._arguments(minibatch, penalty)
         args = (
-            self._actor, self._critic, self._sizes, *self._room(len(index) + len(states)),
-            self._columns, index, anchors, states, self._settings(penalty), self.stats,
+            self._actor, self._critic, self._sizes, *self._room(len(index) + len(anchors.states)),
+            self._columns, index, anchors, self._settings(penalty), self.stats,
             config.max_grad_norm, self.learning_rate, config.adam_eps, stepping,
         )  # fmt: skip
         if self._compiled_step is None:

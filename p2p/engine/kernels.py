@@ -67,6 +67,15 @@ class Gathered(NamedTuple):
         return cls(*wide, *(np.zeros(columns, dtype) for _ in range(5)))
 
 
+class Anchors(NamedTuple):
+    """The policies that the KL is to, and at which states besides the minibatch's."""
+
+    flat: Array  # [M, n_actor]
+    states: Array  # [B', n], normalised
+    means: Array  # [M, S, A], theirs at the batch's states, as far as `seen`; [0, ...] if not kept
+    seen: NDArray[np.bool_]  # [S]
+
+
 class Acting(NamedTuple):
     """The policy that acts, and room to compute in."""
 
@@ -145,18 +154,49 @@ def surrogate_gradient(
 
 
 @compiled
+def anchor_means(
+    anchors: Anchors, k: int, known: bool, sizes: Sizes, index: NDArray[np.int64], room: Workspace
+) -> None:  # fmt: skip
+    """Set `room.other.out` to the k-th anchor's means at `room.x`.
+
+    Args:
+        known: they were kept at an earlier pass over these rows, and are taken from there.
+    """
+    mean = room.other.out
+    if not known:
+        every = len(index) + len(anchors.states)
+        forward(unpack(anchors.flat[k], sizes), room.x, room.other, padded(every))
+    if len(anchors.means):
+        for b in range(len(index)):
+            for a in range(sizes[3]):
+                if known:
+                    mean[a, b] = anchors.means[k, index[b], a]
+                else:
+                    anchors.means[k, index[b], a] = mean[a, b]
+
+
+@compiled
+def all_seen(anchors: Anchors, index: NDArray[np.int64]) -> bool:
+    """Tell whether the anchors' means are kept for all these rows."""
+    seen = len(anchors.means) > 0 and len(anchors.states) == 0
+    if seen:
+        for row in index:
+            seen = seen and anchors.seen[row]
+    return seen
+
+
+@compiled
 def actor_gradient(
-    actor: Net, sizes: Sizes, samples: int, gathered: Gathered, anchors: Array, states: int,
+    actor: Net, sizes: Sizes, index: NDArray[np.int64], gathered: Gathered, anchors: Anchors,
     settings: Settings, room: Workspace, stats: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """Set `actor.grad` to that of surrogate + coef * KL to the anchors - entropy_coef * H.
 
-    H = sum of l + a constant, so dH/dl = 1.
-
-    Args:
-        states: how many extra states follow the samples in `room.x`, for the KL alone.
+    H = sum of l + a constant, so dH/dl = 1. The anchors' extra states follow the samples in
+    `room.x`, for the KL alone.
     """
-    weights, A, every = unpack(actor.flat, sizes), sizes[3], samples + states
+    weights, A, samples = unpack(actor.flat, sizes), sizes[3], len(index)
+    every = samples + len(anchors.states)
     log_std, d_log_std = actor.flat[-A:], actor.grad[-A:]
     mean, d_mean = room.own.out, room.delta.out
     forward(weights, room.x, room.own, padded(every))
@@ -164,14 +204,17 @@ def actor_gradient(
         for b in range(samples, every):
             d_mean[a, b] = 0
     surrogate_gradient(log_std, samples, gathered, settings, mean, d_mean, d_log_std, stats)
-    for k in range(len(anchors)):
-        forward(unpack(anchors[k], sizes), room.x, room.other, padded(every))
-        share = 1.0 / (len(anchors) * every)
-        other, weight = (room.other.out, anchors[k, -A:]), settings.coef * share
+    known = all_seen(anchors, index)
+    for k in range(len(anchors.flat)):
+        anchor_means(anchors, k, known, sizes, index, room)
+        share = 1.0 / (len(anchors.flat) * every)
+        other, weight = (room.other.out, anchors.flat[k, -A:]), settings.coef * share
         kl = kl_gradient(mean, log_std, *other, every, weight, d_mean, d_log_std)
         if settings.symmetric:
             kl += reverse_kl_gradient(mean, log_std, *other, every, weight, d_mean, d_log_std)
         stats[KL] += share * kl
+    if len(anchors.means):
+        anchors.seen[index] = True
     for a in range(A):
         d_log_std[a] -= settings.entropy_coef
     backward(weights, unpack(actor.grad, sizes), room.own, room.delta, every, room)
@@ -201,14 +244,13 @@ def apply(actor: Net, critic: Net, max_norm: float, learning_rate: float, eps: f
 @kernel
 def step(
     actor: Net, critic: Net, sizes: Sizes, room: Workspace, gathered: Gathered,
-    batch: Batch, index: NDArray[np.int64], anchors: Array, states: Array, settings: Settings,
+    batch: Batch, index: NDArray[np.int64], anchors: Anchors, settings: Settings,
     stats: NDArray[np.float64], max_norm: float, learning_rate: float, eps: float, stepping: bool,
 ) -> bool:  # fmt: skip
     """Do what `Engine.step` says; what `Engine.gradient` says, unless `stepping`."""
-    B = len(index)
-    gather(batch, index, states, gathered, room)
-    critic_gradient(critic, (*sizes[:3], 1), B, gathered, settings, room, stats)
-    actor_gradient(actor, sizes, B, gathered, anchors, len(states), settings, room, stats)
+    gather(batch, index, anchors.states, gathered, room)
+    critic_gradient(critic, (*sizes[:3], 1), len(index), gathered, settings, room, stats)
+    actor_gradient(actor, sizes, index, gathered, anchors, settings, room, stats)
     norms = norm(actor.grad), norm(critic.grad)
     stats[NORM_ACTOR] += norms[0]
     stats[NORM_CRITIC] += norms[1]
@@ -219,13 +261,12 @@ def step(
 @kernel
 def actor_step(
     actor: Net, sizes: Sizes, room: Workspace, gathered: Gathered, batch: Batch,
-    index: NDArray[np.int64], anchors: Array, states: Array, settings: Settings,
+    index: NDArray[np.int64], anchors: Anchors, settings: Settings,
     stats: NDArray[np.float64], max_norm: float, learning_rate: float, eps: float,
 ) -> bool:  # fmt: skip
     """Do the actor's half of `step`."""
-    B = len(index)
-    gather(batch, index, states, gathered, room)
-    actor_gradient(actor, sizes, B, gathered, anchors, len(states), settings, room, stats)
+    gather(batch, index, anchors.states, gathered, room)
+    actor_gradient(actor, sizes, index, gathered, anchors, settings, room, stats)
     length = norm(actor.grad)
     stats[NORM_ACTOR] += length
     stats[STEPS] += 1.0

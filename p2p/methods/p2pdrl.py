@@ -65,4 +65,6 @@ class P2PDRL(Method):
         exchange = self.exchange
         ahead = exchange.has_begun
         shown = exchange.finish() if ahead else exchange(self.engine.actor)
-        self._penalty = Penalty(self.settings.distill_coef, exchange.others_of(shown))
+        fixed = self.settings.sync == "iteration"
+        coef, others = self.settings.distill_coef, exchange.others_of(shown)
+        self._penalty = Penalty(coef, others, fixed=fixed)

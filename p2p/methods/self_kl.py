@@ -22,7 +22,7 @@ class SelfKL(Method):
     def begin_iteration(self, batch: Batch) -> None:
         """Remember the policy that collected."""
         old = self.engine.actor[None].copy()
-        self._penalty = Penalty(self.settings.distill_coef, old)
+        self._penalty = Penalty(self.settings.distill_coef, old, fixed=True)
 
     def penalty(self, minibatch: Minibatch) -> Penalty:
         """Pull back towards the policy that collected."""
