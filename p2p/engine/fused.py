@@ -14,7 +14,8 @@ from p2p.core.jit import specialise
 from p2p.engine import NOTHING, STATS, Batch, Minibatch, Penalty, initial_parameters, kernels
 from p2p.engine.acting import RowPolicy
 from p2p.engine.ahead import CriticAhead
-from p2p.engine.kernels import Acting, Anchors, Gathered, Settings
+from p2p.engine.anchors import Anchors
+from p2p.engine.kernels import Acting, Gathered, Settings
 from p2p.engine.matmul import Array
 from p2p.engine.network import Net, Sizes, Workspace
 from p2p.policy.normaliser import Moments, Normaliser
