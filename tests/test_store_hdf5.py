@@ -17,6 +17,7 @@ from p2p.envs.domain import Domain
 from p2p.envs.randomisation import table_1
 from p2p.runs import RunFolder, hdf5
 from p2p.runs.hdf5 import METRICS
+from p2p.runs.journal import Journal
 
 CONFIG = TrainConfig(task="hopper", method="p2pdrl", num_peers=2)
 DOMAIN = table_1().complete(Domain(wind=1 / 3, mass=(0.8, 1.1)))
@@ -178,3 +179,19 @@ def test_a_file_is_read_where_locks_cannot_be_had(tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with reading(path, 1, "read") as file:
             assert file.attrs["format"] == 1
+
+
+def test_run_h5_goes_on_where_locks_cannot_be_had(tmp_path, monkeypatch):
+    """Else it would be built from the whole journal each time, and nobody would see why."""
+    marks, stream = [], Journal.stream_from
+    monkeypatch.setattr(
+        Journal, "stream_from", lambda self, mark: marks.append(mark.lines) or stream(self, mark)
+    )
+    with RunFolder.create(CONFIG, tmp_path / "run") as run:
+        run.append(RECORDS[0])
+        run.write_h5()
+        run.append(RECORDS[1])
+        with (run.path / "run.h5").open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            run.write_h5()
+    assert marks == [0, 1]
