@@ -3,7 +3,7 @@
     python benchmarks/claims.py data/results
 
 reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3), fig8bc.csv with its curves
-(gradient variance) and fig9.csv (cohort size).
+(gradient variance), fig9.csv (cohort size), learning-rate.csv and rollout.csv (confounders).
 A row is a comparison. The first p is that of Welch's t, the second Holm's over the comparisons of
 the claim; the interval is at the level that agrees with the second. Rows marked "described" have
 their own 95 % interval, and decide nothing.
@@ -185,6 +185,19 @@ def fig4_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def confounder_lines(rows: Sequence[Row], setting: str) -> list[str]:
+    """Return A1's and A2's differences at each value of a setting, where all methods have it."""
+    lines = []
+    for value in sorted({row[setting] for row in rows}):
+        some = [row for row in rows if row[setting] == value]
+        tasks = whole_tasks(some)
+        for claim, measure in (("A1", training_return), ("A2", mean_return)):
+            for where in ([tasks] if len(tasks) > 1 else []) + [[task] for task in tasks]:
+                compared = list(against_each(some, measure, where))
+                lines += table(f"{claim}, {setting} {value}", compared, decides=False)
+    return lines
+
+
 def a3_lines(fig7: Sequence[Row], fig8a: Sequence[Row]) -> list[str]:
     """Return A3: beside self-KL on Humanoid, and each coefficient of the entropy bonus."""
     comparisons = [c for c in _a3_of(fig7, "humanoid") if c.against == "self-kl"]
@@ -290,6 +303,8 @@ def main(folder: Path, *, returns: bool) -> None:
     lines += a3_lines(read(folder, "fig7"), read(folder, "fig8a"))
     lines += fig8bc_lines(read(folder, "fig8bc"), read(folder, "fig8bc-curves"))
     lines += fig9_lines(read(folder, "fig9"))
+    lines += confounder_lines(read(folder, "learning-rate"), "learning_rate")
+    lines += confounder_lines(read(folder, "rollout"), "domain_schedule")
     print("\n".join([*HEADER, *lines]))
 
 

@@ -357,3 +357,18 @@ def test_a_lower_variance_is_shown_and_what_the_std_alone_explains_is_not():
         ["gradient variance", "ant", "ppo", "**shown**"],
         ["without the std", "ant", "ppo", "not shown"],
     ]
+
+
+def test_a_confounder_is_described_at_each_value_that_all_methods_have():
+    """P2PDRL loses at its own rate and wins at PPO's; a rate that PPO lacks says nothing."""
+    rows = [*rows_of("p2pdrl", 9000, learning_rate="0.001")]
+    for lr, mean in (("0.0001", 1000), ("0.0003", 3000)):
+        rows += rows_of("p2pdrl", mean, learning_rate=lr)
+        rows += rows_of("ppo", 2000, learning_rate=lr)
+    found = [line.split(" | ") for line in claims.confounder_lines(rows, "learning_rate")]
+    assert [(cells[0], cells[4], cells[-1]) for cells in found] == [
+        ("| A1, learning_rate 0.0001", "-1000", "described |"),
+        ("| A2, learning_rate 0.0001", "-1000", "described |"),
+        ("| A1, learning_rate 0.0003", "+1000", "described |"),
+        ("| A2, learning_rate 0.0003", "+1000", "described |"),
+    ]

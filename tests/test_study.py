@@ -275,6 +275,16 @@ def test_studies_of_the_same_runs_share_them() -> None:
             assert set(one.configs) <= set(other.configs)
 
 
+@pytest.mark.parametrize(
+    ("name", "new"),
+    [("learning-rate", 24), ("rollout", 24), ("fig7", 4), ("fig8a", 44), ("fig6", 32)],
+)
+def test_of_runs_that_fig4_has_a_study_trains_only_the_others(name: str, new: int) -> None:
+    one, fig4 = read_study(find_study(name)), read_study(find_study("fig4"))
+    assert one.folder == fig4.folder
+    assert len(set(one.configs) - set(fig4.configs)) == new
+
+
 def test_the_small_fig4_is_the_study_of_the_protocol() -> None:
     """Five methods with their own settings, five tasks, eight seeds, a task after the other."""
     study = read_study(find_study("fig4"))
