@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .analysis import latest_run
 from .options import source_options
 from .text.formats import compact, count, counted
 from .video import player_options
@@ -33,15 +34,14 @@ def play(run: Path | None, **settings: Any) -> None:
     """Watch the policy of a RUN, a run folder or a policy file, until the window is closed.
 
     It acts by its mean action, in real time, episode after episode. The first one is the one that
-    `p2p eval --domain` scores. No RUN: the latest under runs/.
+    `p2p eval --domain` scores. No RUN: the latest finished one under runs/.
     """
     from p2p.film.play import check_viewer, watch
 
     check_viewer()  # before anything is loaded
     from p2p.film.episode import Player
-    from p2p.runs import RunFolder
 
-    player = Player(run or RunFolder.latest().path, **settings)
+    player = Player(run or latest_run().path, **settings)
     click.echo(
         f"{player.subject.path}, peer {player.peer}; close the window or press Ctrl-C to end"
     )

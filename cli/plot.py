@@ -11,7 +11,7 @@ import click
 
 from p2p.core.errors import BadArtefact, UsageError
 
-from .analysis import Files, leave_out_folders, output_options, show
+from .analysis import Files, latest_run, leave_out_folders, output_options, show
 from .options import FILE, source_options
 from .tables import as_text, table
 from .text.formats import NOTHING, compact, count
@@ -27,7 +27,7 @@ PIPED = 80  # columns of a file or pipe
 WIDEST = 120  # columns of a chart
 EXAMPLES = """\b
 Examples:
-  p2p plot                                  the latest run
+  p2p plot                                  the latest finished run
   p2p plot runs/studies/methods/hopper-*    a band a method, over its seeds
   p2p plot runs/a runs/b --measure return,entropy --x hours -o ab.svg
 
@@ -67,12 +67,11 @@ def plot(
     """Draw the learning curves of each RUN, also of one that trains or has crashed.
 
     Runs that differ in their seed alone are one line, the mean over seeds, with a band: Student's
-    t 95% interval of the mean. No RUN: the latest under runs/.
+    t 95% interval of the mean. No RUN: the latest finished one under runs/.
     """
     from p2p.analysis.learning import choose_measures, group_learning
-    from p2p.runs import RunFolder
 
-    found, failed = _read(runs or (RunFolder.latest().path,))
+    found, failed = _read(runs or (latest_run().path,))
     names = [name.strip() for name in (measures or "").split(",") if name.strip()]
     if measures is not None and not names:
         raise UsageError(f"--measure {measures!r} names no measure")

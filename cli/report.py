@@ -12,7 +12,7 @@ import click
 from p2p.core import registry
 from p2p.core.errors import UsageError
 
-from .analysis import how_far, progress
+from .analysis import how_far, latest_run, progress
 from .options import FILE, FOLDER, WholeRange, source_options
 from .study import STUDIES, _complete
 from .text.formats import counted
@@ -66,13 +66,13 @@ def report(
     """Write RUN or STUDY as one HTML file, to mail or to keep.
 
     The page loads nothing and needs no script. It shows what is known: it trains nothing, and tests
-    only with --evaluate. Equal data gives equal files. No RUN: the latest under runs/.
+    only with --evaluate. Equal data gives equal files. No RUN: the latest finished one under runs/.
     """
     from p2p.report.page import Text
-    from p2p.runs import RunFolder, write_atomically
+    from p2p.runs import write_atomically
     from p2p.runs.files import advising
 
-    path = RunFolder.latest().path if what is None else Path(what)
+    path = latest_run().path if what is None else Path(what)
     is_run = _is_run(path)
     if evaluate and not is_run:
         raise UsageError(f"--evaluate tests a run; the runs of {what} are tested by p2p study")

@@ -80,7 +80,12 @@ def _parse_only(
 
 @click.command(epilog=EXAMPLES)
 @click.argument("study", metavar="STUDY", shell_complete=_complete)
-@click.option("--out", type=FOLDER, metavar="DIR", help="Folder [default: runs/studies/<name>].")
+@click.option(
+    "--out",
+    type=FOLDER,
+    metavar="DIR",
+    help="Folder [default: runs/studies/ and its name, or the folder that it names].",
+)
 @click.option("--budget", metavar="NAME", help="One of the study's budgets [default: small].")
 @click.option(
     "--only",

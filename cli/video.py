@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .analysis import Command, output_options, progress, show
+from .analysis import Command, latest_run, output_options, progress, show
 from .options import FILE, WHOLE, WholeRange, source_options
 from .tables import as_text, assembled, table
 from .text.formats import compact, count, counted
@@ -76,7 +76,9 @@ def player_options(command: Command) -> Command:
 @click.option("--size", type=Size(), default="480x360", show_default=True,
               help="Of each domain's picture.")  # fmt: skip
 @click.option(
-    "--fine", is_flag=True, help="Smooth edges and sharp shadows; takes four times as long."
+    "--fine",
+    is_flag=True,
+    help="Smooth edges and sharp shadows; takes three to seven times as long.",
 )
 @output_options
 @source_options
@@ -84,15 +86,14 @@ def video(run: Path | None, out: Path, as_json: bool, plain: bool, **settings: A
     """Film the policy of a RUN, a run folder or a policy file, in one domain or several.
 
     It shows the episode that `p2p eval --domain` scores, in real time, with domain, time and return
-    on the pictures. It needs no display. No RUN: the latest under runs/.
+    on the pictures. It needs no display. No RUN: the latest finished one under runs/.
     """
     from p2p.envs import gl
 
     gl.back_end()  # fails before the work; also where MuJoCo cannot be imported
     from p2p.film import make_film
-    from p2p.runs import RunFolder
 
-    chosen = run or RunFolder.latest().path
+    chosen = run or latest_run().path
     with progress("filming", _how_far, plain=plain) as report:
         found = make_film(chosen, out, report=report, **settings)
     show(found, lambda: render(found), {"films": found.path}, as_json=as_json, plain=plain)

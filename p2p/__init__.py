@@ -10,11 +10,11 @@
     found = p2p.evaluate(run, [0.0, 0.5, 1.0])      # in domains that it was not trained in
 
 Train and look: `TrainConfig`, `train`, `resume`, what `report` is told (`Started`, `Iterated`,
-`Checkpointed`, `Finished`), `RunFolder`. Policies: `load_policy`, `Policy`, `export_policy`.
-Analyses: `evaluate`, `compare`, `measure_surface`, `grad_variance`, `make_film`. Robots and
-domains: `task`, `build_envs`, `Domain`, `Randomisation`, `sample_domain`. Code of your own: `Task`,
-`Servo`, `term`, `Method`, `MethodSettings`, `Penalty`, `register`. Every error that you can act on
-is a `P2PError`.
+`Checkpointed`, `Noted`, `Finished`), `RunFolder`. Policies: `load_policy`, `Policy`,
+`export_policy`. Analyses: `evaluate`, `compare`, `measure_surface`, `grad_variance`, `make_film`.
+Robots and domains: `task`, `build_envs`, `Domain`, `Randomisation`, `sample_domain`. Code of your
+own: `Task`, `Servo`, `term`, `Method`, `MethodSettings`, `Penalty`, `register`. Every error that
+you can act on is a `P2PError`.
 
 Importing p2p imports nothing else: each name brings what it needs when it is first used.
 docs/library.md is a tour.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from p2p.analysis.gradient_variance.session import grad_variance
     from p2p.analysis.surface.measure import measure_surface
     from p2p.cohort.api import resume, train
-    from p2p.cohort.events import Checkpointed, Finished, Iterated, Started
+    from p2p.cohort.events import Checkpointed, Finished, Iterated, Noted, Started
     from p2p.core.config import TrainConfig
     from p2p.core.errors import P2PError
     from p2p.core.registry import add as register
@@ -60,6 +60,7 @@ __all__ = [
     "Iterated",
     "Method",
     "MethodSettings",
+    "Noted",
     "P2PError",
     "Penalty",
     "Policy",
@@ -92,6 +93,7 @@ _HOME = {
     "Iterated": "cohort.events",
     "Method": "methods",
     "MethodSettings": "methods.base",
+    "Noted": "cohort.events",
     "Penalty": "engine",
     "Servo": "envs.task",
     "Started": "cohort.events",

@@ -256,7 +256,7 @@ def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
 
 
 def test_a_runs_final_score_is_the_mean_over_its_peers(tmp_path: Path) -> None:
-    (run,) = compare([made(tmp_path / "a", (10.0, 30.0))]).runs
+    (run,) = compare([RunFolder.open(made(tmp_path / "a", (10.0, 30.0)))]).runs
     assert run.score == 20.0
 
 

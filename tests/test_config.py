@@ -80,6 +80,7 @@ def test_a_later_setting_replaces_its_twin():
     [
         ({"task": "hoper"}, "unknown task 'hoper'; did you mean 'hopper'?"),
         ({"method": "p2p"}, "unknown method 'p2p'; did you mean 'p2pdrl'?"),
+        ({"lr": 1e-3}, "unknown setting 'lr'; it is called 'learning_rate' here"),
         ({"num_peer": 2}, "unknown setting 'num_peer'; did you mean 'num_peers'?"),
         ({"num_peers": 3}, "the nearest that does is 4128"),
         ({"eps_tr": 1.5}, "eps_tr=1.5"),
@@ -105,9 +106,10 @@ def test_a_later_setting_replaces_its_twin():
         ({"steps_per_iteration": 64}, "minibatches of 1 sample leave no advantage"),
     ],
 )
-def test_wrong_settings_are_refused_in_one_line(settings, words):
+@pytest.mark.parametrize("make", [TrainConfig, build_config])
+def test_wrong_settings_are_refused_in_one_line(make, settings, words):
     with pytest.raises(UsageError) as caught:
-        build_config(**settings)
+        make(**settings)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -110,7 +110,7 @@ def test_a_run_stopped_and_resumed_has_the_bits_of_one_that_was_not(stopped, tmp
     whole = p2p.train(TrainConfig(**TINY), tmp_path / "whole")
     for rank in (0, 1):
         ours = p2p.load_policy(stopped[1], rank)
-        np.testing.assert_array_equal(ours.actor, p2p.load_policy(whole.path, rank).actor)
+        np.testing.assert_array_equal(ours.actor, p2p.load_policy(whole, rank).actor)
 
 
 def test_what_a_report_raises_ends_the_run_and_keeps_its_checkpoint(tmp_path):

@@ -142,8 +142,10 @@ def test_eval_without_a_run_says_which_it_takes_and_prefers_a_finished_one(
     monkeypatch.chdir(tmp_path)
     aged(finished(Path("runs/done")), 100)
     begun(Path("runs/half"), 2, 2)
+    said = "note: no RUN is named: runs/done, the latest finished run\n"
+    assert all(p2p(command).stderr.startswith(said) for command in ("plot", "report"))
     result = p2p("eval", "--domains", "1", "--json")
-    assert result.stderr == "note: no RUN is named: runs/done, the latest finished run\n"
+    assert result.stderr == said
     assert json.loads(result.stdout)["runs"][0]["path"] == "runs/done"
     remove_run(Path("runs/done"))
     result = p2p("eval", "--domains", "1", "--json")

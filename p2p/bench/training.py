@@ -106,7 +106,7 @@ def _watch(
         records.append(event)
         if len(records) == 1:
             first = time.perf_counter() - begun
-        if len(records) == iterations:  # the next one is running
+        if len(records) == max(1, iterations // 2):  # the next one is running
             private = private_memory(process.pid)
     return records, first, private
 

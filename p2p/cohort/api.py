@@ -34,17 +34,18 @@ def train(
         track: trackers to log to, in place of `config.track`: "tensorboard", "wandb", ...
         report: called in this process with each event, in their order: a `Started`, and another
             whenever the peers are started again; an `Iterated` after each iteration, whose `record`
-            is the iteration's line in the journal; `Checkpointed` after some; at last `Finished`,
-            with scores. `report=print` prints a line for each. While it runs, the peers go on. If
-            it returns False, the run stops as at Ctrl-C: the iteration ends, a checkpoint is
-            written, and `train` returns; `resume` goes on from there. What it raises ends the run
-            at once, with the last checkpoint kept, and is raised here. It changes no number.
+            is the iteration's line in the journal; `Checkpointed` after some; `Finished` with
+            scores; `Noted` at any time. `report=print` prints a line for each. While it runs, the
+            peers go on. If it returns False, the run stops as at Ctrl-C: the iteration ends, a
+            checkpoint is written, and `train` returns; `resume` goes on from there. What it raises
+            ends the run at once, with the last checkpoint kept, and is raised here. It changes no
+            number.
         max_time: seconds, after which the run stops as if `report` had returned False.
 
     Raises:
         UsageError: a setting or the folder cannot be used.
         PeerLost: a peer died or hangs, more than `config.max_restarts` times.
-        Diverged: a peer's gradients became non-finite twice.
+        Diverged: a number of a peer was not finite, and again within ten iterations.
         Interrupted: a signal (SIGINT of Ctrl-C or a notebook's stop button, SIGTERM, SIGHUP,
             SIGUSR1, SIGUSR2), after a checkpoint.
         NoRoom: disk or shared memory full.
@@ -88,7 +89,7 @@ def resume(
         UsageError: the run has reached its goal, or another process writes there.
         PeerLost, Diverged, Interrupted, NoRoom: as in `train`.
     """
-    path = run.path if isinstance(run, RunFolder) else Path(run)
+    path = Path(run)
     later: dict[str, Any] = {
         "total_steps": total_steps, "total_steps_per_peer": total_steps_per_peer, "track": track,
         "threads_per_peer": threads_per_peer,

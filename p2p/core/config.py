@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from p2p.core import consistency, env_names, registry
 from p2p.core.consistency import settings_of
@@ -24,7 +30,11 @@ if TYPE_CHECKING:
 
 
 class TrainConfig(Settings):
-    """The settings of one training run; equal configs give equal bits."""
+    """The settings of one training run; equal configs give equal bits.
+
+    Raises:
+        UsageError: in one line, what is wrong with the settings.
+    """
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -98,6 +108,15 @@ class TrainConfig(Settings):
         consistency.check_divides(self)
         consistency.check_tests(self)
         return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Raise UsageError for whatever the validators above complain of."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise UsageError(one_line(error, {*cls.model_fields, *setting_names()})) from None
 
     @property
     def randomisation(self) -> Randomisation:
@@ -230,7 +249,7 @@ def build_config(**settings: Any) -> TrainConfig:
     Raises:
         UsageError: in one line, what is wrong with the settings.
     """
-    return validated(TrainConfig, settings, known=setting_names())
+    return validated(TrainConfig, settings)
 
 
 def stored_config(settings: Mapping[str, Any]) -> TrainConfig:
@@ -241,7 +260,7 @@ def stored_config(settings: Mapping[str, Any]) -> TrainConfig:
     Raises:
         UsageError: in one line, what is wrong with the settings.
     """
-    return validated(TrainConfig, settings, known=setting_names(), stored=True)
+    return validated(TrainConfig, settings, stored=True)
 
 
 def setting_names() -> dict[str, None]:

@@ -45,7 +45,7 @@ class BadArtefact(P2PError):
 
 
 class NoRoom(P2PError):
-    """The disk or shared memory is full or cannot be written (exit 6)."""
+    """Disk, memory or shared memory is full, a limit is reached, or not writable (exit 6)."""
 
     exit_code = 6
 

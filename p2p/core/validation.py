@@ -55,13 +55,11 @@ def validated(
     model: type[Settings],
     settings: Mapping[str, Any],
     *,
-    known: Iterable[str] = (),
     stored: bool = False,
 ) -> Settings:
     """Return a `model` of these settings.
 
     Args:
-        known: names that an unknown setting may have been meant to be, beside the fields.
         stored: they come from a file that p2p has written (`is_stored`).
 
     Raises:
@@ -71,7 +69,7 @@ def validated(
         context = {"stored": stored, "sources": settings.get("source_sha256", {})}
         return model.model_validate(dict(settings), context=context)
     except ValidationError as error:
-        raise UsageError(one_line(error, {*model.model_fields, *known})) from None
+        raise UsageError(one_line(error, model.model_fields)) from None
 
 
 def is_stored(info: ValidationInfo) -> bool:

@@ -175,7 +175,7 @@ def _place(run: str | Path | RunFolder, out: str | Path | None) -> Path:
         if place.name in ("", ".."):
             raise UsageError(f"--out {out}: name a folder to make")
         return place
-    path = reachable(run.path if isinstance(run, RunFolder) else Path(run))
+    path = reachable(Path(run))
     beside = path.with_name(f"{path.stem}-{DEFAULT_FOLDER}")
     return beside if path.is_file() else path / DEFAULT_FOLDER
 

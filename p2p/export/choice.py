@@ -85,7 +85,7 @@ def load_peers(run: str | Path | RunFolder, peer: str) -> Subject:
         UsageError: there is no peer of that rank, or it is a bundle already.
         BadArtefact: there is no policy, or it is damaged.
     """
-    path = run.path if isinstance(run, RunFolder) else Path(run)
+    path = Path(run)
     if is_bundle(path):
         raise UsageError(f"{path} is a bundle already; name the run that it was made from")
     (subject,) = load_subjects([path])

@@ -42,7 +42,7 @@ class FilmSettings:
         seconds, steps: how much of each episode is shown; None: 10 s at most.
         fps: pictures a second; no more than the task has steps.
         size: width and height of each domain's picture, pixels.
-        fine: smooth edges and sharp shadows, which take four times as long.
+        fine: smooth edges and sharp shadows, which take three to seven times as long.
         randomise: what varies, as a domains file or its tables; None: as in training.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def _folder(path: Path) -> Path:
 
 
 def load_policy_or_bundle(
-    path: str | Path, peer: int = 0, *, best: bool = False
+    path: str | PathLike[str], peer: int = 0, *, best: bool = False
 ) -> Policy | ExportedPolicy:
     """Load a trained policy. Needs neither torch nor MuJoCo.
 

@@ -77,6 +77,10 @@ class RunFolder:
         self._lock = FolderLock(path)
         self._checkpoints = Checkpoints(path)
 
+    def __fspath__(self) -> str:
+        """Return its path, so that a run can be given where a path can."""
+        return str(self.path)
+
     def __repr__(self) -> str:
         return f"<run {self.path}: {describe(self.path, self.config)}>"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ MAJOR, MINOR = 7, 10  # thresholds of a profile: about that many round steps, ea
 
 
 def compare(
-    runs: Sequence[str | Path],
+    runs: Sequence[str | PathLike[str]],
     eps_te: float | None = None,
     *,
     against: str | None = None,

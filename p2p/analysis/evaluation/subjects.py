@@ -74,7 +74,7 @@ def load_subjects(given: Iterable[Given], *, best: bool = False) -> list[Subject
         if isinstance(item, Loose):
             subjects[id(item)] = _loose(item, "policy")
             continue
-        path = reachable(item.path if isinstance(item, RunFolder) else Path(item))
+        path = reachable(Path(item))
         if path.resolve() not in subjects:
             subjects[path.resolve()] = _of_path(path, best)
     if not subjects:
