@@ -159,12 +159,17 @@ HEADER = [
 
 
 def whole_tasks(rows: Sequence[Row]) -> list[str]:
-    """Return the tasks of which every method has as many seeds as the method with most."""
+    """Return the tasks of which every method has as many seeds as the method with most.
+
+    There are none if P2PDRL, or all else, is missing.
+    """
     seeds: dict[str, dict[str, int]] = {}
     for row in rows:
         by_method = seeds.setdefault(row["task"], {})
         by_method[row["method"]] = by_method.get(row["method"], 0) + 1
     methods = {row["method"] for row in rows}
+    if OURS not in methods or len(methods) < 2:
+        return []
     return [
         task for task, by_method in seeds.items()
         if by_method.keys() == methods and len(set(by_method.values())) == 1
@@ -200,18 +205,18 @@ def confounder_lines(rows: Sequence[Row], setting: str) -> list[str]:
 
 def a3_lines(fig7: Sequence[Row], fig8a: Sequence[Row]) -> list[str]:
     """Return A3: beside self-KL on Humanoid, and each coefficient of the entropy bonus."""
-    comparisons = [c for c in _a3_of(fig7, "humanoid") if c.against == "self-kl"]
+    compared = [c for c in _all(fig7, mean_return) if c.against == "self-kl"]
     ours = scores(fig8a, mean_return, method=OURS)
     bonuses = [row for row in fig8a if row["method"] == "entropy"]
-    for coefficient in dict.fromkeys(row["entropy_coef"] for row in bonuses):
+    for coefficient in dict.fromkeys(row["entropy_coef"] for row in bonuses if ours):
         theirs = scores(bonuses, mean_return, entropy_coef=coefficient)
-        comparisons.append(Comparison("walker2d", f"entropy {coefficient}", ours, theirs))
-    return table("A3", comparisons) if comparisons else []
+        compared.append(Comparison("walker2d", f"entropy {coefficient}", ours, theirs))
+    return table("A3", compared)
 
 
-def _a3_of(rows: Sequence[Row], task: str) -> Iterator[Comparison]:
-    rows = [{**row, "task": task} for row in rows]  # a study of one task may have no such column
-    return against_each(rows, mean_return, [task]) if rows else iter(())
+def _all(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[Comparison]:
+    """Return P2PDRL beside each other method, on each task that is whole."""
+    return [c for task in whole_tasks(rows) for c in against_each(rows, measure, [task])]
 
 
 def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row]) -> list[str]:
@@ -234,16 +239,14 @@ def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row]) -> list[str]:
         mean_log_std = float(row["entropy"]) / ACTIONS[row["task"]] - 0.5 * np.log(2 * np.pi * np.e)
         return variance(row) + 2 * float(mean_log_std)
 
-    lines = []
-    for name, measure in (("gradient variance", variance), ("without the std", without_std)):
-        compared = [c for task in whole_tasks(rows) for c in against_each(rows, measure, [task])]
-        lines += table(name, compared, lower=True) if compared else []
-    return lines
+    compared = _all(rows, variance)
+    compared += [c._replace(where=f"{c.where}, without the std") for c in _all(rows, without_std)]
+    return table("gradient variance", compared, lower=True)
 
 
 def fig9_lines(rows: Sequence[Row]) -> list[str]:
     """Return K = 4 beside K = 1 at strength 0.5, by what was equal."""
-    lines = []
+    compared = []
     for each, equal in ((True, "equal steps a peer"), (False, "equal steps in all")):
         # 4M steps of all peers, or 2M of each: 2M of one, 8M of four.
         counted = [r for r in rows if (3e6 < int(r["steps"]) < 6e6) != each]
@@ -252,17 +255,26 @@ def fig9_lines(rows: Sequence[Row]) -> list[str]:
             return scores(counted, lambda row: float(row["eps_te=0.5"]), num_peers=K)
 
         if of("4") and of("1"):
-            lines += table("cohort size", [Comparison(f"ant, {equal}", "K = 1", of("4"), of("1"))])
-    return lines
+            compared.append(Comparison(f"ant, {equal}", "K = 1", of("4"), of("1")))
+    return table("cohort size", compared)
 
 
 def read(folder: Path, study: str) -> list[Row]:
-    """Return the rows of a study's table; none if there is no such table."""
+    """Return the rows of a study's table; none if there is no such table.
+
+    Raises:
+        ClickException: its rows are of several versions of p2p.
+    """
     file = folder / f"{study}.csv"
     if not file.exists():
         return []
     with file.open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
+        rows = list(csv.DictReader(lines))
+    if len(versions := sorted({row.get("version", "") for row in rows})) > 1:
+        raise click.ClickException(
+            f"{file} has rows of versions {', '.join(versions)}; docs/protocol.md asks for one"
+        )
+    return rows
 
 
 def return_lines(rows: Sequence[Row]) -> list[str]:

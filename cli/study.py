@@ -16,6 +16,7 @@ from p2p.core.names import did_you_mean
 
 from .analysis import Files
 from .interrupt import interrupts
+from .notices import note
 from .options import DURATION, FOLDER, WholeRange, source_options
 from .text.terminal import can_redraw
 
@@ -66,10 +67,12 @@ def _parse_only(
 ) -> dict[str, list[str]]:
     """Return the values that are asked for by setting, as text."""
     from p2p.core.config import setting_names
+    from p2p.core.foreign import COMMAND_LINE
 
     wanted: dict[str, list[str]] = {}
     for one in given:
         name, _, values = one.partition("=")
+        name = COMMAND_LINE.get(name, name)
         if name not in (known := setting_names()):
             raise UsageError(f"--only {one}: unknown setting {name!r}{did_you_mean(name, known)}")
         if not values:
@@ -183,7 +186,8 @@ def _failure(failed: list[PlannedRun], plan: Plan, advice: str) -> P2PError:
     """Return the error of a study of which runs failed: the first one's, with its exit code."""
     first = failed[0]
     error = P2PError(
-        f"{len(failed)} of {len(plan.runs)} runs failed, first {first.name}: {first.error}{advice}"
+        f"{len(failed)} of {len(plan.chosen)} runs failed, first {first.name}: "
+        f"{first.error}{advice}"
     )
     error.exit_code = first.exit_code
     return error
@@ -270,19 +274,13 @@ def _tabulate(
 
 def _save(plan: Plan, results: Results, folder: Path) -> list[Path]:
     """Write the tables of results and curves into `folder`; return the files."""
-    from p2p.runs import write_atomically
-    from p2p.runs.files import disk_errors
-    from p2p.study import curves_csv
+    from p2p.study.saving import save_tables
 
-    with disk_errors("results", folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    tables = {
-        f"{results.study}.csv": results.csv(),
-        f"{results.study}-curves.csv": curves_csv(plan),
-    }
-    for (name, text), kind in zip(tables.items(), ("results", "curves"), strict=True):
-        write_atomically(folder / name, text.encode(), kind)
-    return [folder / name for name in tables]
+    written, kept = save_tables(plan, results, folder)
+    if kept:
+        files = " and ".join(map(str, kept))
+        note(f"rows of {written[0]} are not of this study's finished runs; kept as {files}")
+    return written
 
 
 def _views(

@@ -289,7 +289,7 @@ def progress_line(plan: Plan, engine: Engine) -> str:
     text += f"; {done / total:.0%} of {count(total)} steps"
     if plan.count(State.STOPPING) or plan.count(State.STOPPED):
         return f"{text}; stopping after this iteration"
-    if plan.count(State.COMPLETE) + plan.count(State.FAILED) == len(plan.runs):
+    if plan.count(State.COMPLETE) + plan.count(State.FAILED) == len(plan.chosen):
         return text
     if not engine.stays:
         return f"{text}; the same command shows how they do, and goes on"

@@ -315,7 +315,11 @@ def test_one_task_where_it_is_worse_does_not_hide_among_the_others():
 
 def test_a3_is_corrected_for_all_its_comparisons():
     """Self-KL on Humanoid and two coefficients on Walker2d: three tests of one claim."""
-    fig7 = [*rows_of("p2pdrl", 3000), *rows_of("self-kl", 2990), *rows_of("ppo", 0)]
+    fig7 = [
+        row
+        for method, mean in (("p2pdrl", 3000), ("self-kl", 2990), ("ppo", 0))
+        for row in rows_of(method, mean, task="humanoid")
+    ]
     fig8a = rows_of("p2pdrl", 3000, task="walker2d")
     for coefficient, mean in (("0.01", 2000), ("1.0", 4000)):
         fig8a += rows_of("entropy", mean, entropy_coef=coefficient, task="walker2d")
@@ -338,25 +342,63 @@ def test_cohorts_are_compared_at_equal_steps_a_peer_and_in_all():
         ["cohort size", "ant, equal steps a peer", "K = 1", "**shown**"],
         ["cohort size", "ant, equal steps in all", "K = 1", "not shown"],
     ]
+    near = rows_of("p2pdrl", 115, num_peers="4", steps="8000000")
+    assert corrected(claims.fig9_lines([*rows[:8], *near, *rows[16:]]))
 
 
-def test_a_lower_variance_is_shown_and_what_the_std_alone_explains_is_not():
-    """P2PDRL's ln Var is 2 lower, and its log-std 1 higher: without that, nothing is left."""
+def variances(ours: float, entropy: float) -> list[str]:
+    """Lines of P2PDRL's ln Var and entropy beside PPO's -2 and 0."""
     rows, curves = [], []
-    for method, log_variance, entropy in (("p2pdrl", -4.0, 8.0), ("ppo", -2.0, 0.0)):
+    for method, log_variance, nats in (("p2pdrl", ours, entropy), ("ppo", -2.0, 0.0)):
         for row in rows_of(method, 0, task="ant"):
             run = f"{method}-{row['seed']}"
-            rows.append({**row, "run": run, "entropy": str(entropy)})
+            rows.append({**row, "run": run, "entropy": str(nats)})
             jitter = int(row["seed"]) % 2 / 10
             curves += [
                 {"run": run, "steps": "0", "log_grad_variance": "9"},
                 {"run": run, "steps": "4e6", "log_grad_variance": str(log_variance + jitter)},
                 {"run": run, "steps": "5e6", "log_grad_variance": ""},  # not measured
             ]
-    assert verdicts(claims.fig8bc_lines(rows, curves)) == [
+    return claims.fig8bc_lines(rows, curves)
+
+
+def test_a_lower_variance_is_shown_and_what_the_std_alone_explains_is_not():
+    """P2PDRL's ln Var is 2 lower, and its log-std 1 higher: without that, nothing is left."""
+    assert verdicts(variances(-4.0, 8.0)) == [
         ["gradient variance", "ant", "ppo", "**shown**"],
-        ["without the std", "ant", "ppo", "not shown"],
+        ["gradient variance", "ant, without the std", "ppo", "not shown"],
     ]
+    assert corrected(variances(-2.05, 0.2))
+
+
+def corrected(lines: list[str]) -> bool:
+    """Say whether the least of two p-values is doubled (Holm)."""
+    (p, holms), other = sorted([float(cell) for cell in line.split("|")[7:9]] for line in lines)
+    return 0.01 < p < other[0] and holms == pytest.approx(2 * p, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        claims.fig4_lines,
+        lambda rows: claims.a3_lines(rows, []),
+        lambda rows: claims.a3_lines([], rows),
+        lambda rows: claims.fig8bc_lines(rows, []),
+        lambda rows: claims.fig9_lines(rows),
+        lambda rows: claims.confounder_lines(rows, "entropy_coef"),
+    ],
+)
+@pytest.mark.parametrize("method", ["p2pdrl", "entropy"])
+def test_a_study_that_has_only_begun_decides_nothing(lines, method):
+    """P2PDRL without the others, or the others without P2PDRL."""
+    assert lines(rows_of(method, 1000, entropy_coef="0.1", num_peers="1")) == []
+
+
+def test_rows_of_several_versions_are_no_evidence(tmp_path):
+    (tmp_path / "fig4.csv").write_text("task,method,version\nant,ppo,0.1.0\nant,ppo,0.2.0\n")
+    done = CliRunner().invoke(claims.main, [str(tmp_path)])
+    assert done.exit_code == 1
+    assert "fig4.csv has rows of versions 0.1.0, 0.2.0; docs/protocol.md asks" in done.output
 
 
 def test_a_confounder_is_described_at_each_value_that_all_methods_have():

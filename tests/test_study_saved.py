@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from test_study import TINY, p2p, played, study_file  # noqa: F401
 
+from p2p.study import State, plan_study, read_study, run_study
+
 GRID = 'task = ["hopper", "ant"]\nmethod = "ppo"\nseed = [0, 1]'
 
 
@@ -92,7 +94,8 @@ def test_only_a_part_of_the_grid_is_trained_and_the_tables_keep_the_rest(tmp_pat
     [
         ("sed=0", "--only sed=0: unknown setting 'sed'; did you mean 'seed'?"),
         ("seed", "--only seed: give its values, as in seed=0,1"),
-        ("seed=77", "study tiny has no run with seed=77"),
+        ("seed=77", "study tiny has no run with seed=77; it has 0, 1"),
+        ("task=hopper,walker", "study tiny has no run with task=walker; it has hopper, ant"),
     ],
 )
 def test_a_part_that_is_not_there_is_one_line(study, only, message):
@@ -106,3 +109,64 @@ def test_a_saved_row_without_the_tests_asked_for_does_not_count(tmp_path, study)
     file.write_text(file.read_text() + "[evaluate]\neps_te = 0.5\n")
     assert p2p(*study).exit_code == 0
     assert len(list((tmp_path / "out").glob("*/config.json"))) == 4
+
+
+TESTED = TINY + "[evaluate]\neps_te = 0.5\n"
+
+
+def test_a_run_whose_tests_are_missing_or_old_is_saved_by_no_row(tmp_path, played):  # noqa: F811
+    """Else another machine would count it as done, without its numbers."""
+    file = study_file(tmp_path, GRID, head=TESTED)
+    out, saved = tmp_path / "out", tmp_path / "saved"
+    command = ["study", file, "--out", out, "--save", saved, "--plain"]
+    assert p2p(*command).exit_code == 0
+    (out / "hopper-ppo-seed=0" / "evaluation.json").unlink()
+    old = out / "ant-ppo-seed=0" / "evaluation.json"
+    old.write_text(old.read_text().replace('"mujoco": "3', '"mujoco": "2'))
+    assert p2p(*command, "--results-only").exit_code == 0
+    assert {row["run"] for row in rows(saved)} == {"hopper-ppo-seed=1", "ant-ppo-seed=1"}
+    (aside,) = saved.glob("*-earlier.csv")
+    assert len(aside.read_text().splitlines()) == 5, "no number is lost"
+
+
+def test_rows_that_a_study_cannot_use_are_set_aside_and_said(tmp_path, study):
+    """They may be all that is left of these runs; a second save loses nothing more."""
+    saved = tmp_path / "saved"
+    before = [(saved / f"tiny{end}.csv").read_text() for end in ("", "-curves")]
+    smaller = study_file(tmp_path, GRID.replace(', "ant"', ""))
+    done = p2p("study", smaller, *study[2:])
+    assert done.exit_code == 0
+    earlier = [saved / f"tiny-earlier{end}.csv" for end in ("", "-curves")]
+    assert [file.read_text() for file in earlier] == before
+    assert f"kept as {earlier[0]} and {earlier[1]}" in done.stderr
+    assert len(rows(saved)) == 2
+    assert "kept as" not in p2p("study", smaller, *study[2:]).stderr
+
+
+def test_studies_that_share_a_run_keep_its_tests_side_by_side(tmp_path):
+    """Neither tests it again after the other, and neither's numbers are gone."""
+    settings = 'method = "ppo"\nhidden_sizes = [8, 8]'
+    made = []
+    for name, eps in (("one", 0.5), ("two", 1), ("one", 0.5)):
+        head = TINY.replace("tiny", name) + f"[evaluate]\neps_te = {eps}\ndomains = 1\n"
+        file = study_file(tmp_path, settings, head=head)
+        made.append(plan_study(read_study(file), tmp_path / "out"))
+        for _ in run_study(made[-1], 1):
+            pass
+    again = [plan_study(described.study, tmp_path / "out").runs[0] for described in made]
+    assert [run.state for run in again] == [State.COMPLETE] * 3
+
+
+@pytest.mark.parametrize(
+    ("only", "runs"),
+    [
+        ("learning_rate=3e-4", {"hopper-ppo-seed=0", "hopper-ppo-seed=1"}),
+        ("env=hopper", {"hopper-ppo-seed=0", "hopper-ppo-seed=1"}),
+        ("eps_tr=0.20", {"hopper-ppo-seed=0", "hopper-ppo-seed=1"}),
+    ],
+)
+def test_a_part_is_named_by_any_way_to_write_its_value(tmp_path, played, only, runs):  # noqa: F811
+    file = study_file(tmp_path, 'method = "ppo"\neps_tr = 0.2\nseed = [0, 1]')
+    done = p2p("study", file, "--out", tmp_path / "out", "--plain", "--only", only)
+    assert done.exit_code == 0, done.output
+    assert {path.parent.name for path in (tmp_path / "out").glob("*/config.json")} == runs

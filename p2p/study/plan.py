@@ -170,12 +170,23 @@ class Plan:
             wanted: by setting, the values that a run may have, as text.
 
         Raises:
-            UsageError: no run has these settings.
+            UsageError: no run has one of these values, or all of these settings.
         """
+        for name, values in wanted.items():
+            there = list(dict.fromkeys(run.config.get(name) for run in self.runs))
+            for value in values:
+                if not any(_is_value(value, one) for one in there):
+                    has = ", ".join(map(_text, there))
+                    raise UsageError(
+                        f"study {self.study.name} has no run with {name}={value}; it has {has}"
+                    )
         others = [
             run
             for run in self.runs
-            if any(_text(run.config.get(name)) not in values for name, values in wanted.items())
+            if not all(
+                any(_is_value(value, run.config.get(name)) for value in values)
+                for name, values in wanted.items()
+            )
         ]
         if len(others) == len(self.runs):
             asked = " and ".join(f"{name}={','.join(values)}" for name, values in wanted.items())
@@ -239,11 +250,15 @@ def config_hash(config: TrainConfig) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def measured_hash(run: PlannedRun) -> str:
-    """Return 12 hex digits that identify what is measured of a run, and by which MuJoCo."""
+def measured_hash(run: PlannedRun, mujoco: str | None = None) -> str:
+    """Return 12 hex digits that identify what is measured of a run, and by which MuJoCo.
+
+    Args:
+        mujoco: the version that trained it; default the installed one.
+    """
     tests = {name: test.model_dump(mode="json") for name, test in run.tests.items()}
     kinds = {name: run.config.get(name) for name in MEASURED}
-    measured: list[Any] = [tests.pop(MAIN, None), kinds, installed_version("mujoco")]
+    measured: list[Any] = [tests.pop(MAIN, None), kinds, mujoco or installed_version("mujoco")]
     text = json.dumps([*measured, tests] if tests else measured, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -286,6 +301,14 @@ def run_name(config: TrainConfig, varying: tuple[str, ...]) -> str:
     """Return the name of a run's folder: `hopper-p2pdrl-lr=0.0003-seed=1`."""
     settings = [f"{SHORT.get(n, n)}={_text(config.get(n))}" for n in (*varying, "seed")]
     return "-".join([folder_part(config.task), config.method, *settings])
+
+
+def _is_value(text: str, value: Any) -> bool:
+    """Say whether a text stands for the value of a setting: 1e-4 for 0.0001."""
+    with suppress(ValueError):
+        if isinstance(value, int | float) and float(text) == value:
+            return True
+    return text == _text(value)
 
 
 def _text(value: Any) -> str:

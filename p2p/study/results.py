@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from statistics import fmean, stdev
 from typing import Any
@@ -37,7 +37,8 @@ class RunResult:
         seconds: of training, over all sessions.
         config: hash of all settings that affect results.
         version: of p2p that made it.
-        measured: hash of what was measured of it.
+        measured: hash of what was measured of it; empty if its tests are not complete, or of
+            another version.
     """
 
     run: str
@@ -82,6 +83,10 @@ class Results:
     summary: list[Group]
     missing: list[str]
     untested: list[str]
+
+    def tested(self) -> Results:
+        """Return these results without the runs whose tests are not complete."""
+        return replace(self, runs=[run for run in self.runs if run.run not in self.untested])
 
     def csv(self) -> str:
         """Return CSV, a line per run; a measure has a column for its mean and one for each peer."""
@@ -152,6 +157,8 @@ def _result(planned: PlannedRun, study: Study) -> RunResult:
         name: read_tests(run.path, name, test, planned.steps, any_version=True) or ()
         for name, test in study.tests.items()
     }
+    versions = run.versions()
+    complete = planned.state is State.COMPLETE
     return RunResult(
         run=planned.name,
         settings=_shown(run.config, study),
@@ -160,8 +167,8 @@ def _result(planned: PlannedRun, study: Study) -> RunResult:
         steps=planned.steps,
         seconds=round(sum(record["seconds"] for record in run.journal.stream()), 1),
         config=config_hash(run.config),
-        version=run.versions().get("p2p", ""),
-        measured=measured_hash(planned),
+        version=versions.get("p2p", ""),
+        measured=measured_hash(planned, versions.get("mujoco")) if complete else "",
     )
 
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 Cells = Mapping[str, str]
 
 
+def tables_of(folder: Path, study: str) -> tuple[Path, Path]:
+    """Return the files of a study's results and curves in `folder`."""
+    return folder / f"{study}.csv", folder / f"{study}-curves.csv"
+
+
 class Saved:
     """The tables of a study in a folder: `<study>.csv` and `<study>-curves.csv`.
 
@@ -30,12 +35,10 @@ class Saved:
     """
 
     def __init__(self, folder: Path, study: str) -> None:
-        self.rows = {
-            (row.get("config", ""), row.get("version", "")): row
-            for row in _read(folder / f"{study}.csv")
-        }
+        table, curves = tables_of(folder, study)
+        self.rows = {(row.get("config", ""), row.get("version", "")): row for row in _read(table)}
         self.curves: dict[str, list[Cells]] = {}
-        for point in _read(folder / f"{study}-curves.csv"):
+        for point in _read(curves):
             self.curves.setdefault(point.get("run", ""), []).append(point)
 
     def row_of(self, run: PlannedRun, config: str, version: str, measured: str) -> Cells | None:

@@ -2,17 +2,18 @@
 
 `eval.h5` holds the episodes, as `p2p eval` saves them. `evaluation.json` holds the scores under the
 study's own settings, `evaluation-NAME.json` those of its test NAME; where they exist, the tests are
-complete.
+complete. Studies that share a run keep theirs side by side: the last one's, and `others`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p2p.analysis.conditions import simulated_by
 from p2p.analysis.evaluation.config import EvalConfig
+from p2p.core.errors import BadArtefact
 from p2p.runs.files import read_json, write_json
 from p2p.runs.measures import Tests
 
@@ -54,9 +55,11 @@ def run_tests(
         sets = run.to_dict()["sets"]
         scores = [{key: one[key] for key in ("eps_te", "hash", "score", "peers")} for one in sets]
         asked = {"steps": steps, "config": config.model_dump(mode="json")}
-        write_json(
-            file_of_tests(path, name), {**asked, "versions": simulated_by(), "tests": scores}
-        )
+        file = file_of_tests(path, name)
+        others = [one for one in _kept(file) if one.get("steps") == steps]
+        others = [one for one in others if one.get("config") != asked["config"]]
+        made = {**asked, "versions": simulated_by(), "tests": scores}
+        write_json(file, {**made, "others": others} if others else made)
         before += sizes[name]
 
 
@@ -72,16 +75,30 @@ def read_tests(
     Raises:
         BadArtefact: the file is damaged.
     """
-    file = file_of_tests(path, name)
+    asked = (steps, config.model_dump(mode="json"))
+    for kept in _kept(file_of_tests(path, name)):
+        if (kept.get("steps"), kept.get("config")) == asked and (
+            any_version or kept.get("versions") == simulated_by()
+        ):
+            tests: Tests = kept["tests"]
+            return tests
+    return None
+
+
+def _kept(file: Path) -> list[dict[str, Any]]:
+    """Return what a file holds of tests: the last ones, then those of studies before it.
+
+    Raises:
+        BadArtefact: the file is damaged.
+    """
     if not file.exists():
-        return None
-    kept = read_json(file)
-    if (kept.get("steps"), kept.get("config")) != (steps, config.model_dump(mode="json")):
-        return None
-    if not any_version and kept.get("versions") != simulated_by():
-        return None
-    tests: Tests = kept["tests"]
-    return tests
+        return []
+    last = read_json(file)
+    kept = last.pop("others", [])
+    kept = [last, *kept] if isinstance(kept, list) else [None]
+    if not all(isinstance(one, dict) and "tests" in one for one in kept):
+        raise BadArtefact(f"{file} is damaged: it holds no tests; delete it to have them run again")
+    return kept
 
 
 def file_of_tests(path: Path, name: str = "") -> Path:

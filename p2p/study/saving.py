@@ -1,0 +1,51 @@
+"""Saves a study's tables into a folder, from which its rows count as done (`p2p.study.saved`)."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+from p2p.runs.files import disk_errors, write_atomically
+from p2p.study.curves import curves_csv
+from p2p.study.plan import Plan
+from p2p.study.results import Results
+from p2p.study.saved import Saved, tables_of
+
+
+def save_tables(plan: Plan, results: Results, folder: Path) -> tuple[list[Path], list[Path]]:
+    """Write the tables of results and curves into `folder`; rows of untested runs are left out.
+
+    Rows that are there and whose runs the study has no more, or has still to make anew, would be
+    gone. So both files are kept as they were, under other names.
+
+    Returns:
+        The files, and those that were kept.
+
+    Raises:
+        BadArtefact: a run folder or an earlier table is damaged.
+        NoRoom: the disk is full, or cannot be written.
+    """
+    with disk_errors("results", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    tested = results.tested()
+    lost = {config for config, _ in Saved(folder, results.study).rows}
+    kept = _keep(folder, results.study) if lost - {run.config for run in tested.runs} else []
+    written = list(tables_of(folder, results.study))
+    for file, text, kind in zip(
+        written, (tested.csv(), curves_csv(plan)), ("results", "curves"), strict=True
+    ):
+        write_atomically(file, text.encode(), kind)
+    return written, kept
+
+
+def _keep(folder: Path, study: str) -> list[Path]:
+    """Rename the study's tables, to the first name that is free."""
+    names = (f"{study}-earlier{number if number > 1 else ''}" for number in count(1))
+    free = next(name for name in names if not any(f.exists() for f in tables_of(folder, name)))
+    kept = []
+    with disk_errors("results", folder):
+        for old, new in zip(tables_of(folder, study), tables_of(folder, free), strict=True):
+            if old.exists():
+                new.write_bytes(old.read_bytes())
+                kept.append(new)
+    return kept
