@@ -269,7 +269,7 @@ def read(folder: Path, study: str) -> list[Row]:
     if not file.exists():
         return []
     with file.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
+        rows: list[Row] = list(csv.DictReader(lines))
     if len(versions := sorted({row.get("version", "") for row in rows})) > 1:
         raise click.ClickException(
             f"{file} has rows of versions {', '.join(versions)}; docs/protocol.md asks for one"

@@ -170,3 +170,24 @@ def test_a_part_is_named_by_any_way_to_write_its_value(tmp_path, played, only, r
     done = p2p("study", file, "--out", tmp_path / "out", "--plain", "--only", only)
     assert done.exit_code == 0, done.output
     assert {path.parent.name for path in (tmp_path / "out").glob("*/config.json")} == runs
+
+
+def test_rows_of_the_study_whose_folder_it_shares_count_as_its_own(tmp_path, played):  # noqa: F811
+    """Where it tests no more than that one did; its table then has its own measures alone."""
+    owner, saved = study_file(tmp_path, GRID, head=TESTED), tmp_path / "saved"
+    options = ["--save", saved, "--plain", "--out"]
+    assert p2p("study", owner, *options, tmp_path / "out").exit_code == 0
+
+    def share(name: str, head: str) -> list[Path]:
+        file = tmp_path / f"{name}.toml"
+        head = head.replace('name = "tiny"', f'name = "{name}"\nfolder = "tiny"')
+        file.write_text(f"{head}[[grid]]\n{GRID}\n")
+        assert p2p("study", file, *options, tmp_path / name).exit_code == 0
+        return list((tmp_path / name).glob("*/config.json"))
+
+    assert share("curves", TINY) == []
+    assert "eps_te" not in (saved / "curves.csv").read_text()
+    assert (saved / "curves-curves.csv").read_text() == (saved / "tiny-curves.csv").read_text()
+    assert share("same", TESTED) == []
+    assert (saved / "same.csv").read_text() == (saved / "tiny.csv").read_text()
+    assert len(share("more", TESTED.replace("0.5", "[0.5, 1]"))) == 4

@@ -41,7 +41,7 @@ def curves_csv(plan: Plan) -> str:
             RunFolder.open(run.path).records(), limit=run.config.max_episode_steps
         )
         if run.trained
-        else _saved_curve(plan, run)
+        else _saved_curve(run)
         for run in plan.runs
         if run.trained or run.saved
     }
@@ -56,14 +56,11 @@ def curves_csv(plan: Plan) -> str:
     return text.getvalue()
 
 
-def _saved_curve(plan: Plan, run: PlannedRun) -> list[dict[str, float]]:
+def _saved_curve(run: PlannedRun) -> list[dict[str, float]]:
     """Return the curve of a run of which only the saved tables are left."""
-    if plan.saved is None or run.saved is None:
-        return []
-    points = plan.saved.curves.get(run.saved["run"], [])
     return [
         {name: number_of(point, name) for name, cell in point.items() if name != "run" and cell}
-        for point in points
+        for point in run.saved_curve
     ]
 
 

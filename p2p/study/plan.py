@@ -20,7 +20,7 @@ from p2p.core.version import installed_version, p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
 from p2p.study.grid import MAIN, Study
-from p2p.study.saved import Cells, Saved, measures_of
+from p2p.study.saved import Cells, Saved, measures_of, only_tests, saved_tables
 from p2p.study.testing import read_tests
 
 SHORT = {"num_peers": "K", "learning_rate": "lr"}
@@ -55,6 +55,7 @@ class PlannedRun:
         steps: completed so far.
         trained: whether training is complete, and the folder is there.
         saved: its row in a saved table, if that counts as done and there is no folder.
+        saved_curve: its points in the saved curves then.
         tested: share of its tests that are complete, 0..1.
         test_rate: steps/s of its tests.
         score: mean over peers of their final scores; None before training is complete.
@@ -72,6 +73,7 @@ class PlannedRun:
     steps: int = 0
     trained: bool = False
     saved: Cells | None = None
+    saved_curve: Sequence[Cells] = ()
     tested: float = 0.0
     test_rate: float | None = None
     score: float | None = None
@@ -149,7 +151,6 @@ class Plan:
     study: Study
     out: Path
     runs: list[PlannedRun]
-    saved: Saved | None = None
 
     @property
     def table(self) -> Path:
@@ -205,7 +206,8 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
 
     Args:
         save: folder of saved tables: a run that has a row there, of this version and of equal
-            settings, is complete without a folder.
+            settings, is complete without a folder. The study whose folder this one shares may
+            have saved it.
 
     An existing run is identified by its settings, not by its name: another axis, which makes
     the names longer, can be added to a study without losing its runs.
@@ -226,22 +228,30 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
         run = PlannedRun(path.name, config, path, study.tests)
         run.refresh()
         runs.append(run)
-    saved = Saved(save, study.name) if save is not None else None
-    if saved is not None:
-        for run in runs:
-            _count_saved(run, saved)
-    return Plan(study, out, runs, saved)
+    if save is not None:
+        for saved, tests in saved_tables(study, save):
+            for run in runs:
+                _count_saved(run, saved, tests)
+    return Plan(study, out, runs)
 
 
-def _count_saved(run: PlannedRun, saved: Saved) -> None:
-    """Take a run as complete if its row is saved and its folder has not more to show."""
-    row = None
-    if not run.trained and run.steps == 0:
-        row = saved.row_of(run, config_hash(run.config), p2p_version(), measured_hash(run))
-    if row is not None:
-        run.saved, run.state, run.steps, run.tested = row, State.COMPLETE, run.total_steps, 1.0
-        scores = measures_of(row).get("score", [])
-        run.score = sum(scores) / len(scores) if scores else None
+def _count_saved(run: PlannedRun, saved: Saved, tests: Mapping[str, EvalConfig]) -> None:
+    """Take a run as complete if its row is saved and its folder has not more to show.
+
+    Args:
+        tests: those whose measures the table has.
+    """
+    if run.trained or run.steps:
+        return
+    measured = measured_hash(run, tests=tests)
+    row = saved.row_of(run, config_hash(run.config), p2p_version(), measured)
+    if row is None:
+        return
+    run.saved = only_tests(row, run.tests)
+    run.saved_curve = saved.curves.get(row["run"], [])
+    run.state, run.steps, run.tested = State.COMPLETE, run.total_steps, 1.0
+    scores = measures_of(row).get("score", [])
+    run.score = sum(scores) / len(scores) if scores else None
 
 
 def config_hash(config: TrainConfig) -> str:
@@ -250,16 +260,20 @@ def config_hash(config: TrainConfig) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def measured_hash(run: PlannedRun, mujoco: str | None = None) -> str:
+def measured_hash(
+    run: PlannedRun, mujoco: str | None = None, tests: Mapping[str, EvalConfig] | None = None
+) -> str:
     """Return 12 hex digits that identify what is measured of a run, and by which MuJoCo.
 
     Args:
         mujoco: the version that trained it; default the installed one.
+        tests: default the run's.
     """
-    tests = {name: test.model_dump(mode="json") for name, test in run.tests.items()}
+    asked = run.tests if tests is None else tests
+    others = {name: test.model_dump(mode="json") for name, test in asked.items()}
     kinds = {name: run.config.get(name) for name in MEASURED}
-    measured: list[Any] = [tests.pop(MAIN, None), kinds, mujoco or installed_version("mujoco")]
-    text = json.dumps([*measured, tests] if tests else measured, sort_keys=True)
+    measured: list[Any] = [others.pop(MAIN, None), kinds, mujoco or installed_version("mujoco")]
+    text = json.dumps([*measured, others] if others else measured, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -6,7 +6,7 @@ So a study survives a change of machine: runs whose folders are gone are not tra
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.reading import read_bytes
 from p2p.runs.files import reachable
+from p2p.study.grid import Study, read_study
 
 if TYPE_CHECKING:
+    from p2p.analysis.evaluation.config import EvalConfig
     from p2p.study.plan import PlannedRun
 
 Cells = Mapping[str, str]
+TEST_MEASURES = ("eps_te=", "worst=")
 
 
 def tables_of(folder: Path, study: str) -> tuple[Path, Path]:
@@ -53,6 +56,30 @@ class Saved:
         if row is None or row.get("steps") != str(run.total_steps):
             return None
         return row if row.get("measured") == measured else None
+
+
+def saved_tables(study: Study, folder: Path) -> Iterator[tuple[Saved, Mapping[str, EvalConfig]]]:
+    """Yield the study's tables, and those of the study whose folder it shares, with their tests.
+
+    The latter only if it tests all that this one does, in the same way.
+    """
+    yield Saved(folder, study.name), study.tests
+    beside = study.file.with_name(f"{study.folder.removesuffix(f'-{study.budget}')}.toml")
+    if study.folder in ("", study.name) or not beside.is_file():
+        return
+    owner = read_study(beside, study.budget)
+    if owner.name == study.folder and study.tests.items() <= owner.tests.items():
+        yield Saved(folder, owner.name), owner.tests
+
+
+def only_tests(row: Cells, tests: Collection[str]) -> Cells:
+    """Return a row without the measures of tests that are not among `tests`, by their names."""
+
+    def is_wanted(column: str) -> bool:
+        test, colon, measure = column.rpartition(":")
+        return test in tests or not (colon or measure.startswith(TEST_MEASURES))
+
+    return {column: cell for column, cell in row.items() if is_wanted(column)}
 
 
 def measures_of(row: Cells) -> dict[str, list[float]]:
