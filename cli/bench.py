@@ -20,6 +20,7 @@ from .notices import say
 from .options import FILE, FOLDER, WholeRange
 from .tables import as_text, print_lines
 from .text.terminal import can_redraw, columns
+from .typed import refuse_typed
 
 if TYPE_CHECKING:
     from p2p.bench import Results, Settings
@@ -35,6 +36,7 @@ Examples:
 Parts: physics, engine, exchange, train, scaling, envs, evaluate; and methods, only with --only.
 Other trainers are measured by benchmarks/against.py, in p2p's repository.
 """
+OF_MEASURING = ("only", "tasks", "rounds", "iterations", "runs", "quick")
 BUSY = 0.5  # load average per core from which other programs affect the numbers
 
 
@@ -63,7 +65,10 @@ BUSY = 0.5  # load average per core from which other programs affect the numbers
     metavar="FILE.png",
     help="Draw the results.",
 )
+@click.pass_context
 def bench(
+    ctx: click.Context,
+    /,
     only: str | None,
     tasks: str | None,
     rounds: int | None,
@@ -84,6 +89,7 @@ def bench(
     if as_json and as_markdown:
         raise UsageError("--json and --markdown both write to stdout; choose one")
     if source:
+        refuse_typed(ctx, OF_MEASURING, "with --from, which measures nothing; leave out either")
         from p2p.bench import load_results
 
         results = load_results(source)
@@ -116,7 +122,12 @@ def _settings(
     only: str | None, tasks: str | None, rounds: int | None, iterations: int | None,
     runs: tuple[Path, ...], quick: bool,
 ) -> Settings:  # fmt: skip
-    """Turn options into settings."""
+    """Turn options into settings.
+
+    Raises:
+        UsageError: one is wrong, or two runs are of one task.
+        BadArtefact: there is no run.
+    """
     with interrupts.loading():
         from p2p.bench import Settings
         from p2p.core.config import build_config
@@ -124,8 +135,12 @@ def _settings(
 
     parts = _names(only) or Settings.parts
     chosen = tuple(build_config(task=name).task for name in _names(tasks)) or Settings.tasks
-    opened = [RunFolder.open(run) for run in runs]
-    policies = {run.config.task: run.policy_path(0) for run in opened}
+    policies: dict[str, Path] = {}
+    for run in map(RunFolder.open, runs):
+        task = run.config.task
+        if task in policies:
+            raise UsageError(f"--run {run.path}: another --run is of {task} too; give one a task")
+        policies[task] = run.policy_path(0)
     wanted = rounds or (1 if quick else Settings.rounds)
     settings = Settings(parts, chosen, wanted, policies)
     settings = settings.quick() if quick else settings

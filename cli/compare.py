@@ -25,6 +25,7 @@ from .options import FILE, flags_in_messages, setting_option, source_options
 from .tables import as_text, folded, interval_text, table
 from .text.formats import NOTHING, compact, counted, fixed
 from .text.terminal import UNLIMITED, columns
+from .typed import refuse_typed
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -115,9 +116,8 @@ def _strength(ctx: click.Context, eps_te: str | None) -> float | None:
         if len(strengths) != 1:
             raise UsageError(f"--eps-te {eps_te}: runs are compared at one strength at a time")
         return strengths[0]
-    for name in (*OF_EVALUATION, "no_save"):
-        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"--{name.replace('_', '-')} is of test domains; give --eps-te too")
+    of_test_domains = (*OF_EVALUATION, "no_save")
+    refuse_typed(ctx, of_test_domains, "without test domains; give --eps-te too")
     return None
 
 

@@ -27,6 +27,7 @@ from .eval_tables import render
 from .interrupt import interrupts
 from .options import FILE, WHOLE, flags_in_messages, setting_option, source_options
 from .text.terminal import columns
+from .typed import refuse_typed
 
 if TYPE_CHECKING:
     from p2p.analysis.evaluation.results import (
@@ -81,8 +82,11 @@ def _options() -> list[click.Parameter]:
     help="Picture of --grid or --by-factor [default: in the run folder].",
 )
 @output_options
+@click.pass_context
 @source_options
 def eval(
+    ctx: click.Context,
+    /,
     runs: tuple[Path, ...],
     policies: Literal["last", "best"],
     workers: int | None,
@@ -102,6 +106,7 @@ def eval(
     strengths = [eps for text in eps_te for eps in parse_strengths(text)]
     factors = grid.split(",") if grid else None
     _check(runs, figure, factors, by_factor=settings["by_factor"])
+    _check_effect(ctx)
     with flags_in_messages():
         build_eval_config(eps_te=strengths, grid=factors, **settings)
     check_runs(runs)
@@ -133,6 +138,19 @@ def _check(
         raise UsageError("--figure draws what --grid or --by-factor measures; give one of them")
     if figure is not None and len(runs) > 1:
         raise UsageError(f"--figure names one picture, and there are {len(runs)} runs")
+
+
+def _check_effect(ctx: click.Context) -> None:
+    """Raise UsageError for an option that has no effect on the domains that are asked for."""
+    swept = {"--by-factor": ctx.params["by_factor"], "--grid": ctx.params["grid"]}
+    flags = [flag for flag, given in swept.items() if given]
+    if ctx.params["domain"] is not None:
+        unused = ("eps_te", "domains", "points")
+        refuse_typed(ctx, unused, "with --domain, which gives the only domain; leave out either")
+    elif flags:
+        refuse_typed(ctx, ("domains",), f"with {flags[0]}; give --points, the values of a factor")
+    else:
+        refuse_typed(ctx, ("points",), "without --by-factor or --grid; give one of them")
 
 
 def _draw(found: Evaluation, figure: Path | None, files: Files, *, save: bool) -> list[str]:

@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made import METHODS, TASKS, make_policy
+from made import METHODS, TASKS, make_policy, make_run
 
 from p2p.analysis.evaluation.domain_sets import single_set
 from p2p.analysis.evaluation.session import evaluate
@@ -482,6 +482,28 @@ def test_a_short_round_may_time_more_iterations(monkeypatch):
     CliRunner().invoke(bench, ["--quick", "--iterations", "3"], catch_exceptions=False)
     CliRunner().invoke(bench, [], catch_exceptions=False)
     assert [settings.iterations for settings in asked] == [3, Settings.iterations]
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["--only train", "--tasks ant", "--rounds 2", "--iterations 2", "--run .", "--quick"],
+)
+def test_saved_results_are_shown_with_no_option_of_measuring(tmp_path, args):
+    """It would do nothing."""
+    file = tmp_path / "bench.json"
+    results(measured("ours", 1.0)).save(file)
+    options = ["--from", str(file), *args.split()]
+    with pytest.raises(UsageError, match=f"^{args.split()[0]} has no effect with --from"):
+        CliRunner().invoke(bench, options, catch_exceptions=False, standalone_mode=False)
+
+
+def test_two_runs_of_one_task_are_refused(tmp_path, monkeypatch):
+    """One policy acts on a task."""
+    monkeypatch.setattr("p2p.bench.run_bench", lambda *_: pytest.fail("measured first"))
+    paths = [str(make_run(tmp_path / name)) for name in "ab"]
+    options = [part for path in paths for part in ("--run", path)]
+    with pytest.raises(UsageError, match=f"^--run {paths[1]}: another --run is of hopper too"):
+        CliRunner().invoke(bench, options, catch_exceptions=False, standalone_mode=False)
 
 
 def test_options_that_contradict_are_refused():

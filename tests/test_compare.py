@@ -372,7 +372,10 @@ def test_runs_that_may_only_be_read_are_compared_without_keeping(
 
 
 def test_settings_of_test_domains_need_test_domains(tmp_path: Path) -> None:
-    assert "--no-save is of test" in p2p("compare", made(tmp_path / "b"), "--no-save").stderr
+    assert (
+        "--no-save has no effect without test domains"
+        in p2p("compare", made(tmp_path / "b"), "--no-save").stderr
+    )
     result = p2p("compare", made(tmp_path / "a"), "--domains", 3)
     assert result.exit_code == 2
     assert "give --eps-te too" in result.stderr

@@ -132,6 +132,13 @@ def test_the_ground_of_a_heat_map_goes_from_the_lowest_to_the_highest(run: Path)
         ("--by-factor --domain wind=1", "--by-factor=, --grid= and --domain= exclude one another"),
         ("--domain wnd=3", "unknown factor 'wnd'; did you mean 'wind'?; known: wind, gravity"),
         ("--figure x.png", "--figure draws what --grid or --by-factor measures"),
+        (
+            "--domain wind=1 --eps-te 0.9 --domains 7 --points 4",
+            "--eps-te, --domains, --points have no effect with --domain, which gives the only",
+        ),
+        ("--by-factor --domains 7", "--domains has no effect with --by-factor; give --points"),
+        ("--grid wind,mass --domains 7", "--domains has no effect with --grid; give --points"),
+        ("--points 4", "--points has no effect without --by-factor or --grid; give one of them"),
         ("--workers 0", "Invalid value for '--workers': 0 is not in the range"),
     ],
 )
@@ -140,6 +147,20 @@ def test_bad_input_is_one_line_and_exit_2(run: Path, args: str, message: str) ->
     (line,) = result.stderr.splitlines()
     assert (result.exit_code, result.stdout) == (2, "")
     assert line.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "--domain wind=1 --domain-seed 3 --episodes 2 --sampled",
+        "--by-factor --eps-te 0.9 --points 3 --domain-seed 3 --episodes 1",
+        "--grid wind,mass --eps-te 0.9 --points 3 --domain-seed 3",
+        "--eps-te 0.9 --domains 2 --domain-seed 3",
+    ],
+)
+def test_options_that_count_are_accepted(run: Path, args: str) -> None:
+    done = p2p("eval", run, *args.split(), "--no-save")
+    assert done.exit_code == 0, done.stderr
 
 
 def test_what_is_no_run_ends_with_exit_5(tmp_path: Path) -> None:

@@ -301,6 +301,19 @@ def test_what_a_study_never_makes_is_said_with_what_its_file_lacks(
     assert f"as the study makes none: {add}{file}; then run: p2p study {file}" in result.stderr
 
 
+@pytest.mark.parametrize("row", ["x,ant,ppo,0,1", "x,hopper,dnc,0,1"])
+@pytest.mark.parametrize("like", ["fig2", "fig3", "fig4", "fig7", "fig8a", "fig9"])
+def test_a_table_of_other_tasks_or_methods_is_one_line(tmp_path: Path, row: str, like: str) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text('[[grid]]\nmethod = "ppo"\n')
+    (tmp_path / "tiny.csv").write_text(f"run,task,method,seed,eps_te=0.5\n{row}\n")
+    (tmp_path / "tiny-curves.csv").write_text("run,steps,return\nx,4096,1.0\n")
+    result = p2p("figures", file, "--like", like, "--tables", tmp_path, "--out", tmp_path)
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 2
+    assert "tiny.csv has no run of the study's tasks and methods; make it with: p2p study" in line
+
+
 def test_a_shipped_study_is_to_be_copied_before_it_is_changed(tmp_path: Path) -> None:
     (tmp_path / "learning.csv").write_text("run,task,method,seed\nx,hopper,ppo,0\n")
     result = p2p("figures", "learning", "--like", "fig4", "--tables", tmp_path)

@@ -22,7 +22,7 @@ from p2p.analysis.session import Progress
 from p2p.cli import main
 from p2p.core import registry
 from p2p.core.env_names import with_kwargs
-from p2p.core.errors import Interrupted, NoRoom
+from p2p.core.errors import Interrupted, NoRoom, UsageError
 from p2p.envs.build import build_envs
 from p2p.envs.domain import Domain
 from p2p.envs.domain_file import from_tables
@@ -319,6 +319,21 @@ def test_the_pace_is_one_that_the_format_can_hold(name: str, fps: float, millise
     assert files.delay(Path(name), fps) == milliseconds
 
 
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
+def test_the_slowest_pace_of_a_format_can_be_written_and_a_slower_one_is_refused(
+    tmp_path: Path, suffix: str
+):
+    """The first two pictures are equal: Pillow makes one of them, of twice the time."""
+    out, slowest = tmp_path / f"a{suffix}", 1000 / files.LONGEST[suffix]
+    ramp = Image.linear_gradient("L").convert("RGB")
+    pictures = iter([ramp, ramp, ramp.rotate(90)])
+    files.write(out, suffix, pictures, files.delay(out, slowest))
+    assert out.stat().st_size > 0
+    for fps in (0.999 * slowest, 1e-320):
+        with pytest.raises(UsageError, match=f"a {suffix} film shows a picture for at most "):
+            files.delay(out, fps)
+
+
 def test_a_film_has_no_more_pictures_than_the_task_has_steps(tmp_path: Path):
     """HalfCheetah makes 20 steps a second."""
     made = make_film(make_policy("halfcheetah"), tmp_path / "a.webp", steps=4, size=(64, 64))
@@ -456,6 +471,8 @@ def test_the_command_says_what_was_filmed_in_80_columns(run: Path, tmp_path: Pat
         ("-o a.webp --size 3", 2, "Invalid value for '--size': 3: give width and height"),
         ("-o a.webp --size 8x8", 2, "size 8x8: give 64 to 4096 pixels a side"),
         ("-o a.webp --fps 0", 2, "fps=0 must be above 0"),
+        ("-o a.gif --fps 0.001", 2, "fps=0.001: a .gif film shows a picture for at most 327.67 s"),
+        ("-o a.webp --fps 1e-9", 2, "fps=1e-09: a .webp film shows a picture for at most 16,777"),
         ("-o a.webp --steps 3 --seconds 1", 2, "seconds and steps both say how long"),
     ],
 )

@@ -25,6 +25,7 @@ from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.returns import training_length
 from p2p.plots import curves
 from p2p.plots.curves import draw_curves, group_curve, looks_of
+from p2p.plots.panels import Layout, Panel, compose
 from p2p.runs import RunFolder
 from p2p.runs.measures import measures
 
@@ -93,6 +94,27 @@ def test_a_seed_that_ended_early_ends_the_mean_and_the_other_goes_on_alone(here:
     assert max(found.points) == 4 * SIZE
     ((*_, last),) = found.alone
     assert last[0] == 10 * SIZE
+
+
+def test_seeds_without_a_common_stretch_are_thin_lines_of_one_name(here: Path) -> None:
+    """One ended before the other's first point: no mean, and the caption claims none."""
+    long = {"iterations": 300, "total_steps": 300 * SIZE}
+    make_trained(here / "a", seed=0, **long)
+    make_trained(here / "b", iterations=2, seed=1, total_steps=300 * SIZE, score=None)
+    done = p2p("a", "b", "--measure", "return")
+    assert done.exit_code == 0, done.output
+    (group,), _ = group_learning(read_learning(here / name) for name in "ab")
+    assert group_curve(group, "return").points == {}
+    axes = Figure().subplots()
+    looks = looks_of([group])
+    assert curves._panel(axes, [group], "return", "steps", looks) == {looks[group.label].label: 2}
+    assert axes.get_legend_handles_labels()[1] == [looks[group.label].label]
+    assert draw_curves([group], ["return"]).caption.startswith("Lines: single runs; n = 2 seeds. ")
+
+
+def test_panels_without_a_line_have_no_legend() -> None:
+    empty = Panel("", "x", "y", lambda axes: {})
+    assert compose(Layout([[empty]], "Nothing.", "Lines")).caption == "Lines. Nothing."
 
 
 def test_the_same_seed_twice_is_one_observation(here: Path) -> None:

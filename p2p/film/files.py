@@ -19,6 +19,11 @@ LOOP = 0  # for ever
 QUALITY = 75  # of WebP, 0..100
 SUFFIXES = (".webp", ".gif", ".mp4")
 UNITS = {".webp": 1, ".gif": 10, ".mp4": 1}  # ms, what the time between pictures is a multiple of
+LONGEST = {  # ms, that a picture can stay
+    ".webp": 2**24 - 1,  # 24 bits
+    ".gif": (2**16 - 1) // 2 * 10,  # 16 bits; half, as Pillow makes one picture of two equal ones
+    ".mp4": 1_001_000,  # the largest term of a rate that ffmpeg reads exactly
+}
 
 
 def check_format(path: Path) -> None:
@@ -33,8 +38,18 @@ def check_format(path: Path) -> None:
 
 
 def delay(path: Path, fps: float) -> int:
-    """Return the time between pictures that the format can hold nearest to 1 / fps, ms."""
-    step = UNITS[path.suffix.lower()]
+    """Return the time between pictures that the format can hold nearest to 1 / fps, ms.
+
+    Raises:
+        UsageError: the format cannot hold a picture that long.
+    """
+    suffix = path.suffix.lower()
+    step, longest = UNITS[suffix], LONGEST[suffix]
+    if 1000 / fps > longest:
+        raise UsageError(
+            f"fps={fps:g}: a {suffix} film shows a picture for at most {longest / 1000:,.6g} s; "
+            "give a higher fps"
+        )
     least = 20 if step == 10 else step  # viewers slow GIFs down that want to be faster
     return max(least, step * round(1000 / fps / step))
 

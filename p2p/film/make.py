@@ -155,6 +155,7 @@ def make_film(
     one, out = FilmSettings(**settings), Path(out)
     one.check()
     _check_file(out)
+    files.delay(out, one.fps)  # raises before the work
     if not domains:
         raise UsageError("name at least one domain, such as nominal")
     gl.back_end()  # first, so that it fails before the work

@@ -38,7 +38,7 @@ class GroupCurve(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        """How many seeds the mean is over."""
+        """How many seeds the mean is over; 0 if no x is common to all."""
         return max(map(len, self.points.values()), default=0)
 
 
@@ -92,7 +92,7 @@ def draw_curves(
     else:
         panels = [panel(tasks[0], m, "" if n else TASKS[tasks[0]]) for n, m in enumerate(measures)]
         rows = [panels[n : n + COLUMNS] for n in range(0, len(panels), COLUMNS)]
-    several = any(len(group.runs) > 1 for group in groups)
+    several = any(group_curve(g, m, x).seeds > 1 for g in groups for m in measures)
     return compose(Layout(rows, how_smoothed(groups), BANDS if several else ALONE))
 
 
@@ -121,7 +121,10 @@ def _panel(
     x: str,
     looks: dict[str, MethodStyle],
 ) -> dict[str, int]:
-    """Draw a measure over x, a line a group, and thin ones where seeds went on alone."""
+    """Draw a measure over x, a line a group, and thin ones where seeds went on alone.
+
+    Of a group without a common stretch, all lines are thin and each is a seed.
+    """
     counts: dict[str, int] = {}
     per = MILLION if x == "steps" else 1.0
     lowest, highest = np.inf, -np.inf
@@ -129,14 +132,16 @@ def _panel(
         found, look = group_curve(group, measure, x), looks[group.label]
         points = {at / per: values for at, values in found.points.items()}
         lines.band(axes, points, look, markers=False, interval=mean_interval)
+        label = None if points else look.label
         for curve in found.alone:
             xs, ys = zip(*curve, strict=True)
-            axes.plot(np.array(xs) / per, ys, color=look.colour, lw=0.7, alpha=0.7)
+            axes.plot(np.array(xs) / per, ys, color=look.colour, lw=0.7, alpha=0.7, label=label)
+            label = None  # one entry of the legend
         values = [v for each in points.values() for v in each]
         values += [y for curve in found.alone for _, y in curve]
         lowest, highest = min([lowest, *values]), max([highest, *values])
-        if found.seeds:
-            counts[look.label] = found.seeds
+        if seeds := found.seeds or len(found.alone):
+            counts[look.label] = seeds
     margin = 0.06 * (highest - lowest)
     if margin > 0:  # by the seeds: an interval of two seeds can be as wide as ten panels
         axes.set_ylim(lowest - margin, highest + margin)

@@ -59,7 +59,8 @@ def compose(layout: Layout) -> Drawn:
 
         with rc_context(RC):
             counts = _panels(figure, layout)
-            caption = f"{layout.bands}; {lines.seeds_text(counts)}. {layout.caption}"
+            seeds = f"; {lines.seeds_text(counts)}" if counts else ""
+            caption = f"{layout.bands}{seeds}. {layout.caption}"
             add_caption(figure, caption)
 
     height = LEGEND + PANEL[1] * len(layout.rows)
@@ -84,12 +85,18 @@ def _panels(figure: Figure, layout: Layout) -> dict[str, int]:
                 axes.set_ylabel(panel.ylabel)
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
+    if handles:
+        _legend(figure, handles, PANEL[0] * shape[1])
+    return counts
+
+
+def _legend(figure: Figure, handles: dict[str, Any], width: float) -> None:
+    """Draw a legend of handles by label, `width` inches wide, and make room for it."""
     entry = LEGEND_ENTRY * max(1.0, max(map(len, handles)) / LETTERS)
-    columns = min(len(handles), max(1, int(PANEL[0] * shape[1] / entry)))
+    columns = min(len(handles), max(1, int(width / entry)))
     figure.legend(
         handles.values(), handles.keys(), loc="outside upper center", ncols=columns,
         columnspacing=1.2, handlelength=2.6,
     )  # fmt: skip
     extra = LEGEND * (-(-len(handles) // columns) - 1)
     figure.set_figheight(figure.get_figheight() + extra)
-    return counts

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from p2p.plots.data import Data
 from p2p.plots.hyperparameters import entropy_scatter, sweep
 from p2p.plots.panels import Drawn, Layout, compose
+from p2p.plots.selection import need
 from p2p.plots.strengths import over_training_strength, regularised, test_curves
 from p2p.plots.training import cohort_size, gradient_variance, learning_curves
 
@@ -29,4 +30,7 @@ def draw(figure: str, data: Data) -> Drawn:
     Raises:
         UsageError: the data holds nothing of what the figure shows, or matplotlib is missing.
     """
+    tasks, methods = data.tasks, data.methods
+    known = data.select(lambda row: row.task in tasks and row.method in methods)
+    need(data, known, "run of the study's tasks and methods")
     return compose(FIGURES[figure](data))

@@ -1,0 +1,31 @@
+"""What was typed on the command line, as against defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import click
+from click.core import ParameterSource
+
+from p2p.core.errors import UsageError
+
+
+def refuse_typed(ctx: click.Context, names: Collection[str], where: str) -> None:
+    """Refuse options that have no effect beside the others.
+
+    Args:
+        names: of their parameters.
+        where: they have none, and what to do: ends the sentence.
+
+    Raises:
+        UsageError: some of them were typed; names these by their flags.
+    """
+    typed = [
+        param.opts[0]
+        for param in ctx.command.params
+        if param.name in names
+        and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    if typed:
+        have = "has" if len(typed) == 1 else "have"
+        raise UsageError(f"{', '.join(typed)} {have} no effect {where}")
