@@ -16,12 +16,14 @@ from .analysis import how_far, latest_run, progress
 from .options import FILE, FOLDER, WholeRange, source_options
 from .study import STUDIES, _complete
 from .text.formats import counted
+from .typed import refuse_typed
 
 if TYPE_CHECKING:
     from p2p.report.source import Source
 
 STRENGTHS = tuple(round(0.1 * n, 10) for n in range(11))  # of --evaluate
 EPISODES = 8  # of each value of a factor, for an interval
+OF_STUDIES, OF_RUNS = ("budget", "tables"), ("frames",)  # options that others have no use for
 EXAMPLES = """\b
 Examples:
   p2p report runs/a -o a.html
@@ -43,7 +45,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--frames", type=WholeRange(0, 24), default=6, show_default=True,
-    help="Pictures of the trained policy; 0 draws none.",
+    help="Of a run: pictures of the trained policy; 0 draws none.",
 )  # fmt: skip
 @click.option("--date", metavar="TEXT", help="The date to state [default: of the last training].")
 @click.option("--budget", metavar="NAME", help="One of the study's budgets [default: small].")
@@ -52,8 +54,11 @@ Examples:
     help="Folder with the saved tables of a study.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_context
 @source_options
 def report(
+    ctx: click.Context,
+    /,
     what: str | None,
     out: Path | None,
     evaluate: bool,
@@ -73,19 +78,19 @@ def report(
     from p2p.runs.files import advising
 
     path = latest_run().path if what is None else Path(what)
-    is_run = _is_run(path)
-    if evaluate and not is_run:
-        raise UsageError(f"--evaluate tests a run; the runs of {what} are tested by p2p study")
-    if is_run:
+    if _is_run(path):
         from p2p.report.run import run_page
 
+        refuse_typed(ctx, OF_STUDIES, f"on {path}, a run; name a study, or leave that out")
         if evaluate:
             _evaluate(path)
         page, target = run_page(path, frames=frames, date=date), path / "report.html"
     else:
         from p2p.report.study import study_page
 
-        source, target = _source(str(what), path, budget, tables)
+        if evaluate:
+            raise UsageError(f"--evaluate tests a run; the runs of {what} are tested by p2p study")
+        source, target = _source(ctx, str(what), path, budget, tables)
         page = study_page(source, date=date)
     target = target if out is None else out
     html = page.html().encode()
@@ -121,21 +126,26 @@ def _evaluate(path: Path) -> None:
             evaluate(path, 1.0, by_factor=True, episodes=EPISODES, report=tell)
 
 
-def _source(what: str, path: Path, budget: str | None, tables: Path) -> tuple[Source, Path]:
+def _source(
+    ctx: click.Context, what: str, path: Path, budget: str | None, tables: Path
+) -> tuple[Source, Path]:
     """Return the runs of a study, and where the page is written by default."""
     from p2p.plots import load_data
-    from p2p.report.source import of_folder, of_tables
+    from p2p.report.source import of_folder, of_study, of_tables
     from p2p.study import find_study, read_study, shipped_studies
 
     if path.is_dir():
+        where = f"on {what}, a folder of runs; leave that out"
+        refuse_typed(ctx, (*OF_RUNS, *OF_STUDIES), where)
         return of_folder(path), path / "report.html"
     if path.suffix != ".toml" and what not in shipped_studies():
         raise UsageError(
             f"{what} is neither a run folder, nor a folder of runs, nor a study; studies: "
             f"{', '.join(shipped_studies())}, or a .toml file"
         )
+    refuse_typed(ctx, OF_RUNS, f"on {what}, a study; name a run, or leave that out")
     study = read_study(find_study(what), budget)
     target, folder = Path(f"{study.name}.html"), STUDIES / study.folder
     if not (tables / f"{study.name}.csv").exists() and folder.is_dir():
-        return of_folder(folder), target
+        return of_study(study, folder), target
     return of_tables(study, load_data(study, tables, None, folder)), target

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from made_curves import make_trained
+from made_curves import SIZE, make_trained
 
+from p2p.analysis.comparison.compare import compare
 from p2p.analysis.evaluation.kept import kept_evaluations
 from p2p.analysis.evaluation.session import evaluate
 from p2p.cli import main, report
@@ -26,6 +27,8 @@ from p2p.report.run import run_page
 from p2p.report.source import of_folder
 from p2p.report.study import study_page
 from p2p.runs import RunFolder
+from p2p.runs.measures import measures
+from p2p.study import plan_study, read_study
 
 VOID = {"meta", "img", "br", "link"}
 LOADS = {"src", "href", "xlink:href", "data", "poster", "srcset", "action", "background"}
@@ -124,6 +127,19 @@ def test_an_unfinished_run_is_reported_as_far_as_it_came(tmp_path: Path) -> None
     assert "no final score yet" in page.text
 
 
+def test_a_score_of_an_earlier_goal_is_not_the_final_one(tmp_path: Path) -> None:
+    """Finished at 4 iterations, resumed to 16, stopped at 8: result.json is of other policies."""
+    run = make_trained(tmp_path / "run", iterations=8, total_steps=16 * SIZE)
+    assert "score" in measures(RunFolder.open(run))
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**result, "steps": 4 * SIZE}))
+    assert "score" not in measures(RunFolder.open(run))
+    page = check(run_page(run, frames=0).html())
+    assert "not finished: 50% of its steps are done" in page.text
+    assert "no final score yet" in page.text
+    assert "101" not in page.text
+
+
 def test_strangers_texts_are_escaped_wherever_they_stand(tmp_path: Path) -> None:
     """Folder, version, reward term and study's name hold markup; so may a task's name."""
     evil = "<img src=x onerror=alert(1)>&\"'"
@@ -181,6 +197,43 @@ def test_a_studys_page_has_results_bands_comparison_and_runs(tmp_path: Path) -> 
                  "n = 2 seeds a line", "Left out:", "damaged", "p2pdrl-1", "4 of 5"):  # fmt: skip
         assert said in page.text, said
     assert "band c0" in study_page(of_folder(tmp_path)).html()
+
+
+def test_runs_of_different_lengths_are_groups_of_their_own(tmp_path: Path) -> None:
+    """As `p2p compare` has them; 101 and 2001 are averaged to 1051 nowhere."""
+    for iterations, score in ((4, 100.0), (8, 2000.0)):
+        for seed in (0, 1):
+            make_trained(tmp_path / f"{iterations}-{seed}", 1.0, iterations, score, seed=seed)
+    text = check(study_page(of_folder(tmp_path)).html()).text
+    groups = [group.label for group in compare(sorted(tmp_path.iterdir())).groups]
+    assert groups == ["p2pdrl steps 16384", "p2pdrl steps 32768"]
+    for label, score in zip(groups, ("101", "2,001"), strict=True):
+        row = f"{label.replace('p2pdrl', 'P2PDRL')} 2 1,000 \u00b1 0 {score} \u00b1 0"
+        assert row in text, row
+    assert "1,051" not in text
+
+
+def test_results_and_comparison_are_of_finished_runs_alone(tmp_path: Path) -> None:
+    """Also where only they have a value of a setting; of two folders of a seed, one has ended."""
+    for method, value in (("p2pdrl", 5.0), ("ppo", 3.0)):
+        for seed in (0, 1):
+            make_trained(tmp_path / f"{method}-{seed}", value, method=method, seed=seed)
+    begun = {"iterations": 2, "total_steps": 4 * SIZE, "score": None}
+    make_trained(tmp_path / "p2pdrl-begun", 0.001, seed=2, **begun)
+    make_trained(tmp_path / "ppo-fast", 0.001, method="ppo", learning_rate=0.01, **begun)
+    make_trained(tmp_path / "a-twin", 7.0, score=None)
+    source = of_folder(tmp_path)
+    text = check(study_page(source).html()).text
+    assert "Left out of results and comparison, not finished: 3 runs, a-twin, " in text
+    results = text.split("Learning curves")[1]  # the first is in the contents
+    for said in ("P2PDRL 2 5,000 \u00b1 0 101", "PPO learning_rate 0.0003 2 3,000 \u00b1 0 100"):
+        assert said in results, said
+    assert "learning_rate 0.01 " not in results
+    assert "learning_rate 0.01 " in text
+    begun_alone = [run for run in source.runs if not run.curves.finished]
+    text = check(study_page(source._replace(runs=begun_alone)).html()).text
+    assert "No run is finished yet." in text
+    assert "Not possible: fewer than two groups have a finished run" in text
 
 
 def test_a_study_shows_no_tests_side_by_side_that_are_not_of_one_kind(tmp_path: Path) -> None:
@@ -274,13 +327,69 @@ def test_a_study_by_name_is_made_from_its_saved_tables(
         assert (said in page.text) == (said != "Last trained"), said
 
 
+STUDY = """
+name = "{name}"
+folder = "shared"
+[settings]
+task = "hopper"
+hidden_sizes = [8, 8]
+total_steps = {steps}
+[[grid]]
+method = {methods}
+learning_rate = {rates}
+seed = [0, 1]
+[evaluate]
+eps_te = 0.5
+domains = {domains}
+"""
+
+
+def test_a_study_by_name_is_reported_as_itself_from_a_folder_that_it_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four runs of `two` are among those of `one`; one of them has its tests too."""
+    monkeypatch.chdir(tmp_path)
+    known = {"one": (["ppo"], [1e-4, 3e-4], 3, 4), "two": (["ppo", "p2pdrl"], [1e-4], 2, 4),
+             "long": (["ppo"], [1e-4], 2, 8), "none": (["dnc"], [1e-4], 2, 4)}  # fmt: skip
+    for name, (methods, rates, domains, iterations) in known.items():
+        text = STUDY.format(name=name, methods=methods, rates=rates, domains=domains,
+                            steps=iterations * SIZE)  # fmt: skip
+        Path(f"{name}.toml").write_text(text)
+    one, two = (read_study(Path(f"{name}.toml")) for name in ("one", "two"))
+    for run in plan_study(one, Path("runs/studies/shared")).runs:
+        config = run.config
+        make_trained(run.path, method="ppo", seed=config.seed, learning_rate=config.learning_rate)
+        study = two if config.seed == 0 else one
+        assert study.evaluate is not None
+        tests = [{"eps_te": 0.5, "peers": [{"mean": 10.0 + config.seed, "worst": 0.0}]}]
+        kept = {"config": study.evaluate.model_dump(mode="json"), "steps": 4 * SIZE, "tests": tests}
+        (run.path / "evaluation.json").write_text(json.dumps(kept))
+    done = p2p("two.toml", "--tables", "nowhere")
+    assert done.exit_code == 0, done.output
+    text = check(Path("two.html").read_text()).text
+    for said in ("Study two", "2 of 4", "2 domains a strength", "10 (n = 1)"):
+        assert said in text, said
+    assert "lr=0.0003" not in text
+    assert p2p("long.toml", "--tables", "nowhere").exit_code == 0  # asks for more steps
+    assert "No run is finished yet." in check(Path("long.html").read_text()).text
+    done = p2p("none.toml")
+    (line,) = done.stderr.splitlines()
+    assert done.exit_code == 2
+    assert "shared has no run of study none to report; make them with: p2p study none" in line
+
+
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
         (["nothing"], 2, "neither a run folder"),
         (["."], 5, "no run folder inside"),
-        (["run", "-o", "no/such/folder.html"], 6, "name another with -o"),
+        (["run", "-o", "no/such/folder.html", "--frames", "0"], 6, "name another with -o"),
         (["fig4", "--evaluate"], 2, "tests a run"),
+        (["fig4", "--tables", "empty"], 2, "fig4.csv has no run of study fig4 to report"),
+        (["run", "--budget", "x", "--tables", "y"], 2, "--budget, --tables have no effect on run"),
+        ([".", "--frames", "0"], 2, "--frames has no effect on ., a folder of runs"),
+        ([".", "--budget", "paper"], 2, "--budget has no effect on ., a folder of runs"),
+        (["fig4", "--frames", "3"], 2, "--frames has no effect on fig4, a study"),
     ],
 )
 def test_what_cannot_be_reported_is_one_line(
@@ -288,7 +397,9 @@ def test_what_cannot_be_reported_is_one_line(
 ) -> None:
     make_trained(tmp_path / "below" / "run")
     monkeypatch.chdir(tmp_path / "below" if "run" in args else tmp_path)
-    done = p2p(*args, "--frames", "0")
+    Path("empty").mkdir()
+    Path("empty/fig4.csv").write_text("run,task,method,seed\n")
+    done = p2p(*args)
     assert done.exit_code == code
     (line,) = done.stderr.splitlines()
     assert said in line

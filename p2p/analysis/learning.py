@@ -227,12 +227,13 @@ def _term(name: str) -> Read:
 def group_learning(runs: Iterable[LearningRun]) -> tuple[list[LearningGroup], list[str]]:
     """Return groups of runs that differ in their seed alone, and notes on what is left out.
 
-    A seed counts once: of runs that are equal in all but their folder, the longest is kept.
+    A seed counts once: of runs that are equal in all but their folder, the longest is kept; of
+    equally long ones, one that is finished.
     """
     notes, groups = [], []
     for label, found in group_runs(runs):
         seeds: dict[int, LearningRun] = {}
-        for run in sorted(found, key=lambda run: -run.points[-1]["steps"]):
+        for run in sorted(found, key=lambda run: (-run.points[-1]["steps"], not run.finished)):
             kept = seeds.setdefault(run.seed, run)
             if kept is not run:
                 notes.append(

@@ -64,9 +64,18 @@ def how_tested(tests: Mapping[str, Any]) -> str:
 
 
 def results_section(
-    source: Source, groups: Sequence[LearningGroup], looks: Looks
-) -> Section:  # fmt: skip
-    """Return a table a task: the mean over seeds of each measure, with its interval."""
+    source: Source, groups: Sequence[LearningGroup], looks: Looks, left_out: str = ""
+) -> Section:
+    """Return a table a task: the mean over seeds of each measure, with its interval.
+
+    Args:
+        source, groups: of finished runs alone.
+        left_out: says which other runs there are, if any.
+    """
+    title = "Results"
+    notes: list[Block] = [Text(left_out)] if left_out else []
+    if not groups:
+        return Section("results", title, [Text("No run is finished yet."), *notes])
     values = values_of(source, groups)
     tested = [eps for eps in strengths_of(source) if eps in SHOWN] or strengths_of(source)[:4]
     columns = {"train": "training", "score": "final score"}
@@ -91,7 +100,7 @@ def results_section(
             f" Test: return at that strength of the test domains; {how_tested(source.tests)}."
         )
     head = ["task", "group", "seeds", *columns.values()]
-    return Section("results", "Results", [Table(head, rows, caption, left=2)])
+    return Section("results", title, [*notes, Table(head, rows, caption, left=2)])
 
 
 def _cell(values: Sequence[float], seeds: int) -> str:
@@ -158,19 +167,25 @@ def _seeds(groups: Sequence[LearningGroup]) -> str:
 def comparison_section(
     source: Source, groups: Sequence[LearningGroup], looks: Looks
 ) -> Section | None:  # fmt: skip
-    """Return what is shown of the groups, as `p2p compare` says it; None of a single group."""
+    """Return what is shown of the groups, as `p2p compare` says it; None of a single group.
+
+    Args:
+        source, groups: of finished runs alone.
+        looks: of all groups of the page.
+    """
     if len(looks) < 2:
         return None
     measure, what = _measure(source)
-    kept = {run.path for group in groups for run in group.runs}
+    labels = {run.path: group.label for group in groups for run in group.runs}
     scored = [
-        _scored(run, measure)
+        _scored(run, labels[run.curves.path], measure)
         for run in source.runs
-        if run.curves.path in kept and measure in run.measures
+        if run.curves.path in labels and measure in run.measures
     ]
     title = "Comparison of groups"
-    if len(scored) < 2:
-        return Section("comparison", title, [Text("Not possible: too few runs have a score.")])
+    if len({run.method for run in scored}) < 2:
+        why = "fewer than two groups have a finished run with a score"
+        return Section("comparison", title, [Text(f"Not possible: {why}.")])
     try:
         found = compare_scores(scored, what)
     except UsageError as error:
@@ -196,11 +211,10 @@ def _measure(source: Source) -> tuple[str, str]:
     return "train", "training return: sampled actions, the last tenth of training"
 
 
-def _scored(run: StudyRun, measure: str) -> ScoredRun:
+def _scored(run: StudyRun, label: str, measure: str) -> ScoredRun:
+    """Return a run as one of a group that has the label which it has on all of the page."""
     one = run.curves
-    return ScoredRun(
-        one.path, one.task, one.method, one.seed, one.settings, run.measures[measure]
-    )  # fmt: skip
+    return ScoredRun(one.path, one.task, label, one.seed, {}, run.measures[measure])
 
 
 def _named(found: Comparison, looks: Looks) -> Comparison:

@@ -22,6 +22,9 @@ from p2p.report.page import Block, Charts, Fact, Page, Section, Strip, Table, Te
 from p2p.report.settings import domains_section, settings_section, versions_section
 from p2p.report.strip import FRAMES, film_strip
 from p2p.runs import RunFolder
+from p2p.runs.measures import final_scores
+
+Scores = Sequence[Mapping[str, Any]]  # final ones, one a peer; empty where there are none
 
 
 def run_page(path: Path, *, frames: int = FRAMES, date: str | None = None) -> Page:
@@ -38,12 +41,12 @@ def run_page(path: Path, *, frames: int = FRAMES, date: str | None = None) -> Pa
     """
     run = RunFolder.open(path)
     curves = read_learning(path)
-    config, result = run.config, run.result()
+    config, scores = run.config, final_scores(run) if curves.finished else []
     groups = [LearningGroup(curves.task, curves.method, [curves])]
     looks = looks_of(groups)
     charts = learning_charts(groups, choose_measures([curves]), looks)
     sections = [
-        _summary(run, result, curves),
+        _summary(run, scores, curves),
         *([_film(run, frames)] if frames else []),
         Section("curves", "Learning curves", [Charts(charts, learning_caption(groups))]),
         _evaluation(run),
@@ -56,7 +59,7 @@ def run_page(path: Path, *, frames: int = FRAMES, date: str | None = None) -> Pa
         f"{TASKS[config.task]}, {method}",
         "training run",
         [str(run.path), _when(run, date)],
-        _facts(run, result, curves),
+        _facts(run, scores, curves),
         sections,
         list(looks.values()),
         [f"Written by p2p {p2p_version()}."],
@@ -73,10 +76,10 @@ def last_written(run: RunFolder) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%-d %B %Y}"
 
 
-def _facts(run: RunFolder, result: Mapping[str, Any] | None, curves: LearningRun) -> list[Fact]:
+def _facts(run: RunFolder, scores: Scores, curves: LearningRun) -> list[Fact]:
     config, last = run.config, curves.points[-1]
     steps, goal = int(last["steps"]), config.whole_steps
-    facts = [_score(result, curves)]
+    facts = [_score(scores, curves)]
     of = "" if steps >= goal else f"{steps / goal:.0%} of {number(goal)}"
     speeds = [point["speed"] for point in curves.points if "speed" in point]
     facts += [
@@ -94,8 +97,7 @@ def _speed(speeds: Sequence[float]) -> str:
     return f"{number(middle)} steps/s (median)"
 
 
-def _score(result: Mapping[str, Any] | None, curves: LearningRun) -> Fact:
-    scores = result["scores"] if result else []
+def _score(scores: Scores, curves: LearningRun) -> Fact:
     if scores:
         mean = fmean(float(peer["mean"]) for peer in scores)
         over = f"mean of {len(scores)} peers" if len(scores) > 1 else "nominal domain"
@@ -103,9 +105,8 @@ def _score(result: Mapping[str, Any] | None, curves: LearningRun) -> Fact:
     return Fact("training return", number(curves.last.get("return")), "last tenth")
 
 
-def _summary(run: RunFolder, result: Mapping[str, Any] | None, curves: LearningRun) -> Section:
+def _summary(run: RunFolder, scores: Scores, curves: LearningRun) -> Section:
     config = run.config
-    scores = result["scores"] if result else []
     steps = int(curves.points[-1]["steps"])
     told = (
         f"{counted(config.num_peers, 'peer')} of {TASKS[config.task]} trained by "
@@ -125,7 +126,7 @@ def _summary(run: RunFolder, result: Mapping[str, Any] | None, curves: LearningR
     return Section("summary", "Summary", blocks)
 
 
-def _scores(scores: Sequence[Mapping[str, Any]]) -> Table:
+def _scores(scores: Scores) -> Table:
     rows = [
         [f"peer {one['peer']}", *(number(one.get(name)) for name in ("mean", "std", "length"))]
         for one in scores

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -13,15 +14,18 @@ from p2p.analysis.evaluation.kept import kept_evaluations
 from p2p.analysis.learning import LearningRun, Point, read_learning
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.plots.data import Data, Row
+from p2p.plots.data import Data, Row, command
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
 from p2p.runs.measures import measures
-from p2p.study import Study
-from p2p.study.testing import file_of_tests
+from p2p.study import PlannedRun, Study, plan_study
+from p2p.study.grid import MAIN
+from p2p.study.testing import file_of_tests, read_tests
 
 COUNTS = ("domains", "episodes", "domain_seed")  # of the settings of tests
+Tests = tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]]  # by strength, and how tested
 LISTED = ("num_peers", "learning_rate")  # settings that tables of all studies have
+LEFT_OUT = "Left out: "
 
 
 class StudyRun(NamedTuple):
@@ -29,7 +33,8 @@ class StudyRun(NamedTuple):
 
     Attributes:
         name: of its folder.
-        curves: its learning curves; its settings tell groups apart.
+        curves: its learning curves; its settings tell groups apart, its length too: the steps that
+            it has, of an unfinished run those that it is to have.
         measures: by name, mean over peers: `p2p.runs.measures.measures`.
         steps: over all peers.
         seconds: of training; None if not known.
@@ -73,13 +78,62 @@ def of_folder(path: Path) -> Source:
         BadArtefact: there is none that can be read.
     """
     folders = [file.parent for file in sorted(reachable(path).glob("*/config.json"))]
+    found = _read_all(folders, _tests)
+    if not found.runs:
+        notes = found.notes or ["it has no run folder inside"]
+        why = notes[0].removeprefix(LEFT_OUT).rstrip(".")
+        raise BadArtefact(f"nothing to report of {path}: {why}")
+    table: dict[str, Any] = {}
+    with suppress(BadArtefact):
+        table = read_json(path / "results.json")
+    name, missing = table.get("study"), table.get("missing")
+    planned = len(folders)
+    if isinstance(missing, list):
+        planned = max(planned, len(table.get("runs", ())) + len(missing))
+    shown = name if isinstance(name, str) else path.resolve().name
+    return found._replace(name=shown, where=str(path), planned=planned)
+
+
+def of_study(study: Study, folder: Path) -> Source:
+    """Read a study's own runs, and its own tests of them, from a folder that may hold others' too.
+
+    Raises:
+        UsageError: the folder has no run of it, or one that was trained for too many steps.
+        BadArtefact: a run folder there is damaged.
+    """
+    asked = study.evaluate
+
+    def tests_of(run: RunFolder, steps: int) -> Tests:
+        sets = asked and read_tests(run.path, MAIN, asked, steps, any_version=True)
+        return (sets, asked.model_dump(mode="json")) if asked and sets else ([], {})
+
+    plan = {str(run.path): run for run in plan_study(study, folder).runs}
+    there = (run.path for run in plan.values() if (run.path / "config.json").exists())
+    found = _read_all(there, tests_of)
+    runs = [_as_planned(run, plan[run.curves.path]) for run in found.runs]
+    source = Source(study.name, str(folder), runs, len(plan), found.tests, found.notes)
+    return check_any(source, study)
+
+
+def _as_planned(run: StudyRun, planned: PlannedRun) -> StudyRun:
+    """Return a run as its study sees it, which may ask for more steps than the run was to have."""
+    settings = planned.config.identity(planned.total_steps)
+    return run._replace(curves=replace(run.curves, settings=settings, finished=planned.trained))
+
+
+def _read_all(folders: Iterable[Path], tests_of: Callable[[RunFolder, int], Tests]) -> Source:
+    """Return the runs of some folders, without a name; damaged ones are noted.
+
+    Args:
+        tests_of: returns the tests of a run after so many steps.
+    """
     runs, notes = [], []
     tests: Mapping[str, Any] = {}
     hashes: dict[Any, str] = {}
     own = False
     for folder in folders:
         try:
-            one, how, sets = _read(folder)
+            one, how, sets = _read(folder, tests_of)
             if "stale" in how:
                 after = f"{how['stale']:,} steps"
                 notes.append(f"{folder}: tested after {after}, and trained on since; not shown.")
@@ -94,19 +148,8 @@ def of_folder(path: Path) -> Source:
             tests = tests or how
             runs.append(one)
         except BadArtefact as error:
-            notes.append(f"Left out: {error}.")
-    if not runs:
-        why = notes[0].removeprefix("Left out: ") if notes else "it has no run folder inside"
-        raise BadArtefact(f"nothing to report of {path}: {why.rstrip('.')}")
-    table: dict[str, Any] = {}
-    with suppress(BadArtefact):
-        table = read_json(path / "results.json")
-    name, missing = table.get("study"), table.get("missing")
-    planned = len(folders)
-    if isinstance(missing, list):
-        planned = max(planned, len(table.get("runs", ())) + len(missing))
-    shown = name if isinstance(name, str) else path.resolve().name
-    return Source(shown, str(path), runs, planned, {**tests, "own": own} if tests else {}, notes)
+            notes.append(f"{LEFT_OUT}{error}.")
+    return Source("", "", runs, None, {**tests, "own": own} if tests else {}, notes)
 
 
 def _domains(how: Mapping[str, Any]) -> list[Any]:
@@ -119,23 +162,27 @@ def _untested(found: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if "=" not in name}
 
 
-def _read(folder: Path) -> tuple[StudyRun, Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+def _read(
+    folder: Path, tests_of: Callable[[RunFolder, int], Tests]
+) -> tuple[StudyRun, Mapping[str, Any], Sequence[Mapping[str, Any]]]:
     """Return a run, how it was tested, and its tests."""
     run, curves = RunFolder.open(folder), read_learning(folder)
-    tests, how = _tests(run, int(curves.points[-1]["steps"]))
+    last = curves.points[-1]
+    steps = int(last["steps"])
+    tests, how = tests_of(run, steps)
     try:
         found = {name: fmean(values) for name, values in measures(run, {"": tests}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadArtefact(f"{folder} is damaged: {error}; restore it from a copy") from None
-    last = curves.points[-1]
+    length = steps if curves.finished else run.config.whole_steps
     one = StudyRun(
-        folder.name, curves, found, int(last["steps"]), 3600 * last["hours"],
-        str(run.versions().get("p2p", "")), run.config,
+        folder.name, replace(curves, settings=run.config.identity(length)), found, steps,
+        3600 * last["hours"], str(run.versions().get("p2p", "")), run.config,
     )  # fmt: skip
     return one, how, tests
 
 
-def _tests(run: RunFolder, steps: int) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
+def _tests(run: RunFolder, steps: int) -> Tests:
     """Return the tests of a run, as its study has kept them or as eval.h5 holds them.
 
     Args:
@@ -160,10 +207,14 @@ def _tests(run: RunFolder, steps: int) -> tuple[list[Mapping[str, Any]], dict[st
 
 
 def of_tables(study: Study, data: Data) -> Source:
-    """Return the runs of a study's saved tables."""
+    """Return the runs of a study's saved tables.
+
+    Raises:
+        UsageError: they have no row.
+    """
     runs = [_of_row(study, data, row) for row in data.rows]
     tests = study.evaluate.model_dump(mode="json") if study.evaluate else {}
-    return Source(study.name, data.source, runs, len(study.configs), tests)
+    return check_any(Source(study.name, data.source, runs, len(study.configs), tests), study)
 
 
 def _of_row(study: Study, data: Data, row: Row) -> StudyRun:
@@ -186,12 +237,16 @@ def _of_row(study: Study, data: Data, row: Row) -> StudyRun:
     )  # fmt: skip
 
 
-def check_several(source: Source) -> Source:
-    """Return the source.
+def check_any(source: Source, study: Study) -> Source:
+    """Return a study's source.
 
     Raises:
         UsageError: it has no run.
     """
-    if not source.runs:
-        raise UsageError(f"{source.where} has no run to report")
-    return source
+    if source.runs:
+        return source
+    why = f" ({source.notes[0].rstrip('.')})" if source.notes else ""
+    raise UsageError(
+        f"{source.where} has no run of study {study.name} to report{why}; make them with: "
+        f"{command(study)}"
+    )

@@ -7,6 +7,7 @@ from io import BytesIO
 from p2p.report.formats import number
 from p2p.report.page import Frame
 from p2p.runs import RunFolder
+from p2p.runs.measures import final_scores
 
 FRAMES = 6
 SIZE = (320, 240)  # pixels, width and height
@@ -31,8 +32,7 @@ def film_strip(run: RunFolder, frames: int = FRAMES) -> tuple[list[Frame], str]:
     from p2p.film.takes import record
 
     gl.back_end()  # first, so that it fails before the episode
-    result = run.result()
-    scores = result["scores"] if result else []
+    scores = final_scores(run)
     best = max(scores, key=lambda peer: float(peer["mean"]))["peer"] if scores else 0
     player = Player(str(run.path), peer=best)
     take = record(player)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from p2p.analysis.comparison.runs import NAMED
 from p2p.analysis.learning import LearningGroup, choose_measures, group_learning, label_of
 from p2p.core.version import p2p_version
 from p2p.plots.curves import BANDS, looks_of
@@ -32,10 +33,12 @@ def study_page(source: Source, *, date: str | None = None) -> Page:
     looks = looks_of(groups)
     with_curves = [group for group in groups if any(run.points for run in group.runs)]
     configs = [run.config for run in source.runs if run.config is not None]
+    ended = source._replace(runs=[run for run in source.runs if run.curves.finished])
+    of_ended = _finished(groups)
     sections = [
-        results_section(source, groups, looks),
-        comparison_section(source, groups, looks),
-        strength_section(source, groups, looks),
+        results_section(ended, of_ended, looks, _left_out(source)),
+        comparison_section(ended, of_ended, looks),
+        strength_section(ended, of_ended, looks),
         _curves(with_curves, looks) if with_curves else None,
         _runs(source, groups, looks, [*source.notes, *notes]),
         settings_section(configs) if configs else None,
@@ -51,6 +54,24 @@ def study_page(source: Source, *, date: str | None = None) -> Page:
         [section for section in sections if section is not None],
         list(looks.values()),
         [f"Written by p2p {p2p_version()}."],
+    )
+
+
+def _finished(groups: Sequence[LearningGroup]) -> list[LearningGroup]:
+    """Return the groups without runs that are not finished."""
+    ended = (group._replace(runs=[run for run in group.runs if run.finished]) for group in groups)
+    return [group for group in ended if group.runs]
+
+
+def _left_out(source: Source) -> str:
+    """Say which runs are in learning curves alone, as they are not finished; empty of none."""
+    names = [run.name for run in source.runs if not run.curves.finished]
+    if not names:
+        return ""
+    more = f" and {number(len(names) - NAMED)} more" if len(names) > NAMED else ""
+    return (
+        f"Left out of results and comparison, not finished: {counted(len(names), 'run')}, "
+        f"{', '.join(names[:NAMED])}{more}."
     )
 
 
@@ -125,7 +146,7 @@ def _run(run: StudyRun, label: str) -> list[str]:
         TASKS[run.curves.task],
         label,
         str(run.curves.seed),
-        number(run.measures.get("score")),
+        number(run.measures.get("score") if run.curves.finished else None),
         number(run.measures.get("train")),
         number(run.steps) + ("" if run.curves.finished else " *"),
         number(None) if seconds is None else duration(seconds),

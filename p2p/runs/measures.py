@@ -16,7 +16,7 @@ Tests = Sequence[Mapping[str, Any]]  # one per strength, as in `EvaluatedRun.to_
 def measures(run: RunFolder, tests: Mapping[str, Tests] | None = None) -> dict[str, list[float]]:
     """Return the measures of a trained run: by name, one number per peer.
 
-    score       final score: nominal domain, mean action
+    score       final score: nominal domain, mean action; none once the run was trained on
     train       return in the last tenth of training, estimated from all steps
                 (`p2p.core.returns`): training domains, sampled actions
     entropy     of the policy, mean over the last tenth of training, nats
@@ -36,9 +36,23 @@ def measures(run: RunFolder, tests: Mapping[str, Tests] | None = None) -> dict[s
         ) from None
 
 
-def _measures(run: RunFolder, tests: Mapping[str, Tests] | None) -> dict[str, list[float]]:
+def final_scores(run: RunFolder) -> Sequence[Mapping[str, Any]]:
+    """Return the final scores of a run's policies, one a peer; none of a goal that it has passed.
+
+    `result.json` stays when a run goes on to a higher goal, and is then of earlier policies.
+
+    Raises:
+        BadArtefact: the result is damaged, or the journal cannot be read.
+    """
     result = run.result()
-    scores = result["scores"] if result else []
+    if result is None or result["steps"] < run.journal.count() * run.config.steps_per_iteration:
+        return []
+    scores: Sequence[Mapping[str, Any]] = result["scores"]
+    return scores
+
+
+def _measures(run: RunFolder, tests: Mapping[str, Tests] | None) -> dict[str, list[float]]:
+    scores = final_scores(run)
     found = {"score": [peer["mean"] for peer in scores]} if scores else {}
     tenth = run.journal.last(max(1, run.journal.count() // 10))
     last = [record["peers"] for record in tenth if "peers" in record]
