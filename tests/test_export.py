@@ -237,14 +237,14 @@ def test_a_bundle_is_loaded_like_a_policy(made):
 @pytest.mark.parametrize(
     ("options", "shown"),
     [
-        ([], "eps_te 0.5"),
-        (["--eps-te", "0:0.4:0.2"], "eps_te  return"),
+        (["--domains", "2"], "eps_te 0.5"),
+        (["--domains", "2", "--eps-te", "0:0.4:0.2"], "eps_te  return"),
         (["--by-factor", "--points", "2", "--no-save"], "wind N"),
         (["--domain", "wind=3"], "in domain wind=3"),
     ],
 )
 def test_what_eval_offers_works_with_a_bundle(made, options, shown):
-    result = cli("eval", made / "bundle", "--domains", 2, "--workers", 1, *options)
+    result = cli("eval", made / "bundle", "--workers", 1, *options)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("hopper, p2pdrl, bundle of peer ")
     assert shown in result.stdout
