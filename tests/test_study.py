@@ -333,6 +333,17 @@ def test_a_study_that_grows_by_an_axis_keeps_what_it_has(tmp_path: Path, played:
     ]
 
 
+def test_a_study_that_varies_a_methods_own_setting_keeps_the_runs_of_others(
+    tmp_path: Path, played: None
+) -> None:
+    """A run of P2PDRL has no entropy coefficient, before and after."""
+    for _ in run_study(plan(tmp_path, "seed = 1"), 1):
+        pass
+    own = 'method = "entropy"\nentropy_coef = [0.1, 1]'
+    states = [run.state for run in plan(tmp_path, "seed = 1", own).runs]
+    assert states == [State.COMPLETE, State.WAITING, State.WAITING]
+
+
 def test_runs_of_another_engine_are_other_runs(tmp_path: Path, played: None) -> None:
     """Engines round differently, so that a run of one is no run of the other."""
     for _ in run_study(plan(tmp_path, 'engine = "autograd"'), 1):

@@ -295,7 +295,7 @@ def _find(
     """
     settings = config.settings
     same = {name for name in settings if name not in config.changes_no_number}
-    same.update(varying)
+    same.update(name for name in varying if name in settings)  # another method's own is in neither
     equal = {
         path: {name for name in settings if _is_equal(name, config, other)}
         for path, other in existing.items()
