@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from p2p.core.reading import read_bytes
 from p2p.runs.files import disk_errors, write_atomically
 from p2p.study.curves import curves_csv
 from p2p.study.plan import Plan
@@ -39,13 +40,12 @@ def save_tables(plan: Plan, results: Results, folder: Path) -> tuple[list[Path],
 
 
 def _keep(folder: Path, study: str) -> list[Path]:
-    """Rename the study's tables, to the first name that is free."""
+    """Copy the study's tables, to the first name that is free."""
     names = (f"{study}-earlier{number if number > 1 else ''}" for number in count(1))
     free = next(name for name in names if not any(f.exists() for f in tables_of(folder, name)))
     kept = []
-    with disk_errors("results", folder):
-        for old, new in zip(tables_of(folder, study), tables_of(folder, free), strict=True):
-            if old.exists():
-                new.write_bytes(old.read_bytes())
-                kept.append(new)
+    for old, new in zip(tables_of(folder, study), tables_of(folder, free), strict=True):
+        if old.exists():
+            write_atomically(new, read_bytes(old), "results")
+            kept.append(new)
     return kept
