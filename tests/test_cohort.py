@@ -406,6 +406,19 @@ def test_stopping_raises_interrupted_for_library_users(tmp_path):
         drain(events)
 
 
+def test_ctrl_c_between_the_folder_and_the_peers_leaves_no_folder(tmp_path, monkeypatch):
+    """Some milliseconds lie between, in which no run handles signals yet."""
+
+    def interrupted(config: TrainConfig) -> list[str]:
+        assert (tmp_path / "run" / "config.json").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cohort, "_notes_on_task", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        drain(cohort.train(small(), out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_more_peers_than_sense_are_refused():
     many = num_cores() * MAX_PEERS_PER_CORE * 2
     config = TrainConfig(num_peers=many, steps_per_iteration=many * 64)

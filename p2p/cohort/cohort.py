@@ -73,7 +73,7 @@ def train(
             raise
         why = f"{STOPPED_EARLY}: nothing was trained, and no run folder is left"
         raise Interrupted(why, stopped.signum) from None
-    except Exception:  # a folder without a checkpoint is of no use to anybody
+    except BaseException:  # a folder without a checkpoint is of no use to anybody
         discard_untrained(run.path)
         raise
 
