@@ -6,7 +6,8 @@ reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3), fig8bc.cs
 (gradient variance), fig9.csv (cohort size), learning-rate.csv and rollout.csv (confounders).
 A row is a comparison. The first p is that of Welch's t, the second Holm's over the comparisons of
 the claim; the interval is at the level that agrees with the second. Rows marked "described" have
-their own 95 % interval, and decide nothing.
+their own 95 % interval, and decide nothing: so have all of a claim whose studies are not whole yet,
+but for fig4, of which each task is tested once it is whole.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from p2p.analysis.statistics import (
     welch,
 )
 from p2p.core import registry
+from p2p.study.grid import find_study, read_study
 
 Row = Mapping[str, str]
 Scores = dict[str, list[float]]  # by task, one a seed
@@ -203,7 +205,12 @@ def confounder_lines(rows: Sequence[Row], setting: str) -> list[str]:
     return lines
 
 
-def a3_lines(fig7: Sequence[Row], fig8a: Sequence[Row]) -> list[str]:
+def is_whole(study: str, rows: Sequence[Row]) -> bool:
+    """Say whether each run that the protocol asks for, those of the small budget, has its row."""
+    return len(rows) >= len(read_study(find_study(study)).configs)
+
+
+def a3_lines(fig7: Sequence[Row], fig8a: Sequence[Row], *, decides: bool = True) -> list[str]:
     """Return A3: beside self-KL on Humanoid, and each coefficient of the entropy bonus."""
     compared = [c for c in _all(fig7, mean_return) if c.against == "self-kl"]
     ours = scores(fig8a, mean_return, method=OURS)
@@ -211,7 +218,7 @@ def a3_lines(fig7: Sequence[Row], fig8a: Sequence[Row]) -> list[str]:
     for coefficient in dict.fromkeys(row["entropy_coef"] for row in bonuses if ours):
         theirs = scores(bonuses, mean_return, entropy_coef=coefficient)
         compared.append(Comparison("walker2d", f"entropy {coefficient}", ours, theirs))
-    return table("A3", compared)
+    return table("A3", compared, decides=decides)
 
 
 def _all(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[Comparison]:
@@ -219,7 +226,9 @@ def _all(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[Compariso
     return [c for task in whole_tasks(rows) for c in against_each(rows, measure, [task])]
 
 
-def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row]) -> list[str]:
+def fig8bc_lines(
+    rows: Sequence[Row], curves: Sequence[Row], *, decides: bool = True
+) -> list[str]:  # fmt: skip
     """Return the gradient's variance at its last measurement, on each task beside PPO.
 
     ln Var, and the same plus twice the mean log-std: the gradient by a Gaussian's mean goes with
@@ -241,10 +250,10 @@ def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row]) -> list[str]:
 
     compared = _all(rows, variance)
     compared += [c._replace(where=f"{c.where}, without the std") for c in _all(rows, without_std)]
-    return table("gradient variance", compared, lower=True)
+    return table("gradient variance", compared, decides=decides, lower=True)
 
 
-def fig9_lines(rows: Sequence[Row]) -> list[str]:
+def fig9_lines(rows: Sequence[Row], *, decides: bool = True) -> list[str]:
     """Return K = 4 beside K = 1 at strength 0.5, by what was equal."""
     compared = []
     for each, equal in ((True, "equal steps a peer"), (False, "equal steps in all")):
@@ -256,7 +265,7 @@ def fig9_lines(rows: Sequence[Row]) -> list[str]:
 
         if of("4") and of("1"):
             compared.append(Comparison(f"ant, {equal}", "K = 1", of("4"), of("1")))
-    return table("cohort size", compared)
+    return table("cohort size", compared, decides=decides)
 
 
 def read(folder: Path, study: str) -> list[Row]:
@@ -312,9 +321,13 @@ def main(folder: Path, *, returns: bool) -> None:
         print("\n".join(return_lines(read(folder, "fig4"))[1:]))
         return
     lines = fig4_lines(read(folder, "fig4"))
-    lines += a3_lines(read(folder, "fig7"), read(folder, "fig8a"))
-    lines += fig8bc_lines(read(folder, "fig8bc"), read(folder, "fig8bc-curves"))
-    lines += fig9_lines(read(folder, "fig9"))
+    tables = {study: read(folder, study) for study in ("fig7", "fig8a", "fig8bc", "fig9")}
+    whole = {study: is_whole(study, rows) for study, rows in tables.items()}
+    a3 = whole["fig7"] and whole["fig8a"]
+    lines += a3_lines(tables["fig7"], tables["fig8a"], decides=a3)
+    curves = read(folder, "fig8bc-curves")
+    lines += fig8bc_lines(tables["fig8bc"], curves, decides=whole["fig8bc"])
+    lines += fig9_lines(tables["fig9"], decides=whole["fig9"])
     lines += confounder_lines(read(folder, "learning-rate"), "learning_rate")
     lines += confounder_lines(read(folder, "rollout"), "domain_schedule")
     print("\n".join([*HEADER, *lines]))

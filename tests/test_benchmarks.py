@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -399,6 +400,23 @@ def test_rows_of_several_versions_are_no_evidence(tmp_path):
     done = CliRunner().invoke(claims.main, [str(tmp_path)])
     assert done.exit_code == 1
     assert "fig4.csv has rows of versions 0.1.0, 0.2.0; docs/protocol.md asks" in done.output
+
+
+def test_a_claim_is_decided_once_its_study_is_whole(tmp_path):
+    """Four seeds at K = 1 and 4, and then at K = 2 too, which the test itself does not use."""
+    rows = [
+        row | {"version": "1", "num_peers": K, "steps": steps}
+        for K, scale in (("1", 1), ("4", 4), ("2", 2))
+        for steps in (f"{2_000_000 * scale}", "4000000")
+        for row in rows_of("p2pdrl", 100 * scale, seeds=4)
+    ]  # fmt: skip
+    for upto, said in ((16, "described"), (24, "**shown**")):
+        with (tmp_path / "fig9.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerows(rows[:upto])
+        lines = CliRunner().invoke(claims.main, [str(tmp_path)]).output.splitlines()[2:]
+        assert [found for *_, found in verdicts(lines)] == [said, said]
 
 
 def test_a_confounder_is_described_at_each_value_that_all_methods_have():
