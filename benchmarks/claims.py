@@ -286,39 +286,51 @@ def read(folder: Path, study: str) -> list[Row]:
     return rows
 
 
-def return_lines(rows: Sequence[Row]) -> list[str]:
-    """Return a table a task of fig4: mean ± standard deviation of what A1 and A2 use."""
+CONFOUNDERS = {"learning-rate": "learning_rate", "rollout": "domain_schedule"}  # what they vary
+
+
+def return_lines(rows: Sequence[Row], setting: str = "") -> list[str]:
+    """Return a table a task: mean ± standard deviation of what A1 and A2 use.
+
+    Args:
+        setting: what varies within a method, too; its values are rows of their own.
+    """
     columns: dict[str, Callable[[Row], float]] = {
         "training, last tenth": training_return,
         "eps_te 0": lambda row: float(row["eps_te=0"]),
         "0.5": lambda row: float(row["eps_te=0.5"]),
         "1": lambda row: float(row["eps_te=1"]),
         "mean of 0.3 to 1": mean_return,
-        "the same, dynamics alone": dynamics_return,
-    }
+    } | ({} if setting else {"the same, dynamics alone": dynamics_return})
     lines: list[str] = []
     for task in dict.fromkeys(row["task"] for row in rows):
         lines += [
             "",
             f"| {registry.find('task', task).label} | {' | '.join(columns)} |",
-            "|---" + "|---:" * 6 + "|",
+            "|---" + "|---:" * len(columns) + "|",
         ]
-        for method in dict.fromkeys(row["method"] for row in rows):
-            cells = [registry.find("method", method).label]
+        groups = dict.fromkeys((row["method"], row.get(setting, "")) for row in rows)
+        for method, value in groups:
+            where = {"task": task, "method": method} | ({setting: value} if setting else {})
+            cells = [", ".join(filter(None, (registry.find("method", method).label, value)))]
             for measure in columns.values():
-                values = scores(rows, measure, task=task, method=method)[task]
-                cells.append(f"{np.mean(values):.0f} ± {np.std(values, ddof=1):.0f}")
-            lines.append(f"| {' | '.join(cells)} |")
+                if values := scores(rows, measure, **where).get(task):
+                    cells.append(f"{np.mean(values):.0f} ± {np.std(values, ddof=1):.0f}")
+            lines += [f"| {' | '.join(cells)} |"] if cells[1:] else []
     return lines
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--returns", is_flag=True, help="Print the returns of fig4 instead.")
-def main(folder: Path, *, returns: bool) -> None:
+@click.option(
+    "--returns",
+    type=click.Choice(["fig4", *CONFOUNDERS]),
+    help="Print this study's returns instead.",
+)
+def main(folder: Path, *, returns: str | None) -> None:
     """Print the verdicts that the rows in FOLDER allow, as a table in Markdown."""
     if returns:
-        print("\n".join(return_lines(read(folder, "fig4"))[1:]))
+        print("\n".join(return_lines(read(folder, returns), CONFOUNDERS.get(returns, ""))[1:]))
         return
     lines = fig4_lines(read(folder, "fig4"))
     tables = {study: read(folder, study) for study in ("fig7", "fig8a", "fig8bc", "fig9")}
@@ -328,8 +340,8 @@ def main(folder: Path, *, returns: bool) -> None:
     curves = read(folder, "fig8bc-curves")
     lines += fig8bc_lines(tables["fig8bc"], curves, decides=whole["fig8bc"])
     lines += fig9_lines(tables["fig9"], decides=whole["fig9"])
-    lines += confounder_lines(read(folder, "learning-rate"), "learning_rate")
-    lines += confounder_lines(read(folder, "rollout"), "domain_schedule")
+    for study, setting in CONFOUNDERS.items():
+        lines += confounder_lines(read(folder, study), setting)
     print("\n".join([*HEADER, *lines]))
 
 
