@@ -4,7 +4,8 @@
 
 reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3), fig8bc.csv with its curves
 (gradient variance), fig9.csv (cohort size), learning-rate.csv and rollout.csv (confounders).
-A row is a comparison. The first p is that of Welch's t, the second Holm's over the comparisons of
+A row is a comparison: P2PDRL minus another method, or a method at one value of a confounder minus
+the same at another. The first p is that of Welch's t, the second Holm's over the comparisons of
 the claim; the interval is at the level that agrees with the second. Rows marked "described" have
 their own 95 % interval, and decide nothing: so have all of a claim whose studies are not whole yet,
 but for fig4, of which each task is tested once it is whole.
@@ -28,7 +29,6 @@ from p2p.analysis.statistics import (
     probability_of_improvement,
     welch,
 )
-from p2p.core import registry
 from p2p.study.grid import find_study, read_study
 
 Row = Mapping[str, str]
@@ -82,10 +82,9 @@ def against_each(
 ) -> Iterator[Comparison]:
     """Yield P2PDRL beside each other method, over all of `tasks` together."""
     ours = scores(rows, measure, method=OURS)
-    where = ", ".join(tasks) if len(tasks) < 3 else f"{len(tasks)} tasks"
     for method in dict.fromkeys(row["method"] for row in rows if row["method"] != OURS):
         theirs = scores(rows, measure, method=method)
-        yield Comparison(where, method, _of(ours, tasks), _of(theirs, tasks))
+        yield Comparison(_named(tasks), method, _of(ours, tasks), _of(theirs, tasks))
 
 
 def against_the_best(
@@ -95,6 +94,10 @@ def against_the_best(
     for task in tasks:
         (*others,) = against_each(rows, measure, [task])
         yield max(others, key=lambda other: np.mean(other.theirs[task]))
+
+
+def _named(tasks: Sequence[str]) -> str:
+    return ", ".join(tasks) if len(tasks) < 3 else f"{len(tasks)} tasks"
 
 
 def _of(found: Scores, tasks: Sequence[str]) -> Scores:
@@ -154,7 +157,7 @@ def verdict(low: float, high: float, least: float = 0.0) -> str:
 
 
 HEADER = [
-    "| claim | where | against | seeds | P2PDRL minus it | interval | p | Holm's p "
+    "| claim | where | against | seeds | minus it | interval | p | Holm's p "
     "| P(on the claim's side), 95 % | verdict |",
     "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
 ]
@@ -193,15 +196,27 @@ def fig4_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def confounder_lines(rows: Sequence[Row], setting: str) -> list[str]:
-    """Return A1's and A2's differences at each value of a setting, where all methods have it."""
+    """Return A1's and A2's differences at each value of a setting, where all methods have it.
+
+    Then those of A2 within each method, between the first of two values and the second.
+    """
     lines = []
-    for value in sorted({row[setting] for row in rows}):
+    values = sorted({row[setting] for row in rows})
+    for value in values:
         some = [row for row in rows if row[setting] == value]
         tasks = whole_tasks(some)
         for claim, measure in (("A1", training_return), ("A2", mean_return)):
             for where in ([tasks] if len(tasks) > 1 else []) + [[task] for task in tasks]:
                 compared = list(against_each(some, measure, where))
                 lines += table(f"{claim}, {setting} {value}", compared, decides=False)
+    for method in dict.fromkeys(row["method"] for row in rows) if len(values) == 2 else ():
+        one, other = (scores(rows, mean_return, method=method, **{setting: v}) for v in values)
+        both = [task for task in one if task in other]
+        for where in ([both] if len(both) > 1 else []) + [[task] for task in both]:
+            c = Comparison(
+                _named(where), f"{method} at {values[1]}", _of(one, where), _of(other, where)
+            )
+            lines += table(f"A2, {method} at {values[0]}", [c], decides=False)
     return lines
 
 
@@ -226,9 +241,7 @@ def _all(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[Compariso
     return [c for task in whole_tasks(rows) for c in against_each(rows, measure, [task])]
 
 
-def fig8bc_lines(
-    rows: Sequence[Row], curves: Sequence[Row], *, decides: bool = True
-) -> list[str]:  # fmt: skip
+def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row], *, decides: bool = True) -> list[str]:
     """Return the gradient's variance at its last measurement, on each task beside PPO.
 
     ln Var, and the same plus twice the mean log-std: the gradient by a Gaussian's mean goes with
@@ -289,49 +302,10 @@ def read(folder: Path, study: str) -> list[Row]:
 CONFOUNDERS = {"learning-rate": "learning_rate", "rollout": "domain_schedule"}  # what they vary
 
 
-def return_lines(rows: Sequence[Row], setting: str = "") -> list[str]:
-    """Return a table a task: mean ± standard deviation of what A1 and A2 use.
-
-    Args:
-        setting: what varies within a method, too; its values are rows of their own.
-    """
-    columns: dict[str, Callable[[Row], float]] = {
-        "training, last tenth": training_return,
-        "eps_te 0": lambda row: float(row["eps_te=0"]),
-        "0.5": lambda row: float(row["eps_te=0.5"]),
-        "1": lambda row: float(row["eps_te=1"]),
-        "mean of 0.3 to 1": mean_return,
-    } | ({} if setting else {"the same, dynamics alone": dynamics_return})
-    lines: list[str] = []
-    for task in dict.fromkeys(row["task"] for row in rows):
-        lines += [
-            "",
-            f"| {registry.find('task', task).label} | {' | '.join(columns)} |",
-            "|---" + "|---:" * len(columns) + "|",
-        ]
-        groups = dict.fromkeys((row["method"], row.get(setting, "")) for row in rows)
-        for method, value in groups:
-            where = {"task": task, "method": method} | ({setting: value} if setting else {})
-            cells = [", ".join(filter(None, (registry.find("method", method).label, value)))]
-            for measure in columns.values():
-                if values := scores(rows, measure, **where).get(task):
-                    cells.append(f"{np.mean(values):.0f} ± {np.std(values, ddof=1):.0f}")
-            lines += [f"| {' | '.join(cells)} |"] if cells[1:] else []
-    return lines
-
-
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--returns",
-    type=click.Choice(["fig4", *CONFOUNDERS]),
-    help="Print this study's returns instead.",
-)
-def main(folder: Path, *, returns: str | None) -> None:
+def main(folder: Path) -> None:
     """Print the verdicts that the rows in FOLDER allow, as a table in Markdown."""
-    if returns:
-        print("\n".join(return_lines(read(folder, returns), CONFOUNDERS.get(returns, ""))[1:]))
-        return
     lines = fig4_lines(read(folder, "fig4"))
     tables = {study: read(folder, study) for study in ("fig7", "fig8a", "fig8bc", "fig9")}
     whole = {study: is_whole(study, rows) for study, rows in tables.items()}

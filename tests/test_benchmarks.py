@@ -18,6 +18,7 @@ import against
 import claims
 import learning
 import pytest
+import returns
 import rivals
 from click.testing import CliRunner
 from learning import Pool
@@ -251,11 +252,11 @@ def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
     page = (FOLDER.parent / "docs/results.md").read_text()
     folder = FOLDER.parent / "data/results"
     rows = claims.read(folder, "fig4")
-    lines = claims.return_lines(rows)
+    lines = returns.return_lines(rows)
     lines += [line for line in claims.fig4_lines(rows) if "described" not in line]
     for study, setting in claims.CONFOUNDERS.items():
         rows = claims.read(folder, study)
-        lines += claims.return_lines(rows, setting) + claims.confounder_lines(rows, setting)
+        lines += returns.return_lines(rows, setting) + claims.confounder_lines(rows, setting)
     assert [line for line in lines if line not in page] == []
 
 
@@ -434,4 +435,17 @@ def test_a_confounder_is_described_at_each_value_that_all_methods_have():
         ("| A2, learning_rate 0.0001", "-1000", "described |"),
         ("| A1, learning_rate 0.0003", "+1000", "described |"),
         ("| A2, learning_rate 0.0003", "+1000", "described |"),
+    ]
+
+
+def test_what_a_confounder_does_to_each_method_is_described():
+    """The lower rate costs P2PDRL 2000 and is worth nothing to PPO."""
+    rows = []
+    for lr, mean in (("0.0001", 1000), ("0.0003", 3000)):
+        rows += rows_of("p2pdrl", mean, learning_rate=lr)
+        rows += rows_of("ppo", 2000, learning_rate=lr)
+    found = [line.split(" | ") for line in claims.confounder_lines(rows, "learning_rate")[-2:]]
+    assert [(cells[0], cells[2], cells[4], cells[-1]) for cells in found] == [
+        ("| A2, p2pdrl at 0.0001", "p2pdrl at 0.0003", "-2000", "described |"),
+        ("| A2, ppo at 0.0001", "ppo at 0.0003", "+0.00", "described |"),
     ]
