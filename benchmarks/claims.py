@@ -8,7 +8,8 @@ A row is a comparison: P2PDRL minus another method, or a method at one value of 
 the same at another. The first p is that of Welch's t, the second Holm's over the comparisons of
 the claim; the interval is at the level that agrees with the second. Rows marked "described" have
 their own 95 % interval, and decide nothing: so have all of a claim whose studies are not whole yet,
-but for fig4, of which each task is tested once it is whole.
+but for fig4, of which each task is tested once it is whole, and whose verdicts are "so far" until
+all are.
 """
 
 from __future__ import annotations
@@ -105,14 +106,15 @@ def _of(found: Scores, tasks: Sequence[str]) -> Scores:
 
 
 def table(
-    claim: str, comparisons: Sequence[Comparison], *, decides: bool = True, tolerated: float = 0.0,
-    lower: bool = False,
+    claim: str, comparisons: Sequence[Comparison], *, decides: bool = True, so_far: bool = False,
+    tolerated: float = 0.0, lower: bool = False,
 ) -> list[str]:  # fmt: skip
     """Return a claim's rows in Markdown.
 
     Args:
         lower: the claim is that P2PDRL's numbers are lower.
         decides: correct for the number of comparisons, and say what is shown.
+        so_far: say that tasks are missing, which can turn it over.
         tolerated: share of the competitor's mean whose loss still counts as "as good as".
     """
     found = [(c, welch(c.ours, c.theirs)) for c in comparisons]
@@ -132,7 +134,7 @@ def table(
             claim, c.where, c.against, c.seeds, number(difference.estimate),
             f"{number(low)} to {number(high)}", f"{p:.3f}", f"{q:.3f}" if decides else "",
             f"{better:.2f} ({b_low:.2f} to {b_high:.2f})",
-            verdict(*found_on, least) if decides else "described",
+            verdict(*found_on, least) + ", so far" * so_far if decides else "described",
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -181,15 +183,15 @@ def whole_tasks(rows: Sequence[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-def fig4_lines(rows: Sequence[Row]) -> list[str]:
-    """Return A1 and A2, over the tasks that are whole."""
+def fig4_lines(rows: Sequence[Row], *, whole: bool = True) -> list[str]:
+    """Return A1 and A2, over the tasks that are whole; `whole` says whether all are."""
     tasks = whole_tasks(rows)
     if not tasks:
         return []
     trained = list(against_the_best(rows, training_return, tasks))
-    lines = table("A1", trained, tolerated=TOLERATED)
+    lines = table("A1", trained, so_far=not whole, tolerated=TOLERATED)
     for claim, measure in (("A2", mean_return), ("A2, dynamics", dynamics_return)):
-        lines += table(claim, list(against_each(rows, measure, tasks)))
+        lines += table(claim, list(against_each(rows, measure, tasks)), so_far=not whole)
         for task in tasks if len(tasks) > 1 else ():
             lines += table(claim, list(against_each(rows, measure, [task])), decides=False)
     return lines
@@ -306,9 +308,9 @@ CONFOUNDERS = {"learning-rate": "learning_rate", "rollout": "domain_schedule"}  
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(folder: Path) -> None:
     """Print the verdicts that the rows in FOLDER allow, as a table in Markdown."""
-    lines = fig4_lines(read(folder, "fig4"))
-    tables = {study: read(folder, study) for study in ("fig7", "fig8a", "fig8bc", "fig9")}
+    tables = {study: read(folder, study) for study in ("fig4", "fig7", "fig8a", "fig8bc", "fig9")}
     whole = {study: is_whole(study, rows) for study, rows in tables.items()}
+    lines = fig4_lines(tables["fig4"], whole=whole["fig4"])
     a3 = whole["fig7"] and whole["fig8a"]
     lines += a3_lines(tables["fig7"], tables["fig8a"], decides=a3)
     curves = read(folder, "fig8bc-curves")

@@ -1,0 +1,230 @@
+"""The verdicts on the paper's claims (benchmarks/claims.py) and the returns beside them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import claims
+import pytest
+import returns
+from click.testing import CliRunner
+
+REPOSITORY = Path(claims.__file__).parents[1]
+
+
+def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
+    page = (REPOSITORY / "docs/results.md").read_text()
+    folder = REPOSITORY / "data/results"
+    rows = claims.read(folder, "fig4")
+    lines = returns.return_lines(rows)
+    whole = claims.is_whole("fig4", rows)
+    lines += [line for line in claims.fig4_lines(rows, whole=whole) if "described" not in line]
+    for study, setting in claims.CONFOUNDERS.items():
+        rows = claims.read(folder, study)
+        lines += returns.return_lines(rows, setting) + claims.confounder_lines(rows, setting)
+    assert [line for line in lines if line not in page] == []
+
+
+MEASURES = [f"{test}eps_te={eps}" for test in ("", "dynamics:") for eps in claims.STRENGTHS]
+
+
+def rows_of(method: str, mean: float, seeds: int = 8, **cells: str) -> list[dict[str, str]]:
+    """Rows of a table whose scores lie about `mean`, 7 apart from seed to seed."""
+    return [
+        {"task": "hopper", "method": method, "seed": str(seed), "steps": "4000000", **cells}
+        | dict.fromkeys([*MEASURES, "train"], str(mean + 7 * seed))
+        for seed in range(seeds)
+    ]  # fmt: skip
+
+
+def save(rows: list[dict[str, str]], file: Path) -> None:
+    with file.open("w", newline="") as lines:
+        table = csv.DictWriter(lines, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+def verdicts(lines: list[str]) -> list[list[str]]:
+    """Claim, where, against and verdict of each line."""
+    return [[*cells[1:4], cells[-2]] for cells in (re.split(r" *\| *", line) for line in lines)]
+
+
+def test_a_claim_is_shown_not_shown_or_its_opposite_is():
+    """By 1000, by nothing and by -1000, beside a spread of 17; training within 5 % is as good."""
+    rows = [
+        *rows_of("p2pdrl", 3000), *rows_of("ppo", 2000), *rows_of("dppo", 3001),
+        *rows_of("dnc", 4000),
+    ]  # fmt: skip
+    assert verdicts(claims.fig4_lines(rows)) == [
+        ["A1", "hopper", "dnc", "**the opposite is shown**"],
+        *(
+            [claim, "hopper", method, said]
+            for claim in ("A2", "A2, dynamics")
+            for method, said in (
+                ("ppo", "**shown**"), ("dppo", "not shown"),
+                ("dnc", "**the opposite is shown**"),
+            )
+        ),
+    ]  # fmt: skip
+    close = [*rows_of("p2pdrl", 3000), *rows_of("ppo", 3001)]
+    assert verdicts(claims.fig4_lines(close))[0] == ["A1", "hopper", "ppo", "**shown**: as good as"]
+
+
+def test_a_task_that_is_not_whole_decides_nothing():
+    """Nor does it show by what it has; a task that is whole is tested without it."""
+    whole = [*rows_of("p2pdrl", 3000), *rows_of("ppo", 2000)]
+    begun = [*rows_of("p2pdrl", 9000, task="ant"), *rows_of("ppo", 1, seeds=7, task="ant")]
+    assert claims.fig4_lines(begun) == []
+    assert claims.fig4_lines(whole + begun) == claims.fig4_lines(whole)
+
+
+def test_verdicts_are_so_far_while_tasks_are_missing(tmp_path):
+    """Two methods on Hopper are not the study's five on five tasks."""
+    rows = [*rows_of("p2pdrl", 3000, version="1"), *rows_of("ppo", 2000, version="1")]
+    save(rows, tmp_path / "fig4.csv")
+    lines = CliRunner().invoke(claims.main, [str(tmp_path)]).output.splitlines()[2:]
+    assert {said for *_, said in verdicts(lines)} == {"**shown**, so far"}
+
+
+def test_one_task_where_it_is_worse_does_not_hide_among_the_others():
+    """Over both tasks nothing is shown; each is described beside it, with its own interval."""
+    rows = [
+        *rows_of("p2pdrl", 3000), *rows_of("ppo", 2000),
+        *rows_of("p2pdrl", 2000, task="ant"), *rows_of("ppo", 3000, task="ant"),
+    ]  # fmt: skip
+    found = verdicts(claims.fig4_lines(rows))
+    assert ["A2", "hopper, ant", "ppo", "not shown"] in found
+    assert ["A2", "ant", "ppo", "described"] in found
+    assert sum(said == "described" for *_, said in found) == 4
+
+
+def test_a3_is_corrected_for_all_its_comparisons():
+    """Self-KL on Humanoid and two coefficients on Walker2d: three tests of one claim."""
+    fig7 = [
+        row
+        for method, mean in (("p2pdrl", 3000), ("self-kl", 2990), ("ppo", 0))
+        for row in rows_of(method, mean, task="humanoid")
+    ]
+    fig8a = rows_of("p2pdrl", 3000, task="walker2d")
+    for coefficient, mean in (("0.01", 2000), ("1.0", 4000)):
+        fig8a += rows_of("entropy", mean, entropy_coef=coefficient, task="walker2d")
+    assert verdicts(claims.a3_lines(fig7, fig8a)) == [
+        ["A3", "humanoid", "self-kl", "not shown"],
+        ["A3", "walker2d", "entropy 0.01", "**shown**"],
+        ["A3", "walker2d", "entropy 1.0", "**the opposite is shown**"],
+    ]
+    alone = claims.a3_lines(fig7[:16], [])
+    assert float(alone[0].split("|")[7]) == float(alone[0].split("|")[8])  # one test, uncorrected
+
+
+def test_cohorts_are_compared_at_equal_steps_a_peer_and_in_all():
+    rows = [
+        *rows_of("p2pdrl", 100, num_peers="1", steps="2000000"),
+        *rows_of("p2pdrl", 900, num_peers="4", steps="8000000"),
+        *rows_of("p2pdrl", 500, num_peers="1"), *rows_of("p2pdrl", 500, num_peers="4"),
+    ]  # fmt: skip
+    assert verdicts(claims.fig9_lines(rows)) == [
+        ["cohort size", "ant, equal steps a peer", "K = 1", "**shown**"],
+        ["cohort size", "ant, equal steps in all", "K = 1", "not shown"],
+    ]
+    near = rows_of("p2pdrl", 115, num_peers="4", steps="8000000")
+    assert corrected(claims.fig9_lines([*rows[:8], *near, *rows[16:]]))
+
+
+def variances(ours: float, entropy: float) -> list[str]:
+    """Lines of P2PDRL's ln Var and entropy beside PPO's -2 and 0."""
+    rows, curves = [], []
+    for method, log_variance, nats in (("p2pdrl", ours, entropy), ("ppo", -2.0, 0.0)):
+        for row in rows_of(method, 0, task="ant"):
+            run = f"{method}-{row['seed']}"
+            rows.append({**row, "run": run, "entropy": str(nats)})
+            jitter = int(row["seed"]) % 2 / 10
+            curves += [
+                {"run": run, "steps": "0", "log_grad_variance": "9"},
+                {"run": run, "steps": "4e6", "log_grad_variance": str(log_variance + jitter)},
+                {"run": run, "steps": "5e6", "log_grad_variance": ""},  # not measured
+            ]
+    return claims.fig8bc_lines(rows, curves)
+
+
+def test_a_lower_variance_is_shown_and_what_the_std_alone_explains_is_not():
+    """P2PDRL's ln Var is 2 lower, and its log-std 1 higher: without that, nothing is left."""
+    assert verdicts(variances(-4.0, 8.0)) == [
+        ["gradient variance", "ant", "ppo", "**shown**"],
+        ["gradient variance", "ant, without the std", "ppo", "not shown"],
+    ]
+    assert corrected(variances(-2.05, 0.2))
+
+
+def corrected(lines: list[str]) -> bool:
+    """Say whether the least of two p-values is doubled (Holm)."""
+    (p, holms), other = sorted([float(cell) for cell in line.split("|")[7:9]] for line in lines)
+    return 0.01 < p < other[0] and holms == pytest.approx(2 * p, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        claims.fig4_lines,
+        lambda rows: claims.a3_lines(rows, []),
+        lambda rows: claims.a3_lines([], rows),
+        lambda rows: claims.fig8bc_lines(rows, []),
+        lambda rows: claims.fig9_lines(rows),
+        lambda rows: claims.confounder_lines(rows, "entropy_coef"),
+    ],
+)
+@pytest.mark.parametrize("method", ["p2pdrl", "entropy"])
+def test_a_study_that_has_only_begun_decides_nothing(lines, method):
+    """P2PDRL without the others, or the others without P2PDRL."""
+    assert lines(rows_of(method, 1000, entropy_coef="0.1", num_peers="1")) == []
+
+
+def test_rows_of_several_versions_are_no_evidence(tmp_path):
+    (tmp_path / "fig4.csv").write_text("task,method,version\nant,ppo,0.1.0\nant,ppo,0.2.0\n")
+    done = CliRunner().invoke(claims.main, [str(tmp_path)])
+    assert done.exit_code == 1
+    assert "fig4.csv has rows of versions 0.1.0, 0.2.0; docs/protocol.md asks" in done.output
+
+
+def test_a_claim_is_decided_once_its_study_is_whole(tmp_path):
+    """Four seeds at K = 1 and 4, and then at K = 2 too, which the test itself does not use."""
+    rows = [
+        row | {"version": "1", "num_peers": K, "steps": steps}
+        for K, scale in (("1", 1), ("4", 4), ("2", 2))
+        for steps in (f"{2_000_000 * scale}", "4000000")
+        for row in rows_of("p2pdrl", 100 * scale, seeds=4)
+    ]  # fmt: skip
+    for upto, said in ((16, "described"), (24, "**shown**")):
+        save(rows[:upto], tmp_path / "fig9.csv")
+        lines = CliRunner().invoke(claims.main, [str(tmp_path)]).output.splitlines()[2:]
+        assert [found for *_, found in verdicts(lines)] == [said, said]
+
+
+def test_a_confounder_is_described_at_each_value_that_all_methods_have():
+    """P2PDRL loses at its own rate and wins at PPO's; a rate that PPO lacks says nothing."""
+    rows = [*rows_of("p2pdrl", 9000, learning_rate="0.001")]
+    for lr, mean in (("0.0001", 1000), ("0.0003", 3000)):
+        rows += rows_of("p2pdrl", mean, learning_rate=lr)
+        rows += rows_of("ppo", 2000, learning_rate=lr)
+    found = [line.split(" | ") for line in claims.confounder_lines(rows, "learning_rate")]
+    assert [(cells[0], cells[4], cells[-1]) for cells in found] == [
+        ("| A1, learning_rate 0.0001", "-1000", "described |"),
+        ("| A2, learning_rate 0.0001", "-1000", "described |"),
+        ("| A1, learning_rate 0.0003", "+1000", "described |"),
+        ("| A2, learning_rate 0.0003", "+1000", "described |"),
+    ]
+
+
+def test_what_a_confounder_does_to_each_method_is_described():
+    """The lower rate costs P2PDRL 2000 and is worth nothing to PPO."""
+    rows = []
+    for lr, mean in (("0.0001", 1000), ("0.0003", 3000)):
+        rows += rows_of("p2pdrl", mean, learning_rate=lr)
+        rows += rows_of("ppo", 2000, learning_rate=lr)
+    found = [line.split(" | ") for line in claims.confounder_lines(rows, "learning_rate")[-2:]]
+    assert [(cells[0], cells[2], cells[4], cells[-1]) for cells in found] == [
+        ("| A2, p2pdrl at 0.0001", "p2pdrl at 0.0003", "-2000", "described |"),
+        ("| A2, ppo at 0.0001", "ppo at 0.0003", "+0.00", "described |"),
+    ]
