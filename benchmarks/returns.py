@@ -2,8 +2,8 @@
 
     python benchmarks/returns.py data/results fig4
 
-makes the tables of docs/results.md, of fig4, learning-rate or rollout; benchmarks/claims.py tests
-what they show.
+makes the tables of docs/results.md, of the studies in SETTINGS; benchmarks/claims.py tests what
+they show.
 """
 
 from __future__ import annotations
@@ -25,20 +25,32 @@ from claims import (
 
 from p2p.core import registry
 
+SETTINGS = {  # what varies within a method
+    "fig4": (), "fig7": (), "fig8a": ("entropy_coef",), "fig9": ("num_peers", "steps"),
+    **{study: (setting,) for study, setting in CONFOUNDERS.items()},
+}  # fmt: skip
+LABELS: dict[str, Callable[[str], str]] = {
+    "num_peers": lambda value: f"K = {value}",
+    "steps": lambda value: f"{int(value) / 1e6:.0f}M steps",
+}
 
-def return_lines(rows: Sequence[Row], setting: str = "") -> list[str]:
+
+def return_lines(rows: Sequence[Row], settings: Sequence[str] = ()) -> list[str]:
     """Return a table a task: mean ± standard deviation of what A1 and A2 use.
 
     Args:
-        setting: what varies within a method, too; its values are rows of their own.
+        settings: what varies within a method, too; their values are rows of their own.
     """
-    columns: dict[str, Callable[[Row], float]] = {
-        "training, last tenth": training_return,
-        "eps_te 0": lambda row: float(row["eps_te=0"]),
-        "0.5": lambda row: float(row["eps_te=0.5"]),
-        "1": lambda row: float(row["eps_te=1"]),
-        "mean of 0.3 to 1": mean_return,
-    } | ({} if setting else {"the same, dynamics alone": dynamics_return})
+    columns: dict[str, Callable[[Row], float]] = {"training, last tenth": training_return}
+    if rows and "eps_te=1" in rows[0]:
+        columns["eps_te 0"] = lambda row: float(row["eps_te=0"])
+        columns["0.5"] = lambda row: float(row["eps_te=0.5"])
+        columns["1"] = lambda row: float(row["eps_te=1"])
+        columns["mean of 0.3 to 1"] = mean_return
+    else:
+        columns["eps_te 0.5"] = lambda row: float(row["eps_te=0.5"])
+    if rows and "dynamics:eps_te=1" in rows[0] and not settings:
+        columns["the same, dynamics alone"] = dynamics_return
     lines: list[str] = []
     for task in dict.fromkeys(row["task"] for row in rows):
         lines += [
@@ -46,23 +58,24 @@ def return_lines(rows: Sequence[Row], setting: str = "") -> list[str]:
             f"| {registry.find('task', task).label} | {' | '.join(columns)} |",
             "|---" + "|---:" * len(columns) + "|",
         ]
-        groups = dict.fromkeys((row["method"], row.get(setting, "")) for row in rows)
-        for method, value in groups:
-            where = {"task": task, "method": method} | ({setting: value} if setting else {})
-            cells = [", ".join(filter(None, (registry.find("method", method).label, value)))]
+        groups = dict.fromkeys((row["method"], *(row[name] for name in settings)) for row in rows)
+        for method, *values in groups:
+            chosen = dict(zip(settings, values, strict=True))
+            labels = [LABELS.get(name, str)(value) for name, value in chosen.items() if value]
+            cells = [", ".join([registry.find("method", method).label, *labels])]
             for measure in columns.values():
-                if values := scores(rows, measure, **where).get(task):
-                    cells.append(f"{np.mean(values):.0f} ± {np.std(values, ddof=1):.0f}")
+                if found := scores(rows, measure, task=task, method=method, **chosen).get(task):
+                    cells.append(f"{np.mean(found):.0f} ± {np.std(found, ddof=1):.0f}")
             lines += [f"| {' | '.join(cells)} |"] if cells[1:] else []
     return lines
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("study", type=click.Choice(["fig4", *CONFOUNDERS]))
+@click.argument("study", type=click.Choice(list(SETTINGS)))
 def main(folder: Path, study: str) -> None:
     """Print the returns of STUDY by the rows in FOLDER, as tables in Markdown."""
-    print("\n".join(return_lines(read(folder, study), CONFOUNDERS.get(study, ""))[1:]))
+    print("\n".join(return_lines(read(folder, study), SETTINGS[study])[1:]))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
     lines += [line for line in claims.fig4_lines(rows, whole=whole) if "described" not in line]
     for study, setting in claims.CONFOUNDERS.items():
         rows = claims.read(folder, study)
-        lines += returns.return_lines(rows, setting) + claims.confounder_lines(rows, setting)
+        lines += returns.return_lines(rows, [setting]) + claims.confounder_lines(rows, setting)
     assert [line for line in lines if line not in page] == []
 
 
