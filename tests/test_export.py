@@ -119,6 +119,25 @@ def test_a_graph_whose_products_do_not_fit_is_refused_as_it_is_loaded():
         ExportedPolicy("hopper", graph.SerializeToString(), wild().low, wild().high)
 
 
+def test_a_graph_that_names_observations_of_any_size_takes_no_memory_for_them():
+    """Its one node is happy with a terabyte of zeros, which a bundle of 200 bytes asks for."""
+
+    def summed(width: int) -> bytes:
+        obs, actions = (
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size])
+            for name, size in (("obs", width), ("actions", 1))
+        )
+        node = onnx.helper.make_node("ReduceL1", ["obs"], ["actions"], axes=[1])
+        graph = onnx.helper.make_graph([node], "sum", [obs], [actions])
+        opset = [onnx.helper.make_opsetid("", 17)]
+        return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+    bounds = np.zeros(1, np.float32)
+    assert ExportedPolicy("hopper", summed(3), bounds, bounds).act([1, 2, 3]) == 6
+    with pytest.raises(ValueError, match="observations of 274877906944 numbers"):
+        ExportedPolicy("hopper", summed(1 << 38), bounds, bounds)
+
+
 @needs_compiler
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_header_acts_as_the_policy_does(count, tmp_path):
