@@ -277,7 +277,14 @@ def test_studies_of_the_same_runs_share_them() -> None:
 
 @pytest.mark.parametrize(
     ("name", "new"),
-    [("learning-rate", 60), ("rollout", 24), ("brakes", 32), ("fig7", 4), ("fig8a", 44), ("fig6", 32)],
+    [
+        ("learning-rate", 60),
+        ("rollout", 24),
+        ("brakes", 32),
+        ("fig7", 4),
+        ("fig8a", 44),
+        ("fig6", 32),
+    ],
 )
 def test_of_runs_that_fig4_has_a_study_trains_only_the_others(name: str, new: int) -> None:
     one, fig4 = read_study(find_study(name)), read_study(find_study("fig4"))
