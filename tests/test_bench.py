@@ -506,6 +506,23 @@ def test_two_runs_of_one_task_are_refused(tmp_path, monkeypatch):
         CliRunner().invoke(bench, options, catch_exceptions=False, standalone_mode=False)
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("--only exchange,scaling", "^no run's policy acts in exchange, scaling; it does in"),
+        (
+            "--tasks ant,humanoid",
+            r"peer-0\.safetensors acts on hopper; measured are ant, humanoid$",
+        ),
+    ],
+)
+def test_a_run_that_would_not_act_is_refused(tmp_path, monkeypatch, args, said):
+    monkeypatch.setattr("p2p.bench.run_bench", lambda *_: pytest.fail("measured first"))
+    options = ["--run", str(make_run(tmp_path / "run")), *args.split()]
+    with pytest.raises(UsageError, match=said):
+        CliRunner().invoke(bench, options, catch_exceptions=False, standalone_mode=False)
+
+
 def test_options_that_contradict_are_refused():
     options = ["--json", "--markdown"]
     with pytest.raises(UsageError):

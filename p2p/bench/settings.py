@@ -65,6 +65,13 @@ class Settings:
         _check("task", self.tasks, TASKS)
         if self.rounds < 1 or not self.tasks:
             raise UsageError(f"{self.rounds} rounds of {len(self.tasks)} tasks measure nothing")
+        if self.runs and not {"physics", "evaluate"} & set(self.parts):
+            raise UsageError(
+                f"no run's policy acts in {', '.join(self.parts)}; it does in physics and evaluate"
+            )
+        for task, policy in self.runs.items():
+            if task not in self.tasks:
+                raise UsageError(f"{policy} acts on {task}; measured are {', '.join(self.tasks)}")
 
     def quick(self) -> Self:
         """Return a version that only shows that everything works; its numbers say nothing."""
