@@ -14,173 +14,34 @@ all are.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import numpy as np
-
-from p2p.analysis.statistics import (
-    LEVEL,
-    holm,
-    holm_levels,
-    improvement_interval,
-    probability_of_improvement,
-    welch,
+from comparisons import (
+    HEADER,
+    OURS,
+    Comparison,
+    Row,
+    Scores,
+    against_each,
+    against_the_best,
+    dynamics_return,
+    mean_return,
+    named,
+    of_tasks,
+    read,
+    scores,
+    table,
+    training_return,
+    whole_tasks,
 )
+
 from p2p.study.grid import find_study, read_study
 
-Row = Mapping[str, str]
-Scores = dict[str, list[float]]  # by task, one a seed
-OURS = "p2pdrl"
-STRENGTHS = [f"{tenths / 10:g}" for tenths in range(3, 11)]
 ACTIONS = {"ant": 8, "humanoid": 17}
 TOLERATED = 0.05  # of the competitor's mean: a loss within it is "as good as" (A1)
-
-
-class Comparison(NamedTuple):
-    """Two groups of runs that are compared, of the same tasks."""
-
-    where: str
-    against: str
-    ours: Scores
-    theirs: Scores
-
-    @property
-    def seeds(self) -> str:
-        """How many on either side, of the task that has least."""
-        return f"{min(map(len, self.ours.values()))}, {min(map(len, self.theirs.values()))}"
-
-
-def mean_return(row: Row, test: str = "") -> float:
-    """Return the mean over the strengths 0.3 to 1.0 of the return in test domains."""
-    return float(np.mean([float(row[f"{test}eps_te={eps}"]) for eps in STRENGTHS]))
-
-
-def dynamics_return(row: Row) -> float:
-    """Return the same in the domains without their start pose."""
-    return mean_return(row, "dynamics:")
-
-
-def training_return(row: Row) -> float:
-    """Return the training return over the last tenth of training."""
-    return float(row["train"])
-
-
-def scores(rows: Sequence[Row], measure: Callable[[Row], float], **where: str) -> Scores:
-    """Return the measure of the rows that have these cells, by task and in the order of seeds."""
-    found: Scores = {}
-    for row in sorted(rows, key=lambda row: int(row["seed"])):
-        if all(row.get(name) == value for name, value in where.items()):
-            found.setdefault(row.get("task", ""), []).append(measure(row))
-    return found
-
-
-def against_each(
-    rows: Sequence[Row], measure: Callable[[Row], float], tasks: Sequence[str]
-) -> Iterator[Comparison]:
-    """Yield P2PDRL beside each other method, over all of `tasks` together."""
-    ours = scores(rows, measure, method=OURS)
-    for method in dict.fromkeys(row["method"] for row in rows if row["method"] != OURS):
-        theirs = scores(rows, measure, method=method)
-        yield Comparison(_named(tasks), method, _of(ours, tasks), _of(theirs, tasks))
-
-
-def against_the_best(
-    rows: Sequence[Row], measure: Callable[[Row], float], tasks: Sequence[str]
-) -> Iterator[Comparison]:
-    """Yield P2PDRL beside the best of the others on each task, by the mean."""
-    for task in tasks:
-        (*others,) = against_each(rows, measure, [task])
-        yield max(others, key=lambda other: np.mean(other.theirs[task]))
-
-
-def _named(tasks: Sequence[str]) -> str:
-    return ", ".join(tasks) if len(tasks) < 3 else f"{len(tasks)} tasks"
-
-
-def _of(found: Scores, tasks: Sequence[str]) -> Scores:
-    return {task: found[task] for task in tasks}
-
-
-def table(
-    claim: str, comparisons: Sequence[Comparison], *, decides: bool = True, so_far: bool = False,
-    tolerated: float = 0.0, lower: bool = False,
-) -> list[str]:  # fmt: skip
-    """Return a claim's rows in Markdown.
-
-    Args:
-        lower: the claim is that P2PDRL's numbers are lower.
-        decides: correct for the number of comparisons, and say what is shown.
-        so_far: say that tasks are missing, which can turn it over.
-        tolerated: share of the competitor's mean whose loss still counts as "as good as".
-    """
-    found = [(c, welch(c.ours, c.theirs)) for c in comparisons]
-    tests = [(c, difference) for c, difference in found if difference is not None]
-    p_values = [difference.p_value for _, difference in tests]
-    adjusted = holm(p_values) if decides else np.full(len(tests), np.nan)
-    levels = holm_levels(p_values) if decides else np.full(len(tests), LEVEL)
-    lines = []
-    for (c, difference), p, q, level in zip(tests, p_values, adjusted, levels, strict=True):
-        low, high = difference.interval(float(level))
-        least = -tolerated * float(np.mean([np.mean(v) for v in c.theirs.values()]))
-        sides = (c.theirs, c.ours) if lower else (c.ours, c.theirs)
-        better = float(probability_of_improvement(*sides))
-        b_low, b_high = improvement_interval(*sides)
-        found_on = (-high, -low) if lower else (low, high)
-        cells = [
-            claim, c.where, c.against, c.seeds, number(difference.estimate),
-            f"{number(low)} to {number(high)}", f"{p:.3f}", f"{q:.3f}" if decides else "",
-            f"{better:.2f} ({b_low:.2f} to {b_high:.2f})",
-            verdict(*found_on, least) + ", so far" * so_far if decides else "described",
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def number(value: float) -> str:
-    """Return a difference with its sign: returns whole, logarithms with two decimals."""
-    return f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.2f}"
-
-
-def verdict(low: float, high: float, least: float = 0.0) -> str:
-    """Return what an interval on the side of the claim shows.
-
-    Args:
-        least: the lowest difference that still counts as "as good as", 0 or below.
-    """
-    if low > 0:
-        return "**shown**"
-    if high < 0:
-        return "**the opposite is shown**"
-    return "**shown**: as good as" if low > least else "not shown"
-
-
-HEADER = [
-    "| claim | where | against | seeds | minus it | interval | p | Holm's p "
-    "| P(on the claim's side), 95 % | verdict |",
-    "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
-]
-
-
-def whole_tasks(rows: Sequence[Row]) -> list[str]:
-    """Return the tasks of which every method has as many seeds as the method with most.
-
-    There are none if P2PDRL, or all else, is missing.
-    """
-    seeds: dict[str, dict[str, int]] = {}
-    for row in rows:
-        by_method = seeds.setdefault(row["task"], {})
-        by_method[row["method"]] = by_method.get(row["method"], 0) + 1
-    methods = {row["method"] for row in rows}
-    if OURS not in methods or len(methods) < 2:
-        return []
-    return [
-        task for task, by_method in seeds.items()
-        if by_method.keys() == methods and len(set(by_method.values())) == 1
-    ]  # fmt: skip
 
 
 def fig4_lines(rows: Sequence[Row], *, whole: bool = True) -> list[str]:
@@ -197,29 +58,43 @@ def fig4_lines(rows: Sequence[Row], *, whole: bool = True) -> list[str]:
     return lines
 
 
-def confounder_lines(rows: Sequence[Row], setting: str) -> list[str]:
+def confounder_lines(rows: Sequence[Row], setting: str, fig4: Sequence[Row] = ()) -> list[str]:
     """Return A1's and A2's differences at each value of a setting, where all methods have it.
 
     Then those of A2 within each method, between the first of two values and the second.
+
+    Args:
+        fig4: the same runs and further seeds of some of them, with which lines of "all seeds" are.
     """
-    lines = []
+    runs = {_run(row, setting) for row in rows}
+    more = [r for r in fig4 if _run(r, setting) in runs]
+    every = list({(*_run(r, setting), r["seed"]): r for r in [*rows, *more]}.values())
     values = sorted({row[setting] for row in rows})
+    lines = []
     for value in values:
-        some = [row for row in rows if row[setting] == value]
-        tasks = whole_tasks(some)
-        for claim, measure in (("A1", training_return), ("A2", mean_return)):
-            for where in ([tasks] if len(tasks) > 1 else []) + [[task] for task in tasks]:
-                compared = list(against_each(some, measure, where))
-                lines += table(f"{claim}, {setting} {value}", compared, decides=False)
+        tasks = whole_tasks([row for row in rows if row[setting] == value])
+        for said, found in {"": rows, ", all seeds": every if more else ()}.items():
+            some = [row for row in found if row[setting] == value]
+            for claim, measure in (("A1", training_return), ("A2", mean_return)) if some else ():
+                for where in _together_and_each(tasks):
+                    compared = list(against_each(some, measure, where))
+                    lines += table(f"{claim}, {setting} {value}{said}", compared, decides=False)
     for method in dict.fromkeys(row["method"] for row in rows) if len(values) == 2 else ():
-        one, other = (scores(rows, mean_return, method=method, **{setting: v}) for v in values)
-        both = [task for task in one if task in other]
-        for where in ([both] if len(both) > 1 else []) + [[task] for task in both]:
-            c = Comparison(
-                _named(where), f"{method} at {values[1]}", _of(one, where), _of(other, where)
-            )
-            lines += table(f"A2, {method} at {values[0]}", [c], decides=False)
+        for said, found in {"": rows, ", all seeds": every if more else ()}.items():
+            one, other = (scores(found, mean_return, method=method, **{setting: v}) for v in values)
+            for where in _together_and_each([task for task in one if task in other]):
+                sides = of_tasks(one, where), of_tasks(other, where)
+                c = Comparison(named(where), f"{method} at {values[1]}", *sides)
+                lines += table(f"A2, {method} at {values[0]}{said}", [c], decides=False)
     return lines
+
+
+def _run(row: Row, setting: str) -> tuple[str, ...]:
+    return row["task"], row["method"], row.get(setting, "")
+
+
+def _together_and_each(tasks: Sequence[str]) -> list[Sequence[str]]:
+    return ([tasks] if len(tasks) > 1 else []) + [[task] for task in tasks]
 
 
 def is_whole(study: str, rows: Sequence[Row]) -> bool:
@@ -283,32 +158,22 @@ def fig9_lines(rows: Sequence[Row], *, decides: bool = True) -> list[str]:
     return table("cohort size", compared, decides=decides)
 
 
-def read(folder: Path, study: str) -> list[Row]:
-    """Return the rows of a study's table; none if there is no such table.
-
-    Raises:
-        ClickException: its rows are of several versions of p2p.
-    """
-    file = folder / f"{study}.csv"
-    if not file.exists():
-        return []
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows: list[Row] = list(csv.DictReader(lines))
-    if len(versions := sorted({row.get("version", "") for row in rows})) > 1:
-        raise click.ClickException(
-            f"{file} has rows of versions {', '.join(versions)}; docs/protocol.md asks for one"
-        )
-    return rows
-
-
 CONFOUNDERS = {"learning-rate": "learning_rate", "rollout": "domain_schedule"}  # what they vary
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def main(folder: Path) -> None:
+@click.option("--tasks", metavar="TASK,...", help="Use the rows of these alone [default: all].")
+def main(folder: Path, tasks: str | None) -> None:
     """Print the verdicts that the rows in FOLDER allow, as a table in Markdown."""
-    tables = {study: read(folder, study) for study in ("fig4", "fig7", "fig8a", "fig8bc", "fig9")}
+
+    def rows_of(study: str) -> list[Row]:
+        chosen = tasks.split(",") if tasks else None
+        return [row for row in read(folder, study) if chosen is None or row["task"] in chosen]
+
+    tables = {study: rows_of(study) for study in ("fig4", "fig7", "fig8a", "fig8bc", "fig9")}
+    if not any(tables.values()):
+        raise click.ClickException(f"{folder} has no rows of {tasks or 'any study of the claims'}")
     whole = {study: is_whole(study, rows) for study, rows in tables.items()}
     lines = fig4_lines(tables["fig4"], whole=whole["fig4"])
     a3 = whole["fig7"] and whole["fig8a"]
@@ -317,7 +182,8 @@ def main(folder: Path) -> None:
     lines += fig8bc_lines(tables["fig8bc"], curves, decides=whole["fig8bc"])
     lines += fig9_lines(tables["fig9"], decides=whole["fig9"])
     for study, setting in CONFOUNDERS.items():
-        lines += confounder_lines(read(folder, study), setting)
+        fig4 = tables["fig4"] if study == "learning-rate" else ()
+        lines += confounder_lines(rows_of(study), setting, fig4)
     print("\n".join([*HEADER, *lines]))
 
 

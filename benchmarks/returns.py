@@ -13,15 +13,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from claims import (
-    CONFOUNDERS,
-    Row,
-    dynamics_return,
-    mean_return,
-    read,
-    scores,
-    training_return,
-)
+from claims import CONFOUNDERS
+from comparisons import Row, dynamics_return, mean_return, read, scores, training_return
 
 from p2p.core import registry
 
