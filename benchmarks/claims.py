@@ -44,6 +44,14 @@ ACTIONS = {"ant": 8, "humanoid": 17}
 TOLERATED = 0.05  # of the competitor's mean: a loss within it is "as good as" (A1)
 
 
+def measures(rows: Sequence[Row]) -> dict[str, Callable[[Row], float]]:
+    """Return what A1 and A2 measure, by the claim, as far as the rows have it."""
+    found: dict[str, Callable[[Row], float]] = {"A1": training_return, "A2": mean_return}
+    if all(row.get("dynamics:eps_te=1") for row in rows):
+        found["A2, dynamics"] = dynamics_return
+    return found if rows else {}
+
+
 def fig4_lines(rows: Sequence[Row], *, whole: bool = True) -> list[str]:
     """Return A1 and A2, over the tasks that are whole; `whole` says whether all are."""
     tasks = whole_tasks(rows)
@@ -75,7 +83,7 @@ def confounder_lines(rows: Sequence[Row], setting: str, fig4: Sequence[Row] = ()
         tasks = whole_tasks([row for row in rows if row[setting] == value])
         for said, found in {"": rows, ", all seeds": every if more else ()}.items():
             some = [row for row in found if row[setting] == value]
-            for claim, measure in (("A1", training_return), ("A2", mean_return)) if some else ():
+            for claim, measure in measures(some).items():
                 for where in _together_and_each(tasks):
                     compared = list(against_each(some, measure, where))
                     lines += table(f"{claim}, {setting} {value}{said}", compared, decides=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from claims import CONFOUNDERS
+from claims import CONFOUNDERS, measures
 from comparisons import Row, dynamics_return, mean_return, read, scores, training_return
 
 from p2p.core import registry
@@ -42,7 +42,7 @@ def return_lines(rows: Sequence[Row], settings: Sequence[str] = ()) -> list[str]
         columns["mean of 0.3 to 1"] = mean_return
     else:
         columns["eps_te 0.5"] = lambda row: float(row["eps_te=0.5"])
-    if rows and "dynamics:eps_te=1" in rows[0] and not settings:
+    if "A2, dynamics" in measures(rows):
         columns["the same, dynamics alone"] = dynamics_return
     lines: list[str] = []
     for task in dict.fromkeys(row["task"] for row in rows):

@@ -240,8 +240,10 @@ def test_a_confounder_is_described_at_each_value_that_all_methods_have():
     assert [(cells[0], cells[4], cells[-1]) for cells in found] == [
         ("| A1, learning_rate 0.0001", "-1000", "described |"),
         ("| A2, learning_rate 0.0001", "-1000", "described |"),
+        ("| A2, dynamics, learning_rate 0.0001", "-1000", "described |"),
         ("| A1, learning_rate 0.0003", "+1000", "described |"),
         ("| A2, learning_rate 0.0003", "+1000", "described |"),
+        ("| A2, dynamics, learning_rate 0.0003", "+1000", "described |"),
     ]
 
 
@@ -271,5 +273,6 @@ def test_further_seeds_of_fig4_stand_in_lines_of_their_own():
     assert [line for line in found if "all seeds" not in line] == alone
     cells = [line.split(" | ") for line in found if "all seeds" in line]
     assert [(one[0], *one[2:5]) for one in cells] == [
-        (f"| {claim}, lr 1, all seeds", "ppo", "8, 4", "+14.00") for claim in ("A1", "A2")
+        (f"| {claim}, lr 1, all seeds", "ppo", "8, 4", "+14.00")
+        for claim in ("A1", "A2", "A2, dynamics")
     ]
