@@ -105,20 +105,33 @@ def _together_and_each(tasks: Sequence[str]) -> list[Sequence[str]]:
     return ([tasks] if len(tasks) > 1 else []) + [[task] for task in tasks]
 
 
-def is_whole(study: str, rows: Sequence[Row]) -> bool:
+def is_whole(study: str, rows: Sequence[Row], diverged: Sequence[Row] = ()) -> bool:
     """Say whether each run that the protocol asks for, those of the small budget, has its row."""
-    return len(rows) >= len(read_study(find_study(study)).configs)
+    return len(rows) + len(diverged) >= len(read_study(find_study(study)).configs)
 
 
-def a3_lines(fig7: Sequence[Row], fig8a: Sequence[Row], *, decides: bool = True) -> list[str]:
-    """Return A3: beside self-KL on Humanoid, and each coefficient of the entropy bonus."""
+def a3_lines(
+    fig7: Sequence[Row], fig8a: Sequence[Row], diverged: Sequence[Row] = (), *,
+    decides: bool = True,
+) -> list[str]:  # fmt: skip
+    """Return A3: beside self-KL on Humanoid, and each coefficient of the entropy bonus.
+
+    Args:
+        diverged: runs of `fig8a` that did; their coefficients are named, not compared.
+    """
     compared = [c for c in _all(fig7, mean_return) if c.against == "self-kl"]
     ours = scores(fig8a, mean_return, method=OURS)
     bonuses = [row for row in fig8a if row["method"] == "entropy"]
+    lost = [row["entropy_coef"] for row in diverged]
     for coefficient in dict.fromkeys(row["entropy_coef"] for row in bonuses if ours):
+        if coefficient in lost:
+            continue
         theirs = scores(bonuses, mean_return, entropy_coef=coefficient)
         compared.append(Comparison("walker2d", f"entropy {coefficient}", ours, theirs))
-    return table("A3", compared, decides=decides)
+    return table("A3", compared, decides=decides) + [
+        f"| A3 | walker2d | entropy {one}{' | ' * 6} | {lost.count(one)} diverged |"
+        for one in dict.fromkeys(lost)
+    ]
 
 
 def _all(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[Comparison]:
@@ -182,10 +195,12 @@ def main(folder: Path, tasks: str | None) -> None:
     tables = {study: rows_of(study) for study in ("fig4", "fig7", "fig8a", "fig8bc", "fig9")}
     if not any(tables.values()):
         raise click.ClickException(f"{folder} has no rows of {tasks or 'any study of the claims'}")
+    diverged = read(folder, "fig8a-diverged")
     whole = {study: is_whole(study, rows) for study, rows in tables.items()}
+    whole["fig8a"] = is_whole("fig8a", tables["fig8a"], diverged)
     lines = fig4_lines(tables["fig4"], whole=whole["fig4"])
     a3 = whole["fig7"] and whole["fig8a"]
-    lines += a3_lines(tables["fig7"], tables["fig8a"], decides=a3)
+    lines += a3_lines(tables["fig7"], tables["fig8a"], diverged, decides=a3)
     curves = read(folder, "fig8bc-curves")
     lines += fig8bc_lines(tables["fig8bc"], curves, decides=whole["fig8bc"])
     lines += fig9_lines(tables["fig9"], decides=whole["fig9"])

@@ -143,6 +143,11 @@ def test_a3_is_corrected_for_all_its_comparisons():
         ["A3", "walker2d", "entropy 0.01", "**shown**"],
         ["A3", "walker2d", "entropy 1.0", "**the opposite is shown**"],
     ]
+    far = [{"entropy_coef": "1.0"}] * 3  # of which there may be other seeds, with rows
+    assert verdicts(claims.a3_lines(fig7, fig8a, far))[1:] == [
+        ["A3", "walker2d", "entropy 0.01", "**shown**"],
+        ["A3", "walker2d", "entropy 1.0", "3 diverged"],
+    ]
     alone = claims.a3_lines(fig7[:16], [])
     assert float(alone[0].split("|")[7]) == float(alone[0].split("|")[8])  # one test, uncorrected
 

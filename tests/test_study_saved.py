@@ -191,3 +191,22 @@ def test_rows_of_the_study_whose_folder_it_shares_count_as_its_own(tmp_path, pla
     assert share("same", TESTED) == []
     assert (saved / "same.csv").read_text() == (saved / "tiny.csv").read_text()
     assert len(share("more", TESTED.replace("0.5", "[0.5, 1]"))) == 4
+
+
+def test_runs_that_diverged_have_a_table_which_outlives_their_folders(tmp_path):
+    """Such a run has no result, and no other machine need train it again to know that."""
+    file = study_file(tmp_path, 'task = "hopper"\nmethod = "ppo"\nlearning_rate = [3e-4, 1e30]')
+    command = ["study", file, "--out", tmp_path / "out", "--save", tmp_path / "saved", "--plain"]
+    assert p2p(*command).exit_code == 3
+    table = tmp_path / "saved" / "tiny-diverged.csv"
+    (row,) = csv.DictReader(table.read_text().splitlines())
+    assert (row["run"], row["task"], row["seed"]) == ("hopper-ppo-lr=1e+30-seed=0", "hopper", "0")
+    assert (row["learning_rate"], row["version"]) == (
+        "1e+30",
+        rows(tmp_path / "saved")[0]["version"],
+    )
+    assert int(row["steps"]) < 1024
+    before = table.read_text()
+    shutil.rmtree(tmp_path / "out")
+    assert p2p(*command, "--only", "learning_rate=3e-4").exit_code == 0
+    assert table.read_text() == before

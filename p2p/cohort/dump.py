@@ -6,6 +6,8 @@ from p2p.core.errors import Diverged, NoRoom, P2PError
 from p2p.runs import RunFolder, write_atomically
 from p2p.runs.checkpoints import Checkpoints
 
+DUMPS = "diverged-peer-*.safetensors"
+
 
 def what_is_left(run: RunFolder, rank: int = 0, error: P2PError | None = None) -> str:
     """Return what to say of the run folder after a divergence; keep what the peer has sent of it.
@@ -19,7 +21,7 @@ def what_is_left(run: RunFolder, rank: int = 0, error: P2PError | None = None) -
         left = f"; the last valid checkpoint is in {run.path}/checkpoints"
     if not (isinstance(error, Diverged) and error.dump):
         return left
-    path = run.path / f"diverged-peer-{rank}.safetensors"
+    path = run.path / DUMPS.replace("*", str(rank))
     try:
         write_atomically(path, error.dump, "dump")
     except NoRoom as full:

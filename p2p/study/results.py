@@ -161,7 +161,7 @@ def _result(planned: PlannedRun, study: Study) -> RunResult:
     complete = planned.state is State.COMPLETE
     return RunResult(
         run=planned.name,
-        settings=_shown(run.config, study),
+        settings=shown_settings(run.config, study),
         seed=run.config.seed,
         measures=measures(run, tests),
         steps=planned.steps,
@@ -176,7 +176,7 @@ def _saved_result(planned: PlannedRun, study: Study) -> RunResult:
     assert planned.saved is not None
     return RunResult(
         run=planned.name,
-        settings=_shown(planned.config, study),
+        settings=shown_settings(planned.config, study),
         seed=planned.config.seed,
         measures=measures_of(planned.saved),
         steps=planned.steps,
@@ -187,7 +187,7 @@ def _saved_result(planned: PlannedRun, study: Study) -> RunResult:
     )
 
 
-def _shown(config: TrainConfig, study: Study) -> dict[str, Any]:
+def shown_settings(config: TrainConfig, study: Study) -> dict[str, Any]:
     """Return the settings that have a column in the study's tables."""
     names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.varying))
     return {name: _plain(config.get(name)) for name in names}

@@ -39,9 +39,11 @@ class Saved:
 
     def __init__(self, folder: Path, study: str) -> None:
         table, curves = tables_of(folder, study)
-        self.rows = {(row.get("config", ""), row.get("version", "")): row for row in _read(table)}
+        self.rows = {
+            (row.get("config", ""), row.get("version", "")): row for row in read_rows(table)
+        }
         self.curves: dict[str, list[Cells]] = {}
-        for point in _read(curves):
+        for point in read_rows(curves):
             self.curves.setdefault(point.get("run", ""), []).append(point)
 
     def row_of(self, run: PlannedRun, config: str, version: str, measured: str) -> Cells | None:
@@ -110,7 +112,12 @@ def number_of(row: Cells, name: str) -> float:
         ) from None
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table; none if there is no such file.
+
+    Raises:
+        BadArtefact: it cannot be read.
+    """
     if not reachable(file, UsageError).exists():
         return []
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from p2p.core.reading import read_bytes
 from p2p.runs.files import disk_errors, write_atomically
 from p2p.study.curves import curves_csv
+from p2p.study.diverged import diverged_table
 from p2p.study.plan import Plan
 from p2p.study.results import Results
 from p2p.study.saved import Saved, tables_of
@@ -15,6 +16,8 @@ from p2p.study.saved import Saved, tables_of
 
 def save_tables(plan: Plan, results: Results, folder: Path) -> tuple[list[Path], list[Path]]:
     """Write the tables of results and curves into `folder`; rows of untested runs are left out.
+
+    A table of the runs that diverged stands beside them, if any did.
 
     Rows that are there and whose runs the study has no more, or has still to make anew, would be
     gone. So both files are kept as they were, under other names.
@@ -36,6 +39,10 @@ def save_tables(plan: Plan, results: Results, folder: Path) -> tuple[list[Path],
         written, (tested.csv(), curves_csv(plan)), ("results", "curves"), strict=True
     ):
         write_atomically(file, text.encode(), kind)
+    file = folder / f"{results.study}-diverged.csv"
+    if (diverged := diverged_table(plan, file)) is not None:
+        write_atomically(file, diverged.encode(), "results")
+        written.append(file)
     return written, kept
 
 
