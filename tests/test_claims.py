@@ -33,6 +33,10 @@ def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
         pooled = [line for line in described if line.split(" | ")[1] not in TASKS]
         assert pooled
         lines += returns.return_lines(rows, [setting]) + pooled
+    fig8a, diverged = (comparisons.read(folder, f"fig8a{end}") for end in ("", "-diverged"))
+    lines += returns.return_lines(fig8a, returns.SETTINGS["fig8a"])
+    lines += claims.a3_lines([], fig8a, diverged, decides=False)
+    lines += claims.all_seeds_lines(fig8a, fig4)
     assert [line for line in lines if line not in page] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,26 @@ def test_fig_8a_promises_the_numbers_that_it_shows(
     layout.rows[0][0].draw(axes)
     assert bool(axes.texts) == ("Numbers: entropy coefficient c." in layout.caption)
     assert bool(axes.texts) == (study == "fig8a")
+
+
+@pytest.mark.parametrize(("most", "scale"), [(5.0, "linear"), (500.0, "symlog")])
+def test_fig_8a_keeps_small_entropies_apart_beside_large_ones(
+    tmp_path: Path, most: float, scale: str
+):
+    """A bonus of 0.1 widens a policy without end; what matters lies within 15 nats."""
+    described = read_study(find_study("fig8a"))
+    folder = write_tables(described, tmp_path)
+    table = folder / "fig8a.csv"
+    found = list(csv.DictReader(table.read_text().splitlines()))
+    for row in found:
+        row["entropy"] = str(most if row["entropy_coef"] == "100.0" else -3.0)
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, found[0])
+        writer.writeheader()
+        writer.writerows(found)
+    axes = Figure().subplots()
+    entropy_scatter(load_data(described, folder, None, tmp_path)).rows[0][0].draw(axes)
+    assert axes.get_xscale() == scale
 
 
 def test_the_other_pictures_say_so_too(drawn: Callable[..., Figure], tmp_path: Path):

@@ -280,7 +280,7 @@ def test_studies_of_the_same_runs_share_them() -> None:
     [
         ("learning-rate", 60),
         ("rollout", 24),
-        ("brakes", 32),
+        ("brakes", 64),
         ("fig7", 4),
         ("fig8a", 44),
         ("fig6", 32),

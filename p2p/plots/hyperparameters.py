@@ -17,6 +17,8 @@ from p2p.plots.method_styles import METHODS, TASKS, MethodStyle
 from p2p.plots.panels import Layout, Panel
 from p2p.plots.selection import main_test_column, need, task_groups, values_by
 
+FAR = 100.0  # nats from 0, past which the axis of entropies is logarithmic
+
 
 def entropy_scatter(data: Data) -> Layout:
     """Fig. 8a: test return over the policy's entropy; a faint mark a run, a full one a setting."""
@@ -50,6 +52,10 @@ def entropy_scatter(data: Data) -> Layout:
                     fontsize=6.5,
                 )
             counts[look.label] = min(len(values), counts.get(look.label, len(values)))
+        entropies = [at for pairs in settings.values() for at, _ in pairs]
+        if max(map(abs, entropies), default=0.0) > FAR:  # of a bonus that widens without end
+            axes.set_xscale("symlog", linthresh=FAR / 10)
+            axes.margins(x=0.15)
         return counts
 
     ylabel = f"test return, {strength_text(column)}"
