@@ -328,6 +328,17 @@ def test_what_runs_away_is_never_saved_when_it_is_not_finite(engine, settings):
         assert end == ""
 
 
+@pytest.mark.parametrize("engine", ["fused", "autograd"])
+def test_noise_that_ran_away_is_named_and_the_domain_is_not_blamed(engine):
+    """A large entropy bonus widens the policy until its actions are infinite."""
+    counts = {"steps_per_iteration": 128, "total_steps": 2048, "num_epochs": 2}
+    given = {"num_minibatches": 4, "hidden_sizes": (8, 8), "final_episodes": 1, "engine": engine}
+    bonus = {"method": "entropy", "entropy_coef": 1e3, "learning_rate": 2.0}
+    end = end_of(build_config(**counts, **given, **bonus))
+    assert re.search(r" is -?(inf|nan) at a log-std of \d\d(\.\d)?, which ran away", end), end
+    assert end.endswith("; lower the learning rate or the bonus for entropy")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [

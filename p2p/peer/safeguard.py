@@ -154,18 +154,21 @@ class Safeguard:
                 return f"what peer {rank} showed is not finite"
         if found := not_finite({"actor": peer.engine.actor, "critic": peer.engine.critic}):
             return found
-        log_std = peer.engine.actor[-peer.engine.action_dim :]
-        if (furthest := float(log_std[np.argmax(np.abs(log_std))])) and abs(furthest) > WIDE:
-            return f"the gradient is not finite at a log-std of {furthest:.3g}"
         return "the gradient is not finite"
 
     def _diverged(self, why: str) -> Diverged:
         peer, before = self.peer, ""
         if 0 <= self.last < peer.iteration:
             before = f", the second time since iteration {self.last}"
+        advice = f"learning rate, or look at the task and its domain ({peer.sampler.domain})"
+        log_std = peer.engine.actor[-peer.engine.action_dim :]
+        furthest = float(log_std[np.argmax(np.abs(log_std))])
+        if abs(furthest) > WIDE:
+            why += f" at a log-std of {furthest:.3g}, which ran away"
+            advice = "learning rate or the bonus for entropy"
         return Diverged(
             f"peer {peer.rank} diverged in iteration {peer.iteration}: {why}{before}; lower the "
-            f"learning rate, or look at the task and its domain ({peer.sampler.domain})",
+            f"{advice}",
             self._dump(why),
         )
 
