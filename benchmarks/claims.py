@@ -49,7 +49,7 @@ def measures(rows: Sequence[Row]) -> dict[str, Callable[[Row], float]]:
     found: dict[str, Callable[[Row], float]] = {"A1": training_return, "A2": mean_return}
     if all(row.get("dynamics:eps_te=1") for row in rows):
         found["A2, dynamics"] = dynamics_return
-    return found if rows else {}
+    return found
 
 
 def fig4_lines(rows: Sequence[Row], *, whole: bool = True) -> list[str]:
@@ -77,18 +77,19 @@ def confounder_lines(rows: Sequence[Row], setting: str, fig4: Sequence[Row] = ()
     runs = {_run(row, setting) for row in rows}
     more = [r for r in fig4 if _run(r, setting) in runs]
     every = list({(*_run(r, setting), r["seed"]): r for r in [*rows, *more]}.values())
+    groups = {"": rows} | ({", all seeds": every} if more else {})
     values = sorted({row[setting] for row in rows})
     lines = []
     for value in values:
         tasks = whole_tasks([row for row in rows if row[setting] == value])
-        for said, found in {"": rows, ", all seeds": every if more else ()}.items():
+        for said, found in groups.items():
             some = [row for row in found if row[setting] == value]
             for claim, measure in measures(some).items():
                 for where in _together_and_each(tasks):
                     compared = list(against_each(some, measure, where))
                     lines += table(f"{claim}, {setting} {value}{said}", compared, decides=False)
     for method in dict.fromkeys(row["method"] for row in rows) if len(values) == 2 else ():
-        for said, found in {"": rows, ", all seeds": every if more else ()}.items():
+        for said, found in groups.items():
             one, other = (scores(found, mean_return, method=method, **{setting: v}) for v in values)
             for where in _together_and_each([task for task in one if task in other]):
                 sides = of_tasks(one, where), of_tasks(other, where)

@@ -210,3 +210,6 @@ def test_runs_that_diverged_have_a_table_which_outlives_their_folders(tmp_path):
     shutil.rmtree(tmp_path / "out")
     assert p2p(*command, "--only", "learning_rate=3e-4").exit_code == 0
     assert table.read_text() == before
+    table.write_text(before.replace(f",{row['version']}\n", ",0.1.0\n"))
+    assert p2p(*command, "--only", "learning_rate=3e-4").exit_code == 0
+    assert "1e+30" not in table.read_text(), "another version may not diverge"

@@ -165,10 +165,10 @@ class Safeguard:
         furthest = float(log_std[np.argmax(np.abs(log_std))])
         if abs(furthest) > WIDE:
             why += f" at a log-std of {furthest:.3g}, which ran away"
-            advice = "learning rate or the bonus for entropy"
+            advice = "learning rate" + " or the bonus for entropy" * (furthest > 0)
         return Diverged(
-            f"peer {peer.rank} diverged in iteration {peer.iteration}: {why}{before}; lower the "
-            f"{advice}",
+            f"peer {peer.rank} diverged in iteration {peer.iteration}: {why}{before}; "
+            f"lower the {advice}",
             self._dump(why),
         )
 

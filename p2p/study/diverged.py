@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.cohort.dump import DUMPS
+from p2p.core.version import p2p_version
 from p2p.runs import RunFolder
 from p2p.study.plan import Plan, PlannedRun, config_hash
 from p2p.study.results import shown_settings
@@ -20,17 +21,18 @@ def diverged_table(plan: Plan, file: Path) -> str | None:
     """Return as CSV the runs that diverged, a line each; None if none did, nor is there a table.
 
     A run did if what diverged lies in its folder, and its training is not complete; or if `file`
-    has its row, and its folder is gone.
+    has its row, of this version, and its folder is gone.
 
     Raises:
         BadArtefact: a run folder or the earlier table is damaged.
     """
-    earlier = {row.get("config", ""): row for row in read_rows(file)}
+    table = read_rows(file)
+    earlier = {row.get("config", ""): row for row in table if row.get("version") == p2p_version()}
     rows = [
         row for run in plan.runs
         if not (run.trained or run.saved) and (row := _row(run, plan, earlier))
     ]  # fmt: skip
-    if not rows and not earlier:
+    if not rows and not table:
         return None
     text = StringIO()
     names = dict.fromkeys(name for row in rows for name in row if name not in LAST)
