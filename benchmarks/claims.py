@@ -3,13 +3,13 @@
     python benchmarks/claims.py data/results
 
 reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3), fig8bc.csv with its curves
-(gradient variance), fig9.csv (cohort size), learning-rate.csv and rollout.csv (confounders).
-A row is a comparison: P2PDRL minus another method, or a method at one value of a confounder minus
-the same at another. The first p is that of Welch's t, the second Holm's over the comparisons of
-the claim; the interval is at the level that agrees with the second. Rows marked "described" have
-their own 95 % interval, and decide nothing: so have all of a claim whose studies are not whole yet,
-but for fig4, of which each task is tested once it is whole, and whose verdicts are "so far" until
-all are.
+(gradient variance), fig9.csv (cohort size), learning-rate.csv, rollout.csv and brakes.csv
+(confounders). A row is a comparison: P2PDRL minus another method, or what column "claim" names at
+one setting minus what "against" names. The first p is that of Welch's t, the second Holm's over
+the comparisons of the claim; the interval is at the level that agrees with the second. Rows marked
+"described" have their own 95 % interval, and decide nothing: so have all of a claim whose studies
+are not whole yet, but for fig4, of which each task is tested once it is whole, and whose verdicts
+are "so far" until all are.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from comparisons import (
 from p2p.study.grid import find_study, read_study
 
 ACTIONS = {"ant": 8, "humanoid": 17}
+OUR_RATE, PPO_RATE = "0.0001", "0.0003"  # learning rates of appendix A.2
+SEEDS = 4  # that the protocol asks for, of all but Fig. 4
 TOLERATED = 0.05  # of the competitor's mean: a loss within it is "as good as" (A1)
 
 
@@ -96,6 +98,46 @@ def confounder_lines(rows: Sequence[Row], setting: str, fig4: Sequence[Row] = ()
                 c = Comparison(named(where), f"{method} at {values[1]}", *sides)
                 lines += table(f"A2, {method} at {values[0]}{said}", [c], decides=False)
     return lines
+
+
+def brakes_lines(rows: Sequence[Row], known: Sequence[Row]) -> list[str]:
+    """Return A2's measure of each brake on PPO's step minus that of what it stands beside.
+
+    That is P2PDRL at its own learning rate and at the brake's, plain PPO at the brake's, and the
+    brake itself at PPO's rate.
+
+    Args:
+        known: all runs of Fig. 4, of both learning rates and of Fig. 8a.
+    """
+    brakes = dict.fromkeys(map(_brake, rows))
+    known = list(
+        {(row["task"], *_brake(row), row["seed"]): row for row in [*rows, *known]}.values()
+    )
+    measured = {brake: _measured(known, brake) for brake in map(_brake, known)}
+    lines = []
+    for name, rate in brakes:
+        ours = measured[name, rate]
+        others = dict.fromkeys([(OURS, OUR_RATE), (OURS, rate), ("ppo", rate), (name, PPO_RATE)])
+        for other in others:
+            theirs = measured.get(other, {}) if other != (name, rate) else {}
+            for where in _together_and_each([task for task in ours if task in theirs]):
+                sides = of_tasks(ours, where), of_tasks(theirs, where)
+                c = Comparison(named(where), " at ".join(other), *sides)
+                lines += table(f"A2, {name} at {rate}", [c], decides=False)
+    return lines
+
+
+def _brake(row: Row) -> tuple[str, str]:
+    """What brakes PPO's step, or another method, and the learning rate."""
+    target_kl = row.get("target_kl") and f"target_kl {row['target_kl']}"
+    name = " ".join(filter(None, [row["method"], row.get("entropy_coef"), target_kl]))
+    return name, row.get("learning_rate", "")
+
+
+def _measured(rows: Sequence[Row], brake: tuple[str, str]) -> Scores:
+    """Return A2's measure on each task that has the protocol's seeds."""
+    found = scores([row for row in rows if _brake(row) == brake], mean_return)
+    return {task: values for task, values in found.items() if len(values) >= SEEDS}
 
 
 def _run(row: Row, setting: str) -> tuple[str, ...]:
@@ -216,6 +258,8 @@ def main(folder: Path, tasks: str | None) -> None:
     for study, setting in CONFOUNDERS.items():
         fig4 = tables["fig4"] if study == "learning-rate" else ()
         lines += confounder_lines(rows_of(study), setting, fig4)
+    known = [row for study in ("fig4", "learning-rate", "fig8a") for row in rows_of(study)]
+    lines += brakes_lines(rows_of("brakes"), known)
     print("\n".join([*HEADER, *lines]))
 
 

@@ -61,7 +61,7 @@ def scores(rows: Sequence[Row], measure: Callable[[Row], float], **where: str) -
     """Return the measure of the rows that have these cells, by task and in the order of seeds."""
     found: Scores = {}
     for row in sorted(rows, key=lambda row: int(row["seed"])):
-        if all(row.get(name) == value for name, value in where.items()):
+        if all(row.get(name, "") == value for name, value in where.items()):
             found.setdefault(row.get("task", ""), []).append(measure(row))
     return found
 

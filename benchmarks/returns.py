@@ -20,9 +20,12 @@ from p2p.core import registry
 
 SETTINGS = {  # what varies within a method
     "fig4": (), "fig7": (), "fig8a": ("entropy_coef",), "fig9": ("num_peers", "steps"),
+    "brakes": ("entropy_coef", "target_kl", "learning_rate"),
     **{study: (setting,) for study, setting in CONFOUNDERS.items()},
 }  # fmt: skip
 LABELS: dict[str, Callable[[str], str]] = {
+    "learning_rate": lambda value: f"at {value}",
+    "target_kl": lambda value: f"target_kl {value}",
     "num_peers": lambda value: f"K = {value}",
     "steps": lambda value: f"{int(value) / 1e6:.0f}M steps",
 }
@@ -51,7 +54,9 @@ def return_lines(rows: Sequence[Row], settings: Sequence[str] = ()) -> list[str]
             f"| {registry.find('task', task).label} | {' | '.join(columns)} |",
             "|---" + "|---:" * len(columns) + "|",
         ]
-        groups = dict.fromkeys((row["method"], *(row[name] for name in settings)) for row in rows)
+        groups = dict.fromkeys(
+            (row["method"], *(row.get(name, "") for name in settings)) for row in rows
+        )
         for method, *values in groups:
             chosen = dict(zip(settings, values, strict=True))
             labels = [LABELS.get(name, str)(value) for name, value in chosen.items() if value]

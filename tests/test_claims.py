@@ -269,6 +269,46 @@ def test_what_a_confounder_does_to_each_method_is_described():
     ]
 
 
+def test_a_brake_stands_beside_p2pdrl_and_ppo_at_its_rate_and_itself_at_the_other():
+    """Fig. 8a has Walker2d's bonus at 3e-4; a task with three seeds says nothing."""
+    low, high = {"learning_rate": "0.0001"}, {"learning_rate": "0.0003"}
+    bonus = {"entropy_coef": "0.01", "target_kl": ""}
+    rows = [
+        *rows_of("entropy", 4000, 4, **bonus, **low),
+        *rows_of("entropy", 3000, 4, **bonus, **high),
+        *rows_of("entropy", 5000, 4, task="walker2d", **bonus, **low),
+        *rows_of("ppo", 2500, 3, target_kl="0.02", **high),
+    ]
+    known = [
+        row
+        for task in ("hopper", "walker2d")
+        for row in (
+            *rows_of("p2pdrl", 2000, task=task, **low), *rows_of("ppo", 1000, task=task, **high),
+            *rows_of("entropy", 7000, 4, task="walker2d", entropy_coef="0.01", **high),
+        )
+    ]  # fmt: skip
+    found = [line.split(" | ") for line in claims.brakes_lines(rows, known)]
+    assert [(cells[0], *cells[1:3], f"{float(cells[4]):.0f}") for cells in found] == [
+        (f"| A2, entropy 0.01 at {rate}", where, against, difference)
+        for rate, where, against, difference in (
+            ("0.0001", "hopper, walker2d", "p2pdrl at 0.0001", "2486"),
+            ("0.0001", "hopper", "p2pdrl at 0.0001", "1986"),
+            ("0.0001", "walker2d", "p2pdrl at 0.0001", "2986"),
+            ("0.0001", "hopper, walker2d", "entropy 0.01 at 0.0003", "-500"),
+            ("0.0001", "hopper", "entropy 0.01 at 0.0003", "1000"),
+            ("0.0001", "walker2d", "entropy 0.01 at 0.0003", "-2000"),
+            ("0.0003", "hopper, walker2d", "p2pdrl at 0.0001", "2986"),
+            ("0.0003", "hopper", "p2pdrl at 0.0001", "986"),
+            ("0.0003", "walker2d", "p2pdrl at 0.0001", "4986"),
+            ("0.0003", "hopper, walker2d", "ppo at 0.0003", "3986"),
+            ("0.0003", "hopper", "ppo at 0.0003", "1986"),
+            ("0.0003", "walker2d", "ppo at 0.0003", "5986"),
+        )
+    ]
+    short = rows[:3]
+    assert claims.brakes_lines(short, known) == []
+
+
 def test_further_seeds_of_fig4_stand_in_lines_of_their_own():
     """P2PDRL's four further seeds are worth 2000 less; a method that is not varied is left out."""
     rows = [*rows_of("p2pdrl", 3000, 4, lr="1"), *rows_of("ppo", 2000, 4, lr="1")]
