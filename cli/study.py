@@ -220,7 +220,7 @@ def _train(
     """Train the plan's runs; return those that failed, in the order of failing."""
     from p2p.study import State, collect_results
 
-    failed = []
+    failed = {run.name: run for run in plan.runs if run.state is State.FAILED}
     results = collect_results(plan)
     with ExitStack() as stack:
         stack.callback(_show_submitted, engine, views)  # at last, also if the rest was refused
@@ -231,7 +231,7 @@ def _train(
             for view in views:
                 view.changed(run)
             if run.state is State.FAILED:
-                failed.append(run)
+                failed[run.name] = run
             if run.state is State.COMPLETE and engine.stays:  # now: a kill loses no results
                 known = {r.run: r for r in results.runs if r.run not in results.untested}
                 results = collect_results(plan, known)
@@ -239,7 +239,7 @@ def _train(
                     results.write(plan)
                     if save:
                         _save(plan, results, save)
-    return [run for run in failed if run.state is State.FAILED]
+    return [run for run in failed.values() if run.state is State.FAILED]
 
 
 def _show_submitted(engine: Engine, views: list[StudyView]) -> None:
@@ -256,7 +256,7 @@ def _tabulate(
     Args:
         trained: failing to write the table is an error; else it is a note.
     """
-    from p2p.study import collect_results
+    from p2p.study import State, collect_results
 
     results: Results = collect_results(plan)
     written: list[Path] = []
@@ -265,7 +265,7 @@ def _tabulate(
         with files.writing(advice, asked=trained):
             results.write(plan)
             written.append(plan.table)
-    if save and results.runs:
+    if save and (results.runs or plan.count(State.FAILED)):
         with files.writing("name another with --save", asked=True):
             written += _save(plan, results, save)
     for view in views:

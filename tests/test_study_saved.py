@@ -208,8 +208,19 @@ def test_runs_that_diverged_have_a_table_which_outlives_their_folders(tmp_path):
     assert int(row["steps"]) < 1024
     before = table.read_text()
     shutil.rmtree(tmp_path / "out")
+    again = p2p(*command)
+    assert (again.exit_code, list((tmp_path / "out").glob("*/config.json"))) == (3, [])
+    assert f"diverged after {row['steps']} steps, says {table}; to train it" in again.output
+    assert table.read_text() == before
     assert p2p(*command, "--only", "learning_rate=3e-4").exit_code == 0
     assert table.read_text() == before
     table.write_text(before.replace(f",{row['version']}\n", ",0.1.0\n"))
     assert p2p(*command, "--only", "learning_rate=3e-4").exit_code == 0
     assert "1e+30" not in table.read_text(), "another version may not diverge"
+
+
+def test_a_study_of_which_every_run_diverged_saves_that(tmp_path):
+    file = study_file(tmp_path, 'task = "hopper"\nmethod = "ppo"\nlearning_rate = 1e30')
+    command = ["study", file, "--out", tmp_path / "out", "--save", tmp_path / "saved", "--plain"]
+    assert p2p(*command).exit_code == 3
+    assert [file.name for file in (tmp_path / "saved").iterdir()] == ["tiny-diverged.csv"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from p2p.cohort.dump import DUMPS
@@ -12,27 +11,25 @@ from p2p.core.version import p2p_version
 from p2p.runs import RunFolder
 from p2p.study.plan import Plan, PlannedRun, config_hash
 from p2p.study.results import shown_settings
-from p2p.study.saved import read_rows
+from p2p.study.saved import Cells, Saved
 
 LAST = ("steps", "config", "version")
 
 
-def diverged_table(plan: Plan, file: Path) -> str | None:
+def diverged_table(plan: Plan, saved: Saved) -> str | None:
     """Return as CSV the runs that diverged, a line each; None if none did, nor is there a table.
 
-    A run did if what diverged lies in its folder, and its training is not complete; or if `file`
-    has its row, of this version, and its folder is gone.
+    A run did if what diverged lies in its folder, and its training is not complete; or if its row
+    is saved, of this version, and its folder is gone or has no step yet.
 
     Raises:
-        BadArtefact: a run folder or the earlier table is damaged.
+        BadArtefact: a run folder is damaged.
     """
-    table = read_rows(file)
-    earlier = {row.get("config", ""): row for row in table if row.get("version") == p2p_version()}
     rows = [
         row for run in plan.runs
-        if not (run.trained or run.saved) and (row := _row(run, plan, earlier))
+        if not (run.trained or run.saved) and (row := _row(run, plan, saved))
     ]  # fmt: skip
-    if not rows and not table:
+    if not rows and not saved.diverged:
         return None
     text = StringIO()
     names = dict.fromkeys(name for row in rows for name in row if name not in LAST)
@@ -42,12 +39,10 @@ def diverged_table(plan: Plan, file: Path) -> str | None:
     return text.getvalue()
 
 
-def _row(run: PlannedRun, plan: Plan, earlier: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+def _row(run: PlannedRun, plan: Plan, saved: Saved) -> Cells | dict[str, Any] | None:
     config = config_hash(run.config)
-    if not (run.path / "config.json").exists():
-        return earlier.get(config)
     if not any(run.path.glob(DUMPS)):
-        return None
+        return None if run.steps else saved.diverged.get((config, p2p_version()))
     return {
         "run": run.name, **shown_settings(run.config, plan.study), "seed": run.config.seed,
         "steps": run.steps, "config": config,

@@ -15,7 +15,7 @@ from typing import Any
 from p2p.analysis.evaluation.config import EvalConfig
 from p2p.core.config import RECORDS, TrainConfig
 from p2p.core.env_names import folder_part
-from p2p.core.errors import BadArtefact, UsageError
+from p2p.core.errors import BadArtefact, Diverged, UsageError
 from p2p.core.version import installed_version, p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
@@ -165,7 +165,7 @@ class Plan:
         return [run for run in self.runs if run.state is not State.SKIPPED]
 
     def choose(self, wanted: Mapping[str, Collection[str]]) -> None:
-        """Skip the runs that are not complete and not among those asked for.
+        """Skip the runs that are not complete, or failed, and not among those asked for.
 
         Args:
             wanted: by setting, the values that a run may have, as text.
@@ -193,7 +193,7 @@ class Plan:
             asked = " and ".join(f"{name}={','.join(values)}" for name, values in wanted.items())
             raise UsageError(f"study {self.study.name} has no run with {asked}")
         for run in others:
-            if run.state is State.WAITING:
+            if run.state in (State.WAITING, State.FAILED):
                 run.state = State.SKIPPED
 
     def count(self, state: State) -> int:
@@ -206,8 +206,8 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
 
     Args:
         save: folder of saved tables: a run that has a row there, of this version and of equal
-            settings, is complete without a folder. The study whose folder this one shares may
-            have saved it.
+            settings, is complete without a folder, or has failed if it diverged. The study whose
+            folder this one shares may have saved it.
 
     An existing run is identified by its settings, not by its name: another axis, which makes
     the names longer, can be added to a study without losing its runs.
@@ -243,8 +243,15 @@ def _count_saved(run: PlannedRun, saved: Saved, tests: Mapping[str, EvalConfig])
     """
     if run.trained or run.steps:
         return
-    measured = measured_hash(run, tests=tests)
-    row = saved.row_of(run, config_hash(run.config), p2p_version(), measured)
+    measured, config = measured_hash(run, tests=tests), config_hash(run.config)
+    if far := saved.diverged.get((config, p2p_version())):
+        run.state, run.exit_code = State.FAILED, Diverged.exit_code
+        run.error = (
+            f"diverged after {far.get('steps')} steps, says {saved.diverged_file}; "
+            "to train it again, delete its line there"
+        )
+        return
+    row = saved.row_of(run, config, p2p_version(), measured)
     if row is None:
         return
     run.saved = only_tests(row, run.tests)

@@ -30,18 +30,22 @@ def tables_of(folder: Path, study: str) -> tuple[Path, Path]:
 
 
 class Saved:
-    """The tables of a study in a folder: `<study>.csv` and `<study>-curves.csv`.
+    """The tables of a study in a folder: results, curves, and runs that diverged.
 
     Attributes:
         rows: by the hash of their settings and the version that made them.
         curves: the points of each run, by its name.
+        diverged: as `rows`, of runs that have no result (`p2p.study.diverged`).
+        diverged_file: their table.
     """
 
     def __init__(self, folder: Path, study: str) -> None:
         table, curves = tables_of(folder, study)
-        self.rows = {
-            (row.get("config", ""), row.get("version", "")): row for row in read_rows(table)
-        }
+        self.diverged_file = folder / f"{study}-diverged.csv"
+        self.rows, self.diverged = (
+            {(row.get("config", ""), row.get("version", "")): row for row in read_rows(file)}
+            for file in (table, self.diverged_file)
+        )
         self.curves: dict[str, list[Cells]] = {}
         for point in read_rows(curves):
             self.curves.setdefault(point.get("run", ""), []).append(point)

@@ -17,7 +17,7 @@ from p2p.study.saved import Saved, tables_of
 def save_tables(plan: Plan, results: Results, folder: Path) -> tuple[list[Path], list[Path]]:
     """Write the tables of results and curves into `folder`; rows of untested runs are left out.
 
-    A table of the runs that diverged stands beside them, if any did.
+    A table of the runs that diverged stands beside them, if any did; alone, if no run is complete.
 
     Rows that are there and whose runs the study has no more, or has still to make anew, would be
     gone. So both files are kept as they were, under other names.
@@ -31,18 +31,21 @@ def save_tables(plan: Plan, results: Results, folder: Path) -> tuple[list[Path],
     """
     with disk_errors("results", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    tested = results.tested()
-    lost = {config for config, _ in Saved(folder, results.study).rows}
-    kept = _keep(folder, results.study) if lost - {run.config for run in tested.runs} else []
-    written = list(tables_of(folder, results.study))
-    for file, text, kind in zip(
-        written, (tested.csv(), curves_csv(plan)), ("results", "curves"), strict=True
-    ):
-        write_atomically(file, text.encode(), kind)
-    file = folder / f"{results.study}-diverged.csv"
-    if (diverged := diverged_table(plan, file)) is not None:
-        write_atomically(file, diverged.encode(), "results")
-        written.append(file)
+    saved = Saved(folder, results.study)
+    written: list[Path] = []
+    kept: list[Path] = []
+    if results.runs:
+        tested = results.tested()
+        lost = {config for config, _ in saved.rows}
+        kept += _keep(folder, results.study) if lost - {run.config for run in tested.runs} else []
+        written += tables_of(folder, results.study)
+        for file, text, kind in zip(
+            written, (tested.csv(), curves_csv(plan)), ("results", "curves"), strict=True
+        ):
+            write_atomically(file, text.encode(), kind)
+    if (diverged := diverged_table(plan, saved)) is not None:
+        written.append(saved.diverged_file)
+        write_atomically(saved.diverged_file, diverged.encode(), "results")
     return written, kept
 
 
