@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import click
-from click.core import ParameterSource
 
 from p2p.cohort.events import Checkpointed, Event, Finished, Iterated, Noted, Started
 from p2p.core import env_names
@@ -36,6 +35,7 @@ from .options import (
 )
 from .text.formats import counted
 from .text.terminal import can_redraw, unwritable
+from .typed import typed_flags
 
 if TYPE_CHECKING:
     from p2p.cohort.nodes.start import Start
@@ -209,12 +209,7 @@ def _check_same_run(run: Path, given: Mapping[str, object]) -> None:
 
 def _check_resumable(ctx: click.Context) -> None:
     """Raise UsageError if an option was typed that would change what is resumed."""
-    typed = [
-        param.opts[0]
-        for param in ctx.command.params
-        if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
-        and param.name not in ON_RESUME
-    ]
+    typed = [flag for name, flag in typed_flags(ctx).items() if name not in ON_RESUME]
     if typed:
         raise UsageError(
             "--resume continues a run with its own settings and folder; it takes "
