@@ -26,6 +26,8 @@ from p2p.cohort import api
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Interrupted, NoRoom, UsageError
 from p2p.envs.randomisation import table_1
+from p2p.plots.data import Data, Row
+from p2p.plots.selection import task_groups
 from p2p.runs import RunFolder, write_atomically
 from p2p.study import (
     Plan,
@@ -42,7 +44,7 @@ from p2p.study import (
 )
 from p2p.study.curves import training_curves
 from p2p.study.plan import measured_hash
-from p2p.study.results import measures
+from p2p.study.results import measures, shown_settings
 from p2p.study.run_process import wait_until_free
 from p2p.study.testing import read_tests
 
@@ -315,6 +317,22 @@ def test_a_study_without_a_path_is_one_of_those_shipped() -> None:
         find_study("lerning")
     for name, file in shipped_studies().items():
         assert read_study(file).name == name
+
+
+def test_what_one_method_alone_is_given_has_a_column_and_a_look_of_its_own(tmp_path: Path) -> None:
+    """PPO with `target_kl` is not plain PPO; in K the methods differ by themselves."""
+    grids = 'method = "ppo"\ntarget_kl = 0.02', 'method = "p2pdrl"'
+    study = plan(tmp_path, *grids).study
+    assert study.shown == ("target_kl",)
+    shown = [shown_settings(config, study)["target_kl"] for config in study.configs]
+    assert shown == [0.02, None]
+    assert plan(tmp_path, grids[1], 'method = "ppo"').study.shown == ()
+    rows = [
+        Row(method, "hopper", method, 0, {} if kl is None else {"target_kl": kl})
+        for method, kl in (("ppo", 0.02), ("p2pdrl", None))
+    ]
+    looks = [look.label for look, _ in task_groups(Data(study, "there", rows, {}), "hopper")]
+    assert looks == ["PPO, target_kl=0.02", "P2PDRL"]
 
 
 # Plans

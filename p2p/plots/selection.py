@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from p2p.core.config import TrainConfig
 from p2p.core.errors import UsageError
 from p2p.plots import lines
 from p2p.plots.data import Data, Row, command, is_shipped
 from p2p.plots.method_styles import METHODS, MethodStyle, group_styles
+from p2p.study.grid import Study
 
 
 def need(data: Data, found: Iterable[object], what: str, add: str = "") -> None:
@@ -28,6 +30,11 @@ def need(data: Data, found: Iterable[object], what: str, add: str = "") -> None:
     )
 
 
+def _is_given(name: str, configs: Sequence[TrainConfig], study: Study) -> bool:
+    """Say whether the study gives a setting to this method, and others do without."""
+    return name not in study.varying and any(name in c.model_fields_set for c in configs)
+
+
 def task_groups(data: Data, task: str, *shown: str) -> list[tuple[MethodStyle, list[Row]]]:
     """Return the runs of a task that differ in their seed alone, each group with its look.
 
@@ -38,8 +45,9 @@ def task_groups(data: Data, task: str, *shown: str) -> list[tuple[MethodStyle, l
     for method in data.methods:
         configs = [config for config in data.study.configs if config.method == method]
         parting = [
-            name for name in data.study.varying
-            if name not in shown and len({config.get(name) for config in configs}) > 1
+            name for name in data.study.shown
+            if name not in shown
+            and (len({c.get(name) for c in configs}) > 1 or _is_given(name, configs, data.study))
         ]  # fmt: skip
         for row in data.select(lambda r, m=method: r.method == m):  # type: ignore[misc]
             settings = "".join(f", {name}={_shown(row.cells.get(name))}" for name in parting)

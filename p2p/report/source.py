@@ -218,7 +218,7 @@ def of_tables(study: Study, data: Data) -> Source:
 
 
 def _of_row(study: Study, data: Data, row: Row) -> StudyRun:
-    names = dict.fromkeys((*LISTED, *study.varying))
+    names = dict.fromkeys((*LISTED, *study.shown))
     settings = {name: row.cells[name] for name in names if name in row.cells}
     points: dict[int, Point] = {}
     for quantity, curves in data.curves.items():

@@ -42,6 +42,7 @@ KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate
 TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled", "randomise")  # of [evaluate]
 MAIN = ""  # the name of the test in [evaluate] itself
 DEFAULT_BUDGET = "small"
+NAMED = ("task", "method", "seed", "source_sha256")  # by themselves
 TEST_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # part of the names of columns
 
 
@@ -77,8 +78,22 @@ class Study:
         return tuple(
             name
             for name in dict.fromkeys(name for config in self.configs for name in config.settings)
-            if name not in ("task", "method", "seed", "source_sha256") and self._varies(name)
+            if name not in NAMED and self._varies(name)
         )
+
+    @cached_property
+    def shown(self) -> tuple[str, ...]:
+        """The settings that have a column, beside those that always have: what varies or is given.
+
+        A setting is given if a grid sets it for one method, and others have another value.
+        """
+        given = {name: None for config in self.configs for name in sorted(config.model_fields_set)}
+        always = {"num_peers", "learning_rate", *NAMED, *self.varying}
+        others = [
+            name for name in given
+            if name not in always and len({str(c.settings.get(name)) for c in self.configs}) > 1
+        ]  # fmt: skip
+        return (*self.varying, *others)
 
     def _varies(self, name: str) -> bool:
         # Only within a method: a difference that follows from the method is in the name already.

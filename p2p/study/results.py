@@ -189,7 +189,7 @@ def _saved_result(planned: PlannedRun, study: Study) -> RunResult:
 
 def shown_settings(config: TrainConfig, study: Study) -> dict[str, Any]:
     """Return the settings that have a column in the study's tables."""
-    names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.varying))
+    names = dict.fromkeys(("task", "method", "num_peers", "learning_rate", *study.shown))
     return {name: _plain(config.get(name)) for name in names}
 
 
