@@ -282,7 +282,7 @@ def test_studies_of_the_same_runs_share_them() -> None:
     [
         ("learning-rate", 60),
         ("rollout", 24),
-        ("brakes", 64),
+        ("brakes", 80),
         ("fig7", 4),
         ("fig8a", 44),
         ("fig6", 32),
