@@ -103,8 +103,8 @@ def confounder_lines(rows: Sequence[Row], setting: str, fig4: Sequence[Row] = ()
 def brakes_lines(rows: Sequence[Row], known: Sequence[Row]) -> list[str]:
     """Return A2's measure of each brake on PPO's step minus that of what it stands beside.
 
-    That is P2PDRL at its own learning rate and at the brake's, plain PPO at the brake's, and the
-    brake itself at PPO's rate.
+    That is P2PDRL and plain PPO, at P2PDRL's learning rate and at the brake's, and the brake itself
+    at PPO's rate.
 
     Args:
         known: all runs of Fig. 4, of both learning rates and of Fig. 8a.
@@ -117,8 +117,8 @@ def brakes_lines(rows: Sequence[Row], known: Sequence[Row]) -> list[str]:
     lines = []
     for name, rate in brakes:
         ours = measured[name, rate]
-        others = dict.fromkeys([(OURS, OUR_RATE), (OURS, rate), ("ppo", rate), (name, PPO_RATE)])
-        for other in others:
+        others = [(method, at) for method in (OURS, "ppo") for at in (OUR_RATE, rate)]
+        for other in dict.fromkeys([*others, (name, PPO_RATE)]):
             theirs = measured.get(other, {}) if other != (name, rate) else {}
             for where in _together_and_each([task for task in ours if task in theirs]):
                 sides = of_tasks(ours, where), of_tasks(theirs, where)

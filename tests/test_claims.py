@@ -292,6 +292,7 @@ def test_a_brake_stands_beside_p2pdrl_and_ppo_at_its_rate_and_itself_at_the_othe
         for task in ("hopper", "walker2d")
         for row in (
             *rows_of("p2pdrl", 2000, task=task, **low), *rows_of("ppo", 1000, task=task, **high),
+            *rows_of("ppo", 2500, task="hopper", **low),
             *rows_of("entropy", 7000, 4, task="walker2d", entropy_coef="0.01", **high),
         )
     ]  # fmt: skip
@@ -302,12 +303,14 @@ def test_a_brake_stands_beside_p2pdrl_and_ppo_at_its_rate_and_itself_at_the_othe
             ("0.0001", "hopper, walker2d", "p2pdrl at 0.0001", "2486"),
             ("0.0001", "hopper", "p2pdrl at 0.0001", "1986"),
             ("0.0001", "walker2d", "p2pdrl at 0.0001", "2986"),
+            ("0.0001", "hopper", "ppo at 0.0001", "1486"),
             ("0.0001", "hopper, walker2d", "entropy 0.01 at 0.0003", "-500"),
             ("0.0001", "hopper", "entropy 0.01 at 0.0003", "1000"),
             ("0.0001", "walker2d", "entropy 0.01 at 0.0003", "-2000"),
             ("0.0003", "hopper, walker2d", "p2pdrl at 0.0001", "2986"),
             ("0.0003", "hopper", "p2pdrl at 0.0001", "986"),
             ("0.0003", "walker2d", "p2pdrl at 0.0001", "4986"),
+            ("0.0003", "hopper", "ppo at 0.0001", "486"),
             ("0.0003", "hopper, walker2d", "ppo at 0.0003", "3986"),
             ("0.0003", "hopper", "ppo at 0.0003", "1986"),
             ("0.0003", "walker2d", "ppo at 0.0003", "5986"),
