@@ -165,7 +165,7 @@ class Plan:
         return [run for run in self.runs if run.state is not State.SKIPPED]
 
     def choose(self, wanted: Mapping[str, Collection[str]]) -> None:
-        """Skip the runs that are not complete, or failed, and not among those asked for.
+        """Skip the runs that wait, or have failed, and are not among those asked for.
 
         Args:
             wanted: by setting, the values that a run may have, as text.
