@@ -215,18 +215,31 @@ def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row], *, decides: bool = 
 
 
 def fig9_lines(rows: Sequence[Row], *, decides: bool = True) -> list[str]:
-    """Return K = 4 beside K = 1 at strength 0.5, by what was equal."""
-    compared = []
-    for each, equal in ((True, "equal steps a peer"), (False, "equal steps in all")):
-        # 4M steps of all peers, or 2M of each: 2M of one, 8M of four.
-        counted = [r for r in rows if (3e6 < int(r["steps"]) < 6e6) != each]
+    """Return K = 4 beside K = 1 at strength 0.5, by what was equal.
 
-        def of(K: str, counted: Sequence[Row] = tuple(counted)) -> Scores:
-            return scores(counted, lambda row: float(row["eps_te=0.5"]), num_peers=K)
+    Then K = 2 beside both, which decides nothing.
+    """
 
-        if of("4") and of("1"):
-            compared.append(Comparison(f"ant, {equal}", "K = 1", of("4"), of("1")))
-    return table("cohort size", compared, decides=decides)
+    def compared(more: str, fewer: str) -> list[Comparison]:
+        found = []
+        for each, equal in ((True, "equal steps a peer"), (False, "equal steps in all")):
+            # 4M steps of all peers, or 2M of each: 2M of one, 8M of four. Two have both.
+            counted = [
+                row for row in rows
+                if row["num_peers"] == "2" or (3e6 < int(row["steps"]) < 6e6) != each
+            ]  # fmt: skip
+            sides = [
+                scores(counted, lambda row: float(row["eps_te=0.5"]), num_peers=K)
+                for K in (more, fewer)
+            ]
+            if all(sides):
+                found.append(Comparison(f"ant, {equal}", f"K = {fewer}", *sides))
+        return found
+
+    lines = table("cohort size", compared("4", "1"), decides=decides)
+    for more, fewer in (("2", "1"), ("4", "2")):
+        lines += table(f"cohort size, K = {more}", compared(more, fewer), decides=False)
+    return lines
 
 
 CONFOUNDERS = {"learning-rate": "learning_rate", "rollout": "domain_schedule"}  # what they vary
