@@ -3,13 +3,13 @@
     python benchmarks/claims.py data/results
 
 reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3), fig8bc.csv with its curves
-(gradient variance), fig9.csv (cohort size), learning-rate.csv, rollout.csv and brakes.csv
-(confounders). A row is a comparison: P2PDRL minus another method, or what column "claim" names at
-one setting minus what "against" names. The first p is that of Welch's t, the second Holm's over
-the comparisons of the claim; the interval is at the level that agrees with the second. Rows marked
-"described" have their own 95 % interval, and decide nothing: so have all of a claim whose studies
-are not whole yet, but for fig4, of which each task is tested once it is whole, and whose verdicts
-are "so far" until all are.
+(gradient variance), fig9.csv (cohort size), learning-rate.csv, rollout.csv, brakes.csv and
+variance-rate.csv with its curves (confounders). A row is a comparison: P2PDRL minus another method,
+or what column "claim" names at one setting minus what "against" names. The first p is that of
+Welch's t, the second Holm's over the comparisons of the claim; the interval is at the level that
+agrees with the second. Rows marked "described" have their own 95 % interval, and decide nothing: so
+have all of a claim whose studies are not whole yet, but for fig4, of which each task is tested once
+it is whole, and whose verdicts are "so far" until all are.
 """
 
 from __future__ import annotations
@@ -189,7 +189,10 @@ def _all(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[Compariso
     return [c for task in whole_tasks(rows) for c in against_each(rows, measure, [task])]
 
 
-def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row], *, decides: bool = True) -> list[str]:
+def variance_lines(
+    rows: Sequence[Row], curves: Sequence[Row], *, claim: str = "gradient variance",
+    decides: bool = True,
+) -> list[str]:  # fmt: skip
     """Return the gradient's variance at its last measurement, on each task beside PPO.
 
     ln Var, and the same plus twice the mean log-std: the gradient by a Gaussian's mean goes with
@@ -211,7 +214,17 @@ def fig8bc_lines(rows: Sequence[Row], curves: Sequence[Row], *, decides: bool = 
 
     compared = _all(rows, variance)
     compared += [c._replace(where=f"{c.where}, without the std") for c in _all(rows, without_std)]
-    return table("gradient variance", compared, decides=decides, lower=True)
+    return table(claim, compared, decides=decides, lower=True)
+
+
+def variance_rate_lines(rows: Sequence[Row], curves: Sequence[Row]) -> list[str]:
+    """Return the same at each learning rate."""
+    lines = []
+    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
+        some = [row for row in rows if row["learning_rate"] == rate]
+        claim = f"gradient variance, learning_rate {rate}"
+        lines += variance_lines(some, curves, claim=claim, decides=False)
+    return lines
 
 
 def fig9_lines(rows: Sequence[Row], *, decides: bool = True) -> list[str]:
@@ -266,7 +279,8 @@ def main(folder: Path, tasks: str | None) -> None:
     lines += a3_lines(tables["fig7"], tables["fig8a"], diverged, decides=a3)
     lines += all_seeds_lines(tables["fig8a"], tables["fig4"])
     curves = read(folder, "fig8bc-curves")
-    lines += fig8bc_lines(tables["fig8bc"], curves, decides=whole["fig8bc"])
+    lines += variance_lines(tables["fig8bc"], curves, decides=whole["fig8bc"])
+    lines += variance_rate_lines(rows_of("variance-rate"), read(folder, "variance-rate-curves"))
     lines += fig9_lines(tables["fig9"], decides=whole["fig9"])
     for study, setting in CONFOUNDERS.items():
         fig4 = tables["fig4"] if study == "learning-rate" else ()

@@ -278,20 +278,23 @@ def test_studies_of_the_same_runs_share_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "new"),
+    ("name", "known", "new"),
     [
-        ("learning-rate", 60),
-        ("rollout", 24),
-        ("brakes", 80),
-        ("fig7", 4),
-        ("fig8a", 44),
-        ("fig6", 32),
+        ("learning-rate", "fig4", 60),
+        ("rollout", "fig4", 24),
+        ("brakes", "fig4", 80),
+        ("fig7", "fig4", 4),
+        ("fig8a", "fig4", 44),
+        ("fig6", "fig4", 32),
+        ("variance-rate", "fig8bc", 16),
     ],
 )
-def test_of_runs_that_fig4_has_a_study_trains_only_the_others(name: str, new: int) -> None:
-    one, fig4 = read_study(find_study(name)), read_study(find_study("fig4"))
-    assert one.folder == fig4.folder
-    assert len(set(one.configs) - set(fig4.configs)) == new
+def test_of_runs_that_another_has_a_study_trains_only_the_others(
+    name: str, known: str, new: int
+) -> None:
+    one, other = read_study(find_study(name)), read_study(find_study(known))
+    assert one.folder == other.folder
+    assert len(set(one.configs) - set(other.configs)) == new
 
 
 def test_the_small_fig4_is_the_study_of_the_protocol() -> None:
