@@ -15,6 +15,7 @@ it is whole, and whose verdicts are "so far" until all are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import click
@@ -228,31 +229,35 @@ def variance_rate_lines(rows: Sequence[Row], curves: Sequence[Row]) -> list[str]
 
 
 def fig9_lines(rows: Sequence[Row], *, decides: bool = True) -> list[str]:
-    """Return K = 4 beside K = 1 at strength 0.5, by what was equal.
+    """Return K = 4 beside K = 1 at strength 0.5, at equal steps a peer and in all.
 
-    Then K = 2 beside both, which decides nothing.
+    Then the same in training, and each other pair of cohorts, which decide nothing.
     """
 
-    def compared(more: str, fewer: str) -> list[Comparison]:
-        found = []
-        for each, equal in ((True, "equal steps a peer"), (False, "equal steps in all")):
-            # 4M steps of all peers, or 2M of each: 2M of one, 8M of four. Two have both.
-            counted = [
-                row for row in rows
-                if row["num_peers"] == "2" or (3e6 < int(row["steps"]) < 6e6) != each
-            ]  # fmt: skip
-            sides = [
-                scores(counted, lambda row: float(row["eps_te=0.5"]), num_peers=K)
-                for K in (more, fewer)
-            ]
-            if all(sides):
-                found.append(Comparison(f"ant, {equal}", f"K = {fewer}", *sides))
-        return found
+    def cohort(row: Row) -> tuple[int, int]:
+        return int(row["num_peers"]), round(int(row["steps"]) / 1e6)  # of all peers
 
-    lines = table("cohort size", compared("4", "1"), decides=decides)
-    for more, fewer in (("2", "1"), ("4", "2")):
-        lines += table(f"cohort size, K = {more}", compared(more, fewer), decides=False)
+    def compared(
+        one: tuple[int, int], other: tuple[int, int], where: str = "ant",
+        measure: Callable[[Row], float] = lambda row: float(row["eps_te=0.5"]),
+    ) -> list[Comparison]:  # fmt: skip
+        sides = [scores([r for r in rows if cohort(r) == c], measure) for c in (one, other)]
+        return [Comparison(where, _cohort_name(*other), *sides)] if all(sides) else []
+
+    primary = {"equal steps a peer": ((4, 8), (1, 2)), "equal steps in all": ((4, 4), (1, 4))}
+    tests = [c for said, pair in primary.items() for c in compared(*pair, f"ant, {said}")]
+    lines = table("cohort size", tests, decides=decides)
+    for said, pair in primary.items():
+        trained = compared(*pair, f"ant, {said}", training_return)
+        lines += table("cohort size, in training", trained, decides=False)
+    for one, other in combinations(sorted({cohort(row) for row in rows}, reverse=True), 2):
+        if (one, other) not in primary.values():
+            lines += table(_cohort_name(*one), compared(one, other), decides=False)
     return lines
+
+
+def _cohort_name(peers: int, millions: int) -> str:
+    return f"K = {peers}, {millions}M steps"
 
 
 CONFOUNDERS = {"learning-rate": "learning_rate", "rollout": "domain_schedule"}  # what they vary

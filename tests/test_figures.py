@@ -144,7 +144,7 @@ def test_the_cohorts_steps_are_counted_in_both_ways(tmp_path: Path) -> None:
     ends = []
     for panel in layout.rows[0]:
         axes = Figure().subplots()
-        assert panel.draw(axes) == {"K = 1 (PPO)": 4, "K = 2": 4, "K = 4": 4}
+        assert panel.draw(axes) == {"K = 1 (single agent)": 4, "K = 2": 4, "K = 4": 4}
         ends.append([line.get_xdata()[-1] for line in axes.lines])
     assert ends == [[2.0, 2.0, 2.0], [4.0, 4.0, 4.0]]
 

@@ -62,7 +62,7 @@ def cohort_size(data: Data) -> Layout:
     """Fig. 9: learning curves by K, steps counted for each peer (left) or over all (right)."""
     need(data, data.curves.get("return", {}), "training curves")
     looks = {
-        1.0: METHODS["ppo"]._replace(label="K = 1 (PPO)"),
+        1.0: METHODS["ppo"]._replace(label="K = 1 (single agent)"),
         2.0: METHODS["p2pdrl"]._replace(label="K = 2"),
         4.0: METHODS["p2pdrl"]._replace(
             label="K = 4", colour="#003B5C", dash=(0, (6, 1.5, 1, 1.5))
