@@ -190,11 +190,8 @@ def _all(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[Compariso
     return [c for task in whole_tasks(rows) for c in against_each(rows, measure, [task])]
 
 
-def variance_lines(
-    rows: Sequence[Row], curves: Sequence[Row], *, claim: str = "gradient variance",
-    decides: bool = True,
-) -> list[str]:  # fmt: skip
-    """Return the gradient's variance at its last measurement, on each task beside PPO.
+def variances(curves: Sequence[Row]) -> dict[str, Callable[[Row], float]]:
+    """Return what measures the gradient's variance, at its last measurement, by what it is.
 
     ln Var, and the same plus twice the mean log-std: the gradient by a Gaussian's mean goes with
     1 / std, so that a policy that acts more at random has a smaller one for that alone.
@@ -205,16 +202,27 @@ def variance_lines(
             steps = int(float(point["steps"]))
             last[point["run"]] = max(last.get(point["run"], (-1, 0.0)), (steps, float(value)))
 
-    def variance(row: Row) -> float:
-        return last[row["run"]][1]
-
-    def without_std(row: Row) -> float:
+    def mean_log_std(row: Row) -> float:
         # entropy = sum of log-stds + A / 2 ln(2 pi e)
-        mean_log_std = float(row["entropy"]) / ACTIONS[row["task"]] - 0.5 * np.log(2 * np.pi * np.e)
-        return variance(row) + 2 * float(mean_log_std)
+        entropy = float(row["entropy"]) / ACTIONS[row["task"]]
+        return entropy - 0.5 * float(np.log(2 * np.pi * np.e))
 
-    compared = _all(rows, variance)
-    compared += [c._replace(where=f"{c.where}, without the std") for c in _all(rows, without_std)]
+    return {
+        "": lambda row: last[row["run"]][1],
+        "without the std": lambda row: last[row["run"]][1] + 2 * mean_log_std(row),
+    }
+
+
+def variance_lines(
+    rows: Sequence[Row], curves: Sequence[Row], *, claim: str = "gradient variance",
+    decides: bool = True,
+) -> list[str]:  # fmt: skip
+    """Return the gradient's variance on each task beside PPO."""
+    compared = [
+        c._replace(where=", ".join(filter(None, [c.where, said])))
+        for said, measure in variances(curves).items()
+        for c in _all(rows, measure)
+    ]
     return table(claim, compared, decides=decides, lower=True)
 
 

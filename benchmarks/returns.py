@@ -13,13 +13,14 @@ from pathlib import Path
 
 import click
 import numpy as np
-from claims import CONFOUNDERS, measures
+from claims import CONFOUNDERS, measures, variances
 from comparisons import Row, dynamics_return, mean_return, read, scores, training_return
 
 from p2p.core import registry
 
 SETTINGS = {  # what varies within a method
     "fig4": (), "fig7": (), "fig8a": ("entropy_coef",), "fig9": ("num_peers", "steps"),
+    "fig8bc": (), "variance-rate": ("learning_rate",),
     "brakes": ("entropy_coef", "target_kl", "learning_rate"),
     **{study: (setting,) for study, setting in CONFOUNDERS.items()},
 }  # fmt: skip
@@ -31,11 +32,14 @@ LABELS: dict[str, Callable[[str], str]] = {
 }
 
 
-def return_lines(rows: Sequence[Row], settings: Sequence[str] = ()) -> list[str]:
-    """Return a table a task: mean ± standard deviation of what A1 and A2 use.
+def return_lines(
+    rows: Sequence[Row], settings: Sequence[str] = (), curves: Sequence[Row] = ()
+) -> list[str]:
+    """Return a table a task: mean ± standard deviation of what the claims use.
 
     Args:
         settings: what varies within a method, too; their values are rows of their own.
+        curves: those of the rows; the gradient's variance is shown if they have it.
     """
     columns: dict[str, Callable[[Row], float]] = {"training, last tenth": training_return}
     if rows and "eps_te=1" in rows[0]:
@@ -43,10 +47,16 @@ def return_lines(rows: Sequence[Row], settings: Sequence[str] = ()) -> list[str]
         columns["0.5"] = lambda row: float(row["eps_te=0.5"])
         columns["1"] = lambda row: float(row["eps_te=1"])
         columns["mean of 0.3 to 1"] = mean_return
-    else:
+    elif rows and "eps_te=0.5" in rows[0]:
         columns["eps_te 0.5"] = lambda row: float(row["eps_te=0.5"])
     if "A2, dynamics" in measures(rows):
         columns["the same, dynamics alone"] = dynamics_return
+    logarithms = {
+        ", ".join(filter(None, ["ln Var", said])): measure
+        for said, measure in variances(curves).items()
+        if curves and "log_grad_variance" in curves[0]
+    }
+    columns |= logarithms
     lines: list[str] = []
     for task in dict.fromkeys(row["task"] for row in rows):
         lines += [
@@ -61,9 +71,11 @@ def return_lines(rows: Sequence[Row], settings: Sequence[str] = ()) -> list[str]
             chosen = dict(zip(settings, values, strict=True))
             labels = [LABELS.get(name, str)(value) for name, value in chosen.items() if value]
             cells = [", ".join([registry.find("method", method).label, *labels])]
-            for measure in columns.values():
+            for name, measure in columns.items():
                 if found := scores(rows, measure, task=task, method=method, **chosen).get(task):
-                    cells.append(f"{np.mean(found):.0f} ± {np.std(found, ddof=1):.0f}")
+                    digits = 2 if name in logarithms else 0
+                    mean, std = np.mean(found), np.std(found, ddof=1)
+                    cells.append(f"{mean:.{digits}f} ± {std:.{digits}f}")
             lines += [f"| {' | '.join(cells)} |"] if cells[1:] else []
     return lines
 
@@ -73,7 +85,8 @@ def return_lines(rows: Sequence[Row], settings: Sequence[str] = ()) -> list[str]
 @click.argument("study", type=click.Choice(list(SETTINGS)))
 def main(folder: Path, study: str) -> None:
     """Print the returns of STUDY by the rows in FOLDER, as tables in Markdown."""
-    print("\n".join(return_lines(read(folder, study), SETTINGS[study])[1:]))
+    rows, curves = read(folder, study), read(folder, f"{study}-curves")
+    print("\n".join(return_lines(rows, SETTINGS[study], curves)[1:]))
 
 
 if __name__ == "__main__":

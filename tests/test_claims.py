@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from pathlib import Path
 
@@ -216,6 +217,24 @@ def test_a_lower_variance_is_shown_and_what_the_std_alone_explains_is_not():
         ["gradient variance", "ant, without the std", "ppo", "not shown"],
     ]
     assert corrected(variances(-2.05, 0.2))
+
+
+def test_a_table_of_returns_has_the_variances_that_were_measured():
+    """P2PDRL's mean log-std is 1 by its entropy, PPO's 0. Such a study tests in no domain."""
+    unit = 8 * 0.5 * math.log(2 * math.pi * math.e)  # the entropy of 8 actions at a log-std of 0
+    (trained, curves), entropies = measured(-4.0, 0.0), {"p2pdrl": unit + 8, "ppo": unit}
+    rows = [
+        {name: cell for name, cell in row.items() if "eps_te" not in name}
+        | {"entropy": str(entropies[row["method"]])}
+        for row in trained
+    ]
+    head, _, *lines = returns.return_lines(rows, (), curves)[1:]
+    assert head.endswith("| ln Var | ln Var, without the std |")
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    assert [(cell[0], *cell[-2:]) for cell in cells] == [
+        ("P2PDRL", "-3.95 ± 0.05", "-1.95 ± 0.05"),
+        ("PPO", "-1.95 ± 0.05", "-1.95 ± 0.05"),
+    ]
 
 
 def test_variances_are_described_at_each_learning_rate():
