@@ -74,8 +74,10 @@ def return_lines(
             for name, measure in columns.items():
                 if found := scores(rows, measure, task=task, method=method, **chosen).get(task):
                     digits = 2 if name in logarithms else 0
-                    mean, std = np.mean(found), np.std(found, ddof=1)
-                    cells.append(f"{mean:.{digits}f} ± {std:.{digits}f}")
+                    cell = f"{np.mean(found):.{digits}f}"
+                    if len(found) > 1:
+                        cell += f" ± {np.std(found, ddof=1):.{digits}f}"
+                    cells.append(cell)
             lines += [f"| {' | '.join(cells)} |"] if cells[1:] else []
     return lines
 

@@ -49,6 +49,9 @@ def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
     fig9 = comparisons.read(folder, "fig9")
     lines += returns.return_lines(fig9, returns.SETTINGS["fig9"])
     lines += claims.fig9_lines(fig9, decides=claims.is_whole("fig9", fig9))
+    fig8bc, curves = (comparisons.read(folder, f"fig8bc{end}") for end in ("", "-curves"))
+    lines += returns.return_lines(fig8bc, returns.SETTINGS["fig8bc"], curves)
+    lines += claims.variance_lines(fig8bc, curves, decides=claims.is_whole("fig8bc", fig8bc))
     assert [line for line in lines if line not in page] == []
 
 
@@ -235,6 +238,8 @@ def test_a_table_of_returns_has_the_variances_that_were_measured():
         ("P2PDRL", "-3.95 ± 0.05", "-1.95 ± 0.05"),
         ("PPO", "-1.95 ± 0.05", "-1.95 ± 0.05"),
     ]
+    alone = returns.return_lines(rows[:1], (), curves)[-1]
+    assert alone.endswith("| -4.00 | -2.00 |")  # one seed has no deviation
 
 
 def test_variances_are_described_at_each_learning_rate():
