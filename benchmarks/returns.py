@@ -51,10 +51,10 @@ def return_lines(
         columns["eps_te 0.5"] = lambda row: float(row["eps_te=0.5"])
     if "A2, dynamics" in measures(rows):
         columns["the same, dynamics alone"] = dynamics_return
+    has_variances = curves and "log_grad_variance" in curves[0]
     logarithms = {
         ", ".join(filter(None, ["ln Var", said])): measure
-        for said, measure in variances(curves).items()
-        if curves and "log_grad_variance" in curves[0]
+        for said, measure in (variances(curves).items() if has_variances else ())
     }
     columns |= logarithms
     lines: list[str] = []
