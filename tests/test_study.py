@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from p2p.study import (
     seconds_left,
     shipped_studies,
 )
-from p2p.study.curves import training_curves
+from p2p.study.curves import curves_csv, training_curves
 from p2p.study.plan import measured_hash
 from p2p.study.results import measures, shown_settings
 from p2p.study.run_process import wait_until_free
@@ -413,6 +414,23 @@ def test_a_run_that_lacks_what_the_study_measures_is_refused(
     name, _, value = setting.split()
     with pytest.raises(UsageError, match=rf"with {name}=\d+, the study asks for {value}; choose"):
         plan(tmp_path, setting)
+
+
+def test_a_run_that_also_measured_its_gradient_serves_a_study_that_does_not(
+    tmp_path: Path,
+) -> None:
+    """Measuring changes no bit, so that its rows and curves are those of a run that did not."""
+    measured, plain = tmp_path / "measured", tmp_path / "plain"
+    for folder, setting in ((measured, "grad_variance_every = 1"), (plain, "")):
+        folder.mkdir()
+        for _ in run_study(plan(folder, setting), 1):
+            pass
+    there = plan(measured, "")
+    assert [run.state for run in there.runs] == [State.COMPLETE]
+    assert curves_csv(there) == curves_csv(plan(plain, ""))
+    assert "log_grad_variance" in curves_csv(plan(measured, "grad_variance_every = 1"))
+    (row,), (alone,) = collect_results(there).runs, collect_results(plan(plain, "")).runs
+    assert replace(row, seconds=0.0) == replace(alone, seconds=0.0)
 
 
 def test_tests_of_other_versions_are_shown_and_done_again(tmp_path: Path, played: None) -> None:

@@ -21,9 +21,10 @@ def _log_variance(peer: Sequence[Peer], limit: int) -> float | None:
     return fmean(values) if values else None
 
 
+VARIANCE = "log_grad_variance"
 QUANTITIES: dict[str, Read] = {
     "return": training_return,  # undiscounted, estimated from all steps
-    "log_grad_variance": _log_variance,  # natural log, of the iterations that measured it
+    VARIANCE: _log_variance,  # natural log, of the iterations that measured it
 }
 
 
@@ -31,7 +32,7 @@ def curves_csv(plan: Plan) -> str:
     """Return the curves of the trained runs as CSV: run, steps (over all peers), quantities.
 
     The settings of a run stand in its row of the results. A quantity that no run has measured
-    has no column.
+    has no column; nor has one that the study does not ask for, as a run of another study may have.
 
     Raises:
         BadArtefact: a run folder is damaged.
@@ -45,7 +46,12 @@ def curves_csv(plan: Plan) -> str:
         for run in plan.runs
         if run.trained or run.saved
     }
-    known = [name for name in QUANTITIES if any(name in row for c in curves.values() for row in c)]
+    asked = any(run.config.grad_variance_every for run in plan.runs)
+    known = [
+        name
+        for name in QUANTITIES
+        if (asked or name != VARIANCE) and any(name in row for c in curves.values() for row in c)
+    ]
     text = StringIO()
     writer = csv.DictWriter(text, ["run", "steps", *known], lineterminator="\n")
     writer.writeheader()

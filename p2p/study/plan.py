@@ -27,6 +27,7 @@ SHORT = {"num_peers": "K", "learning_rate": "lr"}
 # They tell nothing about a result; `final_episodes` says of how many episodes its score is.
 NOT_HASHED = RECORDS - {"final_episodes"}
 MEASURED = ("final_episodes", "grad_variance_every")  # must be as the tables need them
+UNMEASURED = ("grad_variance_every", 0)
 RECENT = 10  # iterations over which the speed is averaged
 
 
@@ -112,7 +113,8 @@ class PlannedRun:
         Raises:
             BadArtefact: the folder is damaged.
             UsageError: the run was trained for more steps than the study asks for, or with
-                another value of a setting in `MEASURED`.
+                another value of a setting in `MEASURED`; but it may have measured the gradient's
+                variance though the study does not ask for it.
         """
         if not (self.path / "config.json").exists():
             return
@@ -125,7 +127,7 @@ class PlannedRun:
             )
         for name in MEASURED:
             had, asked = getattr(run.config, name), getattr(self.config, name)
-            if had != asked:
+            if had != asked and (name, asked) != UNMEASURED:  # what it has besides is no harm
                 raise UsageError(
                     f"{self.path} was started with {name}={had}, the study asks for {asked}; "
                     "choose another folder with --out"
