@@ -19,7 +19,6 @@ from itertools import combinations
 from pathlib import Path
 
 import click
-import numpy as np
 from comparisons import (
     HEADER,
     OURS,
@@ -38,10 +37,10 @@ from comparisons import (
     training_return,
     whole_tasks,
 )
+from gradients import variances
 
 from p2p.study.grid import find_study, read_study
 
-ACTIONS = {"ant": 8, "humanoid": 17}
 OUR_RATE, PPO_RATE = "0.0001", "0.0003"  # learning rates of appendix A.2
 SEEDS = 4  # that the protocol asks for, of all but Fig. 4
 TOLERATED = 0.05  # of the competitor's mean: a loss within it is "as good as" (A1)
@@ -188,29 +187,6 @@ def all_seeds_lines(fig8a: Sequence[Row], fig4: Sequence[Row]) -> list[str]:
 def _all(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[Comparison]:
     """Return P2PDRL beside each other method, on each task that is whole."""
     return [c for task in whole_tasks(rows) for c in against_each(rows, measure, [task])]
-
-
-def variances(curves: Sequence[Row]) -> dict[str, Callable[[Row], float]]:
-    """Return what measures the gradient's variance, at its last measurement, by what it is.
-
-    ln Var, and the same plus twice the mean log-std: the gradient by a Gaussian's mean goes with
-    1 / std, so that a policy that acts more at random has a smaller one for that alone.
-    """
-    last: dict[str, tuple[int, float]] = {}  # by run: steps, ln Var
-    for point in curves:
-        if value := point.get("log_grad_variance"):
-            steps = int(float(point["steps"]))
-            last[point["run"]] = max(last.get(point["run"], (-1, 0.0)), (steps, float(value)))
-
-    def mean_log_std(row: Row) -> float:
-        # entropy = sum of log-stds + A / 2 ln(2 pi e)
-        entropy = float(row["entropy"]) / ACTIONS[row["task"]]
-        return entropy - 0.5 * float(np.log(2 * np.pi * np.e))
-
-    return {
-        "": lambda row: last[row["run"]][1],
-        "without the std": lambda row: last[row["run"]][1] + 2 * mean_log_std(row),
-    }
 
 
 def variance_lines(

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from claims import CONFOUNDERS, measures, variances
+from claims import CONFOUNDERS, measures
 from comparisons import Row, dynamics_return, mean_return, read, scores, training_return
+from gradients import gradient_columns
 
 from p2p.core import registry
 
@@ -39,7 +40,7 @@ def return_lines(
 
     Args:
         settings: what varies within a method, too; their values are rows of their own.
-        curves: those of the rows; the gradient's variance is shown if they have it.
+        curves: those of the rows; the gradient's is shown if they have it.
     """
     columns: dict[str, Callable[[Row], float]] = {"training, last tenth": training_return}
     if rows and "eps_te=1" in rows[0]:
@@ -51,12 +52,8 @@ def return_lines(
         columns["eps_te 0.5"] = lambda row: float(row["eps_te=0.5"])
     if "A2, dynamics" in measures(rows):
         columns["the same, dynamics alone"] = dynamics_return
-    has_variances = curves and "log_grad_variance" in curves[0]
-    logarithms = {
-        ", ".join(filter(None, ["ln Var", said])): measure
-        for said, measure in (variances(curves).items() if has_variances else ())
-    }
-    columns |= logarithms
+    gradient = gradient_columns(curves)
+    columns |= {name: measure for name, (measure, _) in gradient.items()}
     lines: list[str] = []
     for task in dict.fromkeys(row["task"] for row in rows):
         lines += [
@@ -73,7 +70,7 @@ def return_lines(
             cells = [", ".join([registry.find("method", method).label, *labels])]
             for name, measure in columns.items():
                 if found := scores(rows, measure, task=task, method=method, **chosen).get(task):
-                    digits = 2 if name in logarithms else 0
+                    digits = gradient[name][1] if name in gradient else 0
                     cell = f"{np.mean(found):.{digits}f}"
                     if len(found) > 1:
                         cell += f" ± {np.std(found, ddof=1):.{digits}f}"

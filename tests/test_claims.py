@@ -240,6 +240,14 @@ def test_a_table_of_returns_has_the_variances_that_were_measured():
     ]
     alone = returns.return_lines(rows[:1], (), curves)[-1]
     assert alone.endswith("| -4.00 | -2.00 |")  # one seed has no deviation
+    more = [
+        point | {"ppo_log_grad_variance": point["log_grad_variance"], "grad_snr": "0.03125",
+                 "ppo_grad_snr": "" if point["steps"] == "5e6" else "0.015625"}
+        for point in curves
+    ]  # fmt: skip
+    head, _, line, _ = returns.return_lines(rows, (), more)[1:]
+    assert head.endswith("| ln Var, PPO part | SNR | SNR, PPO part |")
+    assert line.endswith("| -3.95 ± 0.05 | 0.0312 ± 0.0000 | 0.0156 ± 0.0000 |")
 
 
 def test_variances_are_described_at_each_learning_rate():

@@ -822,10 +822,12 @@ def test_a_curve_has_at_most_so_many_points_and_averages_what_lies_between() -> 
         }
         for n in range(7)
     ]
-    records[4]["peers"] = [{"episodes": [], "grad_variance": {"log_variance": v}} for v in (1, 2)]
+    measured = [{"log_variance": v, "snr": 2 * v, "ppo_log_variance": 3 * v, "ppo_snr": None}
+                for v in (1, 2)]  # fmt: skip
+    records[4]["peers"] = [{"episodes": [], "grad_variance": peer} for peer in measured]
     assert training_curves(records, points=3) == [
         {"steps": 30, "return": (1 + 100) / 2},
-        {"steps": 60, "log_grad_variance": 1.5},
+        {"steps": 60, "log_grad_variance": 1.5, "grad_snr": 3.0, "ppo_log_grad_variance": 4.5},
     ]
 
 

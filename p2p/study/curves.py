@@ -15,16 +15,24 @@ from p2p.study.plan import Plan, PlannedRun
 from p2p.study.saved import number_of
 
 
-def _log_variance(peer: Sequence[Peer], limit: int) -> float | None:
-    measured = [record["grad_variance"] for record in peer if "grad_variance" in record]
-    values = [m["log_variance"] for m in measured if m["log_variance"] is not None]
-    return fmean(values) if values else None
+def _of_gradient(name: str) -> Read:
+    def read(peer: Sequence[Peer], limit: int) -> float | None:
+        measured = [record["grad_variance"] for record in peer if "grad_variance" in record]
+        values = [m[name] for m in measured if m[name] is not None]
+        return fmean(values) if values else None
+
+    return read
 
 
-VARIANCE = "log_grad_variance"
+GRADIENT: dict[str, Read] = {  # of the iterations that measured it (`p2p.peer.gradient_variance`)
+    "log_grad_variance": _of_gradient("log_variance"),  # natural log
+    "grad_snr": _of_gradient("snr"),  # signal to noise
+    "ppo_log_grad_variance": _of_gradient("ppo_log_variance"),  # of the loss's PPO part alone
+    "ppo_grad_snr": _of_gradient("ppo_snr"),
+}
 QUANTITIES: dict[str, Read] = {
     "return": training_return,  # undiscounted, estimated from all steps
-    VARIANCE: _log_variance,  # natural log, of the iterations that measured it
+    **GRADIENT,
 }
 
 
@@ -47,11 +55,8 @@ def curves_csv(plan: Plan) -> str:
         if run.trained or run.saved
     }
     asked = any(run.config.grad_variance_every for run in plan.runs)
-    known = [
-        name
-        for name in QUANTITIES
-        if (asked or name != VARIANCE) and any(name in row for c in curves.values() for row in c)
-    ]
+    there = {name for curve in curves.values() for row in curve for name in row}
+    known = [name for name in QUANTITIES if name in there and (asked or name not in GRADIENT)]
     text = StringIO()
     writer = csv.DictWriter(text, ["run", "steps", *known], lineterminator="\n")
     writer.writeheader()
