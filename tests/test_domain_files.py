@@ -389,7 +389,7 @@ def test_runs_in_other_domains_have_names_that_tell_them_apart():
     """A study over two files, and a comparison of its runs, show labels and not tables."""
     from p2p.analysis.groups import label_runs
     from p2p.core.config import TrainConfig
-    from p2p.study.plan import run_name
+    from p2p.study.names import run_name
 
     configs = [TrainConfig(randomise={"mass": {"scale": width}}) for width in (0.2, 0.4)]
     names = {run_name(config, ("randomise",)) for config in configs}

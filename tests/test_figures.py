@@ -27,7 +27,7 @@ from p2p.plots.method_styles import TASKS as TASK_NAMES
 from p2p.plots.strengths import regularised
 from p2p.plots.training import cohort_size, learning_curves
 from p2p.study import Study, find_study, read_study
-from p2p.study.plan import run_name
+from p2p.study.names import run_name
 
 approx = pytest.approx
 

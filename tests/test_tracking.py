@@ -29,7 +29,7 @@ from p2p.core.config import TrainConfig, build_config
 from p2p.core.errors import UsageError
 from p2p.runs import RunFolder
 from p2p.runs.journal import Journal
-from p2p.study.plan import config_hash
+from p2p.study.names import config_hash
 
 SMALL = {
     "task": "hopper", "num_peers": 2, "steps_per_iteration": 512, "num_epochs": 2,

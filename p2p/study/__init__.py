@@ -1,6 +1,7 @@
 """A study: a grid of runs, trained and tested side by side, and their results.
 
 grid         reads a study file into settings
+names        what its runs are called, and what identifies their settings
 plan         gives each run a folder, and tells how far it has come
 engine       where the runs are trained and tested: here, or on a cluster
 schedule     trains and tests the runs on this machine, as many at a time as fit

@@ -9,7 +9,8 @@ from typing import Any
 from p2p.cohort.dump import DUMPS
 from p2p.core.version import p2p_version
 from p2p.runs import RunFolder
-from p2p.study.plan import Plan, PlannedRun, config_hash
+from p2p.study.names import config_hash
+from p2p.study.plan import Plan, PlannedRun
 from p2p.study.results import shown_settings
 from p2p.study.saved import Cells, Saved
 

@@ -13,19 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from p2p.analysis.evaluation.config import EvalConfig
-from p2p.core.config import RECORDS, TrainConfig
-from p2p.core.env_names import folder_part
+from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Diverged, UsageError
 from p2p.core.version import installed_version, p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
 from p2p.study.grid import MAIN, Study
+from p2p.study.names import config_hash, free_name, is_value, run_name, text_of
 from p2p.study.saved import Cells, Saved, measures_of, only_tests, saved_tables
 from p2p.study.testing import read_tests
 
-SHORT = {"num_peers": "K", "learning_rate": "lr"}
-# They tell nothing about a result; `final_episodes` says of how many episodes its score is.
-NOT_HASHED = RECORDS - {"final_episodes"}
 MEASURED = ("final_episodes", "grad_variance_every")  # must be as the tables need them
 UNMEASURED = ("grad_variance_every", 0)
 RECENT = 10  # iterations over which the speed is averaged
@@ -178,8 +175,8 @@ class Plan:
         for name, values in wanted.items():
             there = list(dict.fromkeys(run.config.get(name) for run in self.runs))
             for value in values:
-                if not any(_is_value(value, one) for one in there):
-                    has = ", ".join(map(_text, there))
+                if not any(is_value(value, one) for one in there):
+                    has = ", ".join(map(text_of, there))
                     raise UsageError(
                         f"study {self.study.name} has no run with {name}={value}; it has {has}"
                     )
@@ -187,7 +184,7 @@ class Plan:
             run
             for run in self.runs
             if not all(
-                any(_is_value(value, run.config.get(name)) for value in values)
+                any(is_value(value, run.config.get(name)) for value in values)
                 for name, values in wanted.items()
             )
         ]
@@ -225,7 +222,7 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
     for config in study.configs:
         path = _find(config, existing, study.varying)
         if path is None:
-            path = out / _free_name(run_name(config, study.varying), taken)
+            path = out / free_name(run_name(config, study.varying), taken)
             taken.add(path.name)
         run = PlannedRun(path.name, config, path, study.tests)
         run.refresh()
@@ -261,12 +258,6 @@ def _count_saved(run: PlannedRun, saved: Saved, tests: Mapping[str, EvalConfig])
     run.state, run.steps, run.tested = State.COMPLETE, run.total_steps, 1.0
     scores = measures_of(row).get("score", [])
     run.score = sum(scores) / len(scores) if scores else None
-
-
-def config_hash(config: TrainConfig) -> str:
-    """Return 12 hex digits that identify the settings that affect results."""
-    settings = {k: v for k, v in config.settings.items() if k not in NOT_HASHED}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def measured_hash(
@@ -318,30 +309,3 @@ def _is_equal(name: str, config: TrainConfig, run: TrainConfig) -> bool:
     if name == "source_sha256":
         return config.source_sha256.items() <= run.source_sha256.items()
     return bool(config.settings[name] == run.settings.get(name))
-
-
-def run_name(config: TrainConfig, varying: tuple[str, ...]) -> str:
-    """Return the name of a run's folder: `hopper-p2pdrl-lr=0.0003-seed=1`."""
-    settings = [f"{SHORT.get(n, n)}={_text(config.get(n))}" for n in (*varying, "seed")]
-    return "-".join([folder_part(config.task), config.method, *settings])
-
-
-def _is_value(text: str, value: Any) -> bool:
-    """Say whether a text stands for the value of a setting: 1e-4 for 0.0001."""
-    with suppress(ValueError):
-        if isinstance(value, int | float) and float(text) == value:
-            return True
-    return text == _text(value)
-
-
-def _text(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """Return `name`, or if it is taken the first of `name-v2`, `name-v3`, ... that is not."""
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}-v{number}"
-    return free

@@ -20,7 +20,8 @@ from p2p.runs import RunFolder, write_atomically
 from p2p.runs.journal import jsonable
 from p2p.runs.measures import measures
 from p2p.study.grid import Study
-from p2p.study.plan import Plan, PlannedRun, State, config_hash, measured_hash
+from p2p.study.names import config_hash
+from p2p.study.plan import Plan, PlannedRun, State, measured_hash
 from p2p.study.saved import measures_of, number_of
 from p2p.study.testing import read_tests
 
