@@ -102,8 +102,6 @@ def _figure(like: str | None, study: str) -> str:
     known = ", ".join(FIGURES)
     if like is not None and like not in FIGURES:
         raise UsageError(f"--like {like}: unknown figure; known: {known}")
-    if like is None and study == "fig5":
-        raise UsageError("fig5 is drawn from one run of the study: p2p surface RUN")
     if like is None and study not in FIGURES:
         raise UsageError(f"study {study!r} has no figure of its own; name one with --like: {known}")
     return like or study

@@ -257,16 +257,18 @@ def next_commands(plan: Plan, results: Results) -> list[str]:
     if plan.study.budget and plan.study.name.endswith(f"-{plan.study.budget}"):
         words.append(f"--budget {plan.study.budget}")
     if file.stem not in FIGURES:
-        words.append(f"--like {'fig4' if _over_strength(plan) else 'fig3'}")
+        words.append(f"--like {_like(plan)}")
     several = len({tuple(run.settings.values()) for run in results.runs}) > 1
     code = registry.loading_options()
-    figure = [] if file.stem == "fig5" else [" ".join([*words, f"--runs {folder}"]) + code]
-    return [*([f"p2p compare {folder}/*/{code}"] if several else []), *figure]
+    figure = " ".join([*words, f"--runs {folder}"]) + code
+    return [*([f"p2p compare {folder}/*/{code}"] if several else []), figure]
 
 
-def _over_strength(plan: Plan) -> bool:
+def _like(plan: Plan) -> str:
+    """Return the figure that shows most of what a study measures."""
     tests = plan.study.evaluate
-    return tests is not None and len(tests.eps_te) > 1
+    over_strength = tests is not None and len(tests.eps_te) > 1
+    return "fig4" if over_strength else "fig5" if plan.study.surface else "fig3"
 
 
 def submitted_line(jobs: Submitted) -> str:

@@ -5,17 +5,43 @@ from __future__ import annotations
 import csv
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from p2p.core import registry
 from p2p.core.errors import BadArtefact, UsageError
 from p2p.core.reading import DAMAGE, read_bytes
 from p2p.runs.files import reachable
-from p2p.study import Study, collect_results, curves_csv, plan_study, shipped_studies
+from p2p.study import (
+    Study,
+    collect_results,
+    curves_csv,
+    plan_study,
+    shipped_studies,
+    surfaces_csv,
+    tables_of,
+)  # fmt: skip
 
 Curve = list[tuple[int, float]]  # (steps, value)
+
+
+class SurfacePoint(NamedTuple):
+    """A point of a run's return surface (`p2p.study.surfaces`).
+
+    Attributes:
+        policy: `initial`, `middle` or `final`; empty on the grid.
+        steps: of training, of a policy that is named; else 0.
+        train, test: mean return over domains.
+    """
+
+    policy: str
+    steps: int
+    x: float
+    y: float
+    train: float
+    test: float
 
 
 @dataclass(frozen=True)
@@ -45,12 +71,14 @@ class Data:
     Attributes:
         source: where they come from, as shown.
         curves: by quantity, and by the name of the run.
+        surfaces: by the name of the run.
     """
 
     study: Study
     source: str
     rows: list[Row]
     curves: dict[str, dict[str, Curve]]
+    surfaces: dict[str, list[SurfacePoint]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> list[str]:
@@ -76,7 +104,7 @@ def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path)
     """Return a study's tables.
 
     Args:
-        tables: folder of saved tables, `<study>.csv` and `<study>-curves.csv`.
+        tables: folder of saved tables (`p2p.study.tables_of`).
         runs: the study's folder, to take the runs themselves rather than tables.
         default_runs: the same, for where there are no tables.
 
@@ -84,17 +112,18 @@ def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path)
         UsageError: there is nothing to draw, or a folder is out of reach.
         BadArtefact: a table or run folder is damaged.
     """
-    table = tables / f"{study.name}.csv"
+    table, curves, surfaces = tables_of(tables, study.name)
     if runs is None and reachable(table, UsageError).exists():
-        curves = tables / f"{study.name}-curves.csv"
-        text = _read(curves) if curves.exists() else ""
-        return Data(study, str(table), _rows(_read(table), table), _curves(text, curves))
+        texts = [_read(file) if file.exists() else "" for file in (curves, surfaces)]
+        found = _curves(texts[0], curves), _surfaces(texts[1], surfaces)
+        return Data(study, str(table), _rows(_read(table), table), *found)
     folder = runs or default_runs
     if reachable(folder, UsageError).is_dir():
         plan = plan_study(study, folder)
         if any(run.trained for run in plan.runs):
             rows = _rows(collect_results(plan).csv(), folder)
-            return Data(study, str(folder), rows, _curves(curves_csv(plan), folder))
+            found = _curves(curves_csv(plan), folder), _surfaces(surfaces_csv(plan) or "", folder)
+            return Data(study, str(folder), rows, *found)
     looked = [folder] if runs else [table, folder]
     raise UsageError(
         f"nothing to draw of study {study.name}: there is no trained run in "
@@ -149,6 +178,20 @@ def _curves(text: str, source: Path) -> dict[str, dict[str, Curve]]:
         except DAMAGE:
             raise BadArtefact(
                 f"{source} is no table of curves: it needs columns run, steps and numbers"
+            ) from None
+    return found
+
+
+def _surfaces(text: str, source: Path) -> dict[str, list[SurfacePoint]]:
+    found: dict[str, list[SurfacePoint]] = {}
+    for cells in csv.DictReader(StringIO(text)):
+        try:
+            numbers = [float(cells[name]) for name in SurfacePoint._fields[2:]]
+            point = SurfacePoint(cells["policy"], int(cells["steps"] or 0), *numbers)
+            found.setdefault(cells["run"], []).append(point)
+        except DAMAGE:
+            raise BadArtefact(
+                f"{source} is no table of surfaces: it needs columns run, policy, steps and numbers"
             ) from None
     return found
 

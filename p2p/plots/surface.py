@@ -1,13 +1,26 @@
-"""The picture of return surfaces (Fig. 5). Needs the extra `figures` (matplotlib)."""
+"""Pictures of return surfaces (Fig. 5): of one run, and of all runs of a study.
+
+Needs the extra `figures` (matplotlib).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from p2p.analysis.surface.config import SurfaceConfig
 from p2p.analysis.surface.results import Mark, Surface
-from p2p.plots.style import RETURN, add_caption, picture
+from p2p.core.errors import BadArtefact
+from p2p.plots.captions import how_trained
+from p2p.plots.data import Data, SurfacePoint
+from p2p.plots.lines import seeds_text
+from p2p.plots.method_styles import TASKS
+from p2p.plots.panels import Drawn
+from p2p.plots.selection import need, task_groups
+from p2p.plots.style import RC, RETURN, add_caption, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,6 +28,7 @@ if TYPE_CHECKING:
 LEVELS = 14  # colours, about: as many as give round numbers
 TITLES = {"train": "training return", "test": "test return"}
 EDGE = 0.6  # of the window's width: beyond it a label goes to the left of its point
+SMALL = 1.9  # inches, a panel of many
 
 
 def surface_figure(surface: Surface, suffix: str = "png") -> bytes:
@@ -34,19 +48,15 @@ def surface_figure(surface: Surface, suffix: str = "png") -> bytes:
 
 
 def _draw(figure: Figure, surface: Surface) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    low = min(float(one.mean.min()) for one in surface.landscapes)
-    high = max(float(one.mean.max()) for one in surface.landscapes)
-    levels = MaxNLocator(LEVELS).tick_values(low, high if high > low else low + 1.0)
+    levels = _levels([one.mean for one in surface.landscapes])
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, one in zip(panels, surface.landscapes, strict=True):
-        filled = axes.contourf(surface.x, surface.y, one.mean, levels, cmap="viridis")
-        axes.contour(filled, colors="white", linewidths=0.4, alpha=0.6)
-        axes.set(aspect="equal", xlabel="from initial towards final policy (L2 distance)")
+        filled = _contours(axes, surface.x, surface.y, one.mean, levels)
+        axes.set_xlabel("from initial towards final policy (L2 distance)")
         axes.set_title(f"{TITLES[one.scenario]}, eps {one.set.eps:g}", fontsize="medium")
         for mark in surface.marks:
-            _label(axes, mark, surface)
+            text = mark.name if not mark.steps else f"{mark.name}, {mark.steps / 1e6:.2g}M steps"
+            _label(axes, mark, text, surface.x)
     panels[0].set_ylabel("towards middle policy\n(L2 distance)")
     figure.colorbar(filled, ax=panels, label=RETURN, pad=0.01)
     of = f"{surface.task}, {surface.method}, seed {surface.seed}, peer {surface.config.peer}"
@@ -58,13 +68,113 @@ def _draw(figure: Figure, surface: Surface) -> None:
     )
 
 
-def _label(axes: Any, mark: Mark, surface: Surface) -> None:
+class _Map(NamedTuple):
+    """A run's surface as arrays: x [N], y [N], returns [N, N] by y and x, and its policies."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    returns: dict[str, NDArray[np.float64]]
+    marks: list[SurfacePoint]
+
+
+def return_surfaces(data: Data) -> Drawn:
+    """Fig. 5: each run's training and test return on the plane of its policies, on one scale.
+
+    A row a method and return, a column a seed.
+    """
+    asked = data.study.surface or SurfaceConfig()  # the figure is refused then
+    rows: list[tuple[str, str, dict[int, _Map]]] = []  # task and label, return, map by seed
+    for task in data.tasks:
+        for look, runs in task_groups(data, task):
+            found = {
+                run.seed: _map(data.surfaces[run.run], data.source)
+                for run in sorted(runs, key=lambda run: run.seed) if run.run in data.surfaces
+            }  # fmt: skip
+            rows += [(f"{TASKS[task]}, {look.label}", kind, found) for kind in TITLES if found]
+    add = "" if data.study.surface else "a table [surface]"
+    need(data, rows, "return surfaces", add)
+    caption = (
+        f"Each panel is one run, each point the mean action in {asked.domains} domains (seed "
+        f"{asked.domain_seed}), one episode each, the same at all points; test domains at strength "
+        f"{asked.eps_te:g}. {how_trained(data)} x: L2 distance from the initial (I) towards the "
+        f"final policy (F) of peer {asked.peer}, y: towards the middle one (M). One scale of "
+        f"returns for all; {seeds_text({label: len(found) for label, _, found in rows})}."
+    )
+    columns = max(len(found) for *_, found in rows)
+    width, height = SMALL * columns + 1.6, SMALL * len(rows)
+
+    def paint(figure: Figure) -> None:
+        from matplotlib import rc_context
+
+        with rc_context({**RC, "axes.grid": False}):
+            _draw_all(figure, rows, columns)
+            add_caption(figure, caption)
+
+    files = {suffix: picture(paint, width, height, suffix) for suffix in ("png", "svg")}
+    return Drawn(files, caption)
+
+
+def _draw_all(
+    figure: Figure, rows: Sequence[tuple[str, str, dict[int, _Map]]], columns: int
+) -> None:
+    all_axes = figure.subplots(len(rows), columns, squeeze=False)
+    levels = _levels([one.returns[kind] for _, kind, found in rows for one in found.values()])
+    for line, (label, kind, found) in zip(all_axes, rows, strict=True):
+        for axes in line[len(found) :]:
+            axes.set_visible(False)
+        for axes, (seed, one) in zip(line, found.items(), strict=False):
+            filled = _contours(axes, one.x, one.y, one.returns[kind], levels)
+            for mark in one.marks:
+                _label(axes, mark, mark.policy[0].upper(), one.x)
+            if kind == "train":
+                axes.set_title(f"seed {seed}")
+        line[0].set_ylabel(f"{label}\n{TITLES[kind]}")
+    figure.colorbar(filled, ax=all_axes, label=RETURN, pad=0.01, aspect=60)
+
+
+def _map(points: Sequence[SurfacePoint], source: str) -> _Map:
+    """Return a run's points as arrays.
+
+    Raises:
+        BadArtefact: they are no grid, or lack a policy.
+    """
+    grid = [point for point in points if not point.policy]
+    x, y = (np.array(sorted({getattr(p, axis) for p in grid})) for axis in "xy")
+    marks = [point for point in points if point.policy]
+    by_place = {(point.y, point.x): point for point in grid}
+    if len(by_place) != len(x) * len(y) or len(marks) != 3 or min(len(x), len(y)) < 2:
+        raise BadArtefact(f"{source}: the surface of a run is not a grid and three policies")
+    returns = {
+        kind: np.array([[getattr(by_place[at_y, at_x], kind) for at_x in x] for at_y in y])
+        for kind in TITLES
+    }
+    return _Map(x, y, returns, marks)
+
+
+def _levels(returns: Sequence[NDArray[np.float64]]) -> Any:
+    """Return the limits between colours, round numbers that all returns lie between."""
+    from matplotlib.ticker import MaxNLocator
+
+    low = min(float(one.min()) for one in returns)
+    high = max(float(one.max()) for one in returns)
+    return MaxNLocator(LEVELS).tick_values(low, high if high > low else low + 1.0)
+
+
+def _contours(
+    axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64], levels: Any
+) -> Any:
+    filled = axes.contourf(x, y, z, levels, cmap="viridis")
+    axes.contour(filled, colors="white", linewidths=0.4, alpha=0.6)
+    axes.set_aspect("equal")
+    return filled
+
+
+def _label(axes: Any, mark: Mark | SurfacePoint, text: str, x: NDArray[np.float64]) -> None:
     """Mark a policy, in black on white so that it stands out on any ground."""
     from matplotlib.patheffects import withStroke
 
     axes.plot(mark.x, mark.y, "o", ms=6, mfc="white", mec="black", mew=1.2)
-    left = mark.x > surface.x[0] + EDGE * float(np.ptp(surface.x))
-    text = mark.name if not mark.steps else f"{mark.name}, {mark.steps / 1e6:.2g}M steps"
+    left = mark.x > x[0] + EDGE * float(np.ptp(x))
     axes.annotate(
         text, (mark.x, mark.y), (-7 if left else 7, 5), textcoords="offset points",
         ha="right" if left else "left", fontsize="small",

@@ -10,6 +10,7 @@
     result.json       the final scores, written when training has reached its end
     restarts.jsonl    one line a restart of the cohort, if there was one (`p2p.runs.restarts`)
     evaluation.json   test scores of a study's run (`p2p.study.testing`)
+    surface.json      return surface of a study's run (`p2p.study.surfaces`)
     .lock             held by the process that writes
 
 The analysis commands add files of their own:

@@ -14,6 +14,8 @@ submissions  what a study's folder remembers of jobs
 testing      tests a trained run in unseen domains
 results      makes tables from finished runs
 curves       makes training curves from their journals
+surfaces     measures return surfaces around a trained run's policies
+saving       saves the tables, from which `saved` counts rows as done
 """
 
 from p2p.study.curves import curves_csv
@@ -21,7 +23,9 @@ from p2p.study.engine import Engine, LocalEngine, Submitted
 from p2p.study.grid import Study, find_study, read_study, shipped_studies
 from p2p.study.plan import Plan, PlannedRun, State, plan_study
 from p2p.study.results import Group, Results, collect_results
+from p2p.study.saved import tables_of
 from p2p.study.schedule import find_capacity, run_study, seconds_left
+from p2p.study.surfaces import surfaces_csv
 
 __all__ = [
     "Engine",
@@ -42,4 +46,6 @@ __all__ = [
     "run_study",
     "seconds_left",
     "shipped_studies",
+    "surfaces_csv",
+    "tables_of",
 ]

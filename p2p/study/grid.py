@@ -14,6 +14,8 @@ eps_te = "0:1:0.1"
 [evaluate.calm]             # optional: one more test of each run; its measures are `calm:eps_te=1`
 eps_te = 1
 randomise = "calm.toml"     # what varies in it: a domains file, or its tables
+[surface]                   # optional: fields of SurfaceConfig; returns around each run's policies
+grid = 15
 
 The top level may also name a `folder`: studies with the same folder share their equal runs.
 """
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from p2p.analysis.evaluation.config import EvalConfig, build_eval_config, parse_strengths
+from p2p.analysis.surface.config import SurfaceConfig, build_surface_config
 from p2p.core.config import TrainConfig, build_config, setting_names
 from p2p.core.consistency import RENAMED, override
 from p2p.core.errors import UsageError
@@ -38,9 +41,10 @@ from p2p.core.names import FOLDER_NAME, FOLDER_NAME_RULE, did_you_mean, nearest
 from p2p.core.reading import read_toml
 from p2p.runs.files import reachable
 
-KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate")
+KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate", "surface")
 TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled", "randomise")  # of [evaluate]
 MAIN = ""  # the name of the test in [evaluate] itself
+MIDDLE = 2  # milestones, of which one lies between start and end
 DEFAULT_BUDGET = "small"
 NAMED = ("task", "method", "seed", "source_sha256")  # by themselves
 TEST_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # part of the names of columns
@@ -56,6 +60,7 @@ class Study:
         file: the file that it was read from.
         tests: how each run is tested after training, by the test's name; that of [evaluate] itself
             is `MAIN`. Empty: not tested.
+        surface: which return surface of each run is measured after training; None: none.
         budget: name of the budget that was chosen; None if the file has no budgets.
         folder: name of the folder of its runs [its own name].
     """
@@ -66,6 +71,7 @@ class Study:
     tests: Mapping[str, EvalConfig] = field(default_factory=dict)
     budget: str | None = None
     folder: str = ""
+    surface: SurfaceConfig | None = None
 
     @property
     def evaluate(self) -> EvalConfig | None:
@@ -162,7 +168,9 @@ def _study(content: Mapping[str, Any], file: Path, budget: str | None) -> Study:
     if chosen != default:
         name, folder = f"{name}-{chosen}", f"{folder}-{chosen}"
     configs = tuple(_configs(content, chosen, budgets.get(chosen or "", {})))
-    return Study(name, configs, file, _tests(content), chosen, folder)
+    return Study(
+        name, configs, file, _tests(content), chosen, folder, _surface(content, configs)
+    )  # fmt: skip
 
 
 def _name(name: Any, key: str) -> str:
@@ -227,6 +235,32 @@ def _evaluate(settings: Mapping[str, Any], where: str) -> EvalConfig:
         return build_eval_config(**{**settings, "eps_te": strengths})
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def _surface(content: Mapping[str, Any], configs: Sequence[TrainConfig]) -> SurfaceConfig | None:
+    """Return what [surface] asks for, which every run must be able to give."""
+    if "surface" not in content:
+        return None
+    table, known = content["surface"], tuple(SurfaceConfig.model_fields)
+    if not isinstance(table, dict):
+        raise UsageError("surface must be a table: [surface]")
+    for name in table:
+        if name not in known:
+            raise UsageError(
+                f"[surface]: unknown setting {name!r}{hint(name, known)}; known: {', '.join(known)}"
+            )
+    try:
+        found = build_surface_config(**table)
+    except UsageError as error:
+        raise UsageError(f"[surface]: {error}") from None
+    if (least := min(config.num_peers for config in configs)) <= found.peer:
+        raise UsageError(f"[surface]: peer={found.peer}, but a run has num_peers={least} alone")
+    if (least := min(config.milestones for config in configs)) < MIDDLE:
+        raise UsageError(
+            f"[surface] needs milestones of {MIDDLE} or more, for the middle policy; a run has "
+            f"milestones={least}"
+        )
+    return found
 
 
 def _configs(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.analysis.evaluation.config import EvalConfig
+from p2p.analysis.surface.config import SurfaceConfig
 from p2p.core.config import TrainConfig
 from p2p.core.errors import BadArtefact, Diverged, UsageError
 from p2p.core.version import installed_version, p2p_version
@@ -21,6 +22,7 @@ from p2p.runs.files import reachable, read_json
 from p2p.study.grid import MAIN, Study
 from p2p.study.names import config_hash, free_name, is_value, run_name, text_of
 from p2p.study.saved import Cells, Saved, measures_of, only_tests, saved_tables
+from p2p.study.surfaces import read_surface
 from p2p.study.testing import read_tests
 
 MEASURED = ("final_episodes", "grad_variance_every")  # must be as the tables need them
@@ -50,10 +52,11 @@ class PlannedRun:
         name: of its folder, unique in the study.
         path: its run folder, which may not exist yet.
         tests: how it is tested after training, by name (`Study.tests`).
+        surface: which return surface is measured then (`Study.surface`).
         steps: completed so far.
         trained: whether training is complete, and the folder is there.
         saved: its row in a saved table, if that counts as done and there is no folder.
-        saved_curve: its points in the saved curves then.
+        saved_curve, saved_surface: its points in the saved curves and surfaces then.
         tested: share of its tests that are complete, 0..1.
         test_rate: steps/s of its tests.
         score: mean over peers of their final scores; None before training is complete.
@@ -67,11 +70,13 @@ class PlannedRun:
     config: TrainConfig
     path: Path
     tests: Mapping[str, EvalConfig] = field(default_factory=dict)
+    surface: SurfaceConfig | None = None
     state: State = State.WAITING
     steps: int = 0
     trained: bool = False
     saved: Cells | None = None
     saved_curve: Sequence[Cells] = ()
+    saved_surface: Sequence[Cells] = ()
     tested: float = 0.0
     test_rate: float | None = None
     score: float | None = None
@@ -89,7 +94,16 @@ class PlannedRun:
     def test_steps(self) -> int:
         """Steps of its tests, if no episode ends early."""
         episodes = sum(len(t.eps_te) * t.domains * t.episodes for t in self.tests.values())
-        return episodes * self.config.num_peers * self.config.max_episode_steps
+        on_surface = self.surface.episodes if self.surface else 0
+        return (episodes * self.config.num_peers + on_surface) * self.config.max_episode_steps
+
+    @property
+    def to_measure(self) -> dict[str, Any]:
+        """What its process has to do after training, as JSON has it."""
+        return {
+            "tests": {name: test.model_dump(mode="json") for name, test in self.tests.items()},
+            "surface": self.surface and self.surface.model_dump(mode="json"),
+        }
 
     @property
     def steps_left(self) -> float:
@@ -137,6 +151,8 @@ class PlannedRun:
         if all(
             read_tests(self.path, name, test, self.steps) is not None
             for name, test in self.tests.items()
+        ) and (
+            self.surface is None or read_surface(self.path, self.surface, self.steps) is not None
         ):
             self.state, self.tested = State.COMPLETE, 1.0
         scores = [peer["mean"] for peer in result["scores"]]
@@ -224,25 +240,25 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
         if path is None:
             path = out / free_name(run_name(config, study.varying), taken)
             taken.add(path.name)
-        run = PlannedRun(path.name, config, path, study.tests)
+        run = PlannedRun(path.name, config, path, study.tests, study.surface)
         run.refresh()
         runs.append(run)
     if save is not None:
-        for saved, tests in saved_tables(study, save):
+        for saved, owner in saved_tables(study, save):
             for run in runs:
-                _count_saved(run, saved, tests)
+                _count_saved(run, saved, owner)
     return Plan(study, out, runs)
 
 
-def _count_saved(run: PlannedRun, saved: Saved, tests: Mapping[str, EvalConfig]) -> None:
+def _count_saved(run: PlannedRun, saved: Saved, owner: Study) -> None:
     """Take a run as complete if its row is saved and its folder has not more to show.
 
     Args:
-        tests: those whose measures the table has.
+        owner: the study whose tables they are.
     """
     if run.trained or run.steps:
         return
-    measured, config = measured_hash(run, tests=tests), config_hash(run.config)
+    measured, config = measured_hash(run, study=owner), config_hash(run.config)
     if far := saved.diverged.get((config, p2p_version())):
         run.state, run.exit_code = State.FAILED, Diverged.exit_code
         run.error = (
@@ -251,8 +267,10 @@ def _count_saved(run: PlannedRun, saved: Saved, tests: Mapping[str, EvalConfig])
         )
         return
     row = saved.row_of(run, config, p2p_version(), measured)
-    if row is None:
+    surface = saved.surfaces.get(row["run"], []) if row else []
+    if row is None or (run.surface and not surface):
         return
+    run.saved_surface = surface if run.surface else ()
     run.saved = only_tests(row, run.tests)
     run.saved_curve = saved.curves.get(row["run"], [])
     run.state, run.steps, run.tested = State.COMPLETE, run.total_steps, 1.0
@@ -260,20 +278,22 @@ def _count_saved(run: PlannedRun, saved: Saved, tests: Mapping[str, EvalConfig])
     run.score = sum(scores) / len(scores) if scores else None
 
 
-def measured_hash(
-    run: PlannedRun, mujoco: str | None = None, tests: Mapping[str, EvalConfig] | None = None
-) -> str:
+def measured_hash(run: PlannedRun, mujoco: str | None = None, study: Study | None = None) -> str:
     """Return 12 hex digits that identify what is measured of a run, and by which MuJoCo.
 
     Args:
         mujoco: the version that trained it; default the installed one.
-        tests: default the run's.
+        study: which measures it [the run's].
     """
-    asked = run.tests if tests is None else tests
+    asked, surface = (study or run).tests, (study or run).surface
     others = {name: test.model_dump(mode="json") for name, test in asked.items()}
     kinds = {name: run.config.get(name) for name in MEASURED}
     measured: list[Any] = [others.pop(MAIN, None), kinds, mujoco or installed_version("mujoco")]
-    text = json.dumps([*measured, others] if others else measured, sort_keys=True)
+    if others or surface:
+        measured.append(others)
+    if surface:
+        measured.append(surface.model_dump(mode="json"))
+    text = json.dumps(measured, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

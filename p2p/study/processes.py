@@ -98,10 +98,8 @@ class RunProcess:
             os.close(theirs)
         assert self.child.stdin is not None
         with suppress(BrokenPipeError), self.child.stdin as stdin:
-            tests = {name: test.model_dump(mode="json") for name, test in run.tests.items()}
-            given = {
-                "settings": run.config.settings, "sources": registry.sources(), "tests": tests,
-            }  # fmt: skip
+            given = {"settings": run.config.settings, "sources": registry.sources()}
+            given |= run.to_measure
             stdin.write(json.dumps(given).encode())
 
     def read(self) -> bool:

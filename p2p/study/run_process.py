@@ -2,9 +2,9 @@
 
     python -m p2p.study.run_process FD PARENT FOLDER CORES
 
-It reads from stdin, as JSON, the run's settings, the sources of the user's classes, and the
-settings of its tests by their name. PARENT is the scheduler's process id. It writes messages to the
-file descriptor FD, one JSON object per line:
+It reads from stdin, as JSON, the run's settings, the sources of the user's classes, the settings
+of its tests by their name, and those of its return surface. PARENT is the scheduler's process id.
+It writes messages to the file descriptor FD, one JSON object per line:
 {"steps": int, "seconds": float | null} at the start and after each iteration,
 {"tested": float, "steps_per_second": float | null} during its tests,
 {"error": str, "exit_code": int} if it fails. Stdout and stderr are its log.
@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 from p2p.analysis.evaluation.config import EvalConfig
+from p2p.analysis.surface.config import SurfaceConfig
 from p2p.cohort import launch
 from p2p.cohort.events import Iterated, Noted, Started
 from p2p.core import registry
@@ -85,11 +86,13 @@ def train_and_test(
     for message in train(config, folder):
         send(**message)
     tests = {name: EvalConfig.model_validate(test) for name, test in given["tests"].items()}
-    if tests:
+    asked = given.get("surface")  # none of a job that an earlier version has submitted
+    surface = SurfaceConfig.model_validate(asked) if asked else None
+    if tests or surface:
         send(tested=0.0, steps_per_second=None)
         run_tests(
             folder, tests, config.whole_steps, cores,
-            lambda share, rate: send(tested=share, steps_per_second=rate),
+            lambda share, rate: send(tested=share, steps_per_second=rate), surface,
         )  # fmt: skip
 
 

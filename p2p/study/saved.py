@@ -17,38 +17,36 @@ from p2p.runs.files import reachable
 from p2p.study.grid import Study, read_study
 
 if TYPE_CHECKING:
-    from p2p.analysis.evaluation.config import EvalConfig
     from p2p.study.plan import PlannedRun
 
 Cells = Mapping[str, str]
 TEST_MEASURES = ("eps_te=", "worst=")
 
 
-def tables_of(folder: Path, study: str) -> tuple[Path, Path]:
-    """Return the files of a study's results and curves in `folder`."""
-    return folder / f"{study}.csv", folder / f"{study}-curves.csv"
+def tables_of(folder: Path, study: str) -> tuple[Path, Path, Path]:
+    """Return the files of a study's results, curves and return surfaces in `folder`."""
+    table, curves, surfaces = (folder / f"{study}{end}.csv" for end in ("", "-curves", "-surfaces"))
+    return table, curves, surfaces
 
 
 class Saved:
-    """The tables of a study in a folder: results, curves, and runs that diverged.
+    """The tables of a study in a folder: results, curves, surfaces, and runs that diverged.
 
     Attributes:
         rows: by the hash of their settings and the version that made them.
-        curves: the points of each run, by its name.
+        curves, surfaces: the points of each run, by its name.
         diverged: as `rows`, of runs that have no result (`p2p.study.diverged`).
         diverged_file: their table.
     """
 
     def __init__(self, folder: Path, study: str) -> None:
-        table, curves = tables_of(folder, study)
+        table, curves, surfaces = tables_of(folder, study)
         self.diverged_file = folder / f"{study}-diverged.csv"
         self.rows, self.diverged = (
             {(row.get("config", ""), row.get("version", "")): row for row in read_rows(file)}
             for file in (table, self.diverged_file)
         )
-        self.curves: dict[str, list[Cells]] = {}
-        for point in read_rows(curves):
-            self.curves.setdefault(point.get("run", ""), []).append(point)
+        self.curves, self.surfaces = _by_run(curves), _by_run(surfaces)
 
     def row_of(self, run: PlannedRun, config: str, version: str, measured: str) -> Cells | None:
         """Return the row of a run, if it has the same settings, version, steps and measures.
@@ -64,18 +62,22 @@ class Saved:
         return row if row.get("measured") == measured else None
 
 
-def saved_tables(study: Study, folder: Path) -> Iterator[tuple[Saved, Mapping[str, EvalConfig]]]:
-    """Yield the study's tables, and those of the study whose folder it shares, with their tests.
+def saved_tables(study: Study, folder: Path) -> Iterator[tuple[Saved, Study]]:
+    """Yield the study's tables, and those of the study whose folder it shares, each with its study.
 
-    The latter only if it tests all that this one does, in the same way.
+    The latter only if it measures all that this one does, in the same way.
     """
-    yield Saved(folder, study.name), study.tests
+    yield Saved(folder, study.name), study
     beside = study.file.with_name(f"{study.folder.removesuffix(f'-{study.budget}')}.toml")
     if study.folder in ("", study.name) or not beside.is_file():
         return
     owner = read_study(beside, study.budget)
-    if owner.name == study.folder and study.tests.items() <= owner.tests.items():
-        yield Saved(folder, owner.name), owner.tests
+    if (
+        owner.name == study.folder
+        and study.tests.items() <= owner.tests.items()
+        and study.surface in (None, owner.surface)
+    ):
+        yield Saved(folder, owner.name), owner
 
 
 def only_tests(row: Cells, tests: Collection[str]) -> Cells:
@@ -114,6 +116,14 @@ def number_of(row: Cells, name: str) -> float:
         raise BadArtefact(
             f"saved row of {row.get('run')}: {name} is {row.get(name)!r}, not a number; delete it"
         ) from None
+
+
+def _by_run(file: Path) -> dict[str, list[Cells]]:
+    """Return the rows of a table by their run."""
+    found: dict[str, list[Cells]] = {}
+    for row in read_rows(file):
+        found.setdefault(row.get("run", ""), []).append(row)
+    return found
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:

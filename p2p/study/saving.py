@@ -12,15 +12,17 @@ from p2p.study.diverged import diverged_table
 from p2p.study.plan import Plan
 from p2p.study.results import Results
 from p2p.study.saved import Saved, tables_of
+from p2p.study.surfaces import surfaces_csv
 
 
 def save_tables(plan: Plan, results: Results, folder: Path) -> tuple[list[Path], list[Path]]:
     """Write the tables of results and curves into `folder`; rows of untested runs are left out.
 
-    A table of the runs that diverged stands beside them, if any did; alone, if no run is complete.
+    A table of the points of return surfaces stands beside them, if the study has any; one of the
+    runs that diverged, too, if any did; alone, if no run is complete.
 
     Rows that are there and whose runs the study has no more, or has still to make anew, would be
-    gone. So both files are kept as they were, under other names.
+    gone. So the files are kept as they were, under other names.
 
     Returns:
         The files, and those that were kept.
@@ -38,11 +40,12 @@ def save_tables(plan: Plan, results: Results, folder: Path) -> tuple[list[Path],
         tested = results.tested()
         lost = {config for config, _ in saved.rows}
         kept += _keep(folder, results.study) if lost - {run.config for run in tested.runs} else []
-        written += tables_of(folder, results.study)
-        for file, text, kind in zip(
-            written, (tested.csv(), curves_csv(plan)), ("results", "curves"), strict=True
-        ):
-            write_atomically(file, text.encode(), kind)
+        texts = tested.csv(), curves_csv(plan), surfaces_csv(plan)
+        kinds = "results", "curves", "surfaces"
+        for file, text, kind in zip(tables_of(folder, results.study), texts, kinds, strict=True):
+            if text is not None:
+                write_atomically(file, text.encode(), kind)
+                written.append(file)
     if (diverged := diverged_table(plan, saved)) is not None:
         written.append(saved.diverged_file)
         write_atomically(saved.diverged_file, diverged.encode(), "results")

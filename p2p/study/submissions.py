@@ -107,7 +107,7 @@ class Submissions:
             {
                 "path": str(run.path.absolute()),
                 "settings": run.config.settings,
-                "tests": {name: test.model_dump(mode="json") for name, test in run.tests.items()},
+                **run.to_measure,
             }
             for run in runs
         ]

@@ -16,9 +16,11 @@ from p2p.analysis.evaluation.config import EvalConfig
 from p2p.core.errors import BadArtefact
 from p2p.runs.files import read_json, write_json
 from p2p.runs.measures import Tests
+from p2p.study.surfaces import run_surface
 
 if TYPE_CHECKING:
     from p2p.analysis.session import Progress
+    from p2p.analysis.surface.config import SurfaceConfig
 
 
 def run_tests(
@@ -27,6 +29,7 @@ def run_tests(
     steps: int,
     workers: int,
     on_progress: Callable[[float, float], None],
+    surface: SurfaceConfig | None = None,
 ) -> None:
     """Test the policies of a trained run; episodes that were saved earlier are not run again.
 
@@ -35,6 +38,7 @@ def run_tests(
         steps: of the run's training.
         workers: number of processes.
         on_progress: called now and then with the share that is done, 0..1, and steps/s.
+        surface: the return surface that is measured last.
 
     Raises:
         Interrupted: a signal; the episodes so far are saved.
@@ -43,13 +47,19 @@ def run_tests(
     from p2p.analysis.evaluation.session import evaluate
 
     sizes = {name: len(t.eps_te) * t.domains * t.episodes for name, t in tests.items()}
-    total, before = sum(sizes.values()), 0
-    for name, config in tests.items():
+    total, before = sum(sizes.values()) + (surface.episodes if surface else 0), 0
 
-        def report(now: Progress, done: int = before, size: int = sizes[name]) -> None:
+    def reporting(size: int) -> Callable[[Progress], None]:
+        done = before
+
+        def report(now: Progress) -> None:
             on_progress((done + now.share * size) / total, now.steps / now.seconds)
 
+        return report
+
+    for name, config in tests.items():
         settings = config.model_dump()
+        report = reporting(sizes[name])
         found = evaluate(path, settings.pop("eps_te"), workers=workers, report=report, **settings)
         (run,) = found.runs
         sets = run.to_dict()["sets"]
@@ -61,6 +71,8 @@ def run_tests(
         made = {**asked, "versions": simulated_by(), "tests": scores}
         write_json(file, {**made, "others": others} if others else made)
         before += sizes[name]
+    if surface:
+        run_surface(path, surface, steps, workers, reporting(surface.episodes))
 
 
 def read_tests(

@@ -35,6 +35,11 @@ class SurfaceConfig(BaseModel):
         0.25, description="Room around the three policies, as a share of their extent."
     )
 
+    @property
+    def episodes(self) -> int:
+        """Episodes of both returns: on the grid, and of the three policies and their own forms."""
+        return 2 * self.domains * (self.grid**2 + 5)  # the final policy's two forms are one
+
 
 def build_surface_config(**settings: Any) -> SurfaceConfig:
     """Return a validated SurfaceConfig.
