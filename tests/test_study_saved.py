@@ -123,10 +123,29 @@ def test_a_run_whose_tests_are_missing_or_old_is_saved_by_no_row(tmp_path, playe
     (out / "hopper-ppo-seed=0" / "evaluation.json").unlink()
     old = out / "ant-ppo-seed=0" / "evaluation.json"
     old.write_text(old.read_text().replace('"mujoco": "3', '"mujoco": "2'))
+    shutil.rmtree(saved)
     assert p2p(*command, "--results-only").exit_code == 0
     assert {row["run"] for row in rows(saved)} == {"hopper-ppo-seed=1", "ant-ppo-seed=1"}
-    (aside,) = saved.glob("*-earlier.csv")
-    assert len(aside.read_text().splitlines()) == 5, "no number is lost"
+
+
+@pytest.mark.parametrize("left", ["trained, not tested", "begun"])
+def test_a_saved_row_counts_beside_a_folder_that_has_less(tmp_path, played, left):  # noqa: F811
+    """Another study may have trained the run anew there; its row must not go for that."""
+    file = study_file(tmp_path, GRID, head=TESTED)
+    out, saved = tmp_path / "out", tmp_path / "saved"
+    command = ["study", file, "--out", out, "--save", saved, "--plain"]
+    assert p2p(*command).exit_code == 0
+    before = [(saved / f"tiny{end}.csv").read_text() for end in ("", "-curves")]
+    run = out / "hopper-ppo-seed=0"
+    (run / "evaluation.json").unlink()
+    if left == "begun":
+        (run / "result.json").unlink()
+        journal = run / "journal.jsonl"
+        journal.write_text(journal.read_text().splitlines(keepends=True)[0])
+    done = p2p(*command, "--only", "task=ant")
+    assert done.exit_code == 0, done.output
+    assert [(saved / f"tiny{end}.csv").read_text() for end in ("", "-curves")] == before
+    assert not list(saved.glob("*-earlier*"))
 
 
 def test_rows_that_a_study_cannot_use_are_set_aside_and_said(tmp_path, study):

@@ -46,11 +46,9 @@ def curves_csv(plan: Plan) -> str:
         BadArtefact: a run folder is damaged.
     """
     curves = {
-        run.name: training_curves(
-            RunFolder.open(run.path).records(), limit=run.config.max_episode_steps
-        )
-        if run.trained
-        else _saved_curve(run)
+        run.name: _saved_curve(run)
+        if run.saved
+        else training_curves(RunFolder.open(run.path).records(), limit=run.config.max_episode_steps)
         for run in plan.runs
         if run.trained or run.saved
     }

@@ -55,7 +55,7 @@ class PlannedRun:
         surface: which return surface is measured then (`Study.surface`).
         steps: completed so far.
         trained: whether training is complete, and the folder is there.
-        saved: its row in a saved table, if that counts as done and there is no folder.
+        saved: its row in a saved table, if that counts as done and its folder does not.
         saved_curve, saved_surface: its points in the saved curves and surfaces then.
         tested: share of its tests that are complete, 0..1.
         test_rate: steps/s of its tests.
@@ -251,15 +251,16 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
 
 
 def _count_saved(run: PlannedRun, saved: Saved, owner: Study) -> None:
-    """Take a run as complete if its row is saved and its folder has not more to show.
+    """Take a run as complete if its row is saved, and its folder is not complete itself.
 
     Args:
         owner: the study whose tables they are.
     """
-    if run.trained or run.steps:
+    if run.state is State.COMPLETE:
         return
     measured, config = measured_hash(run, study=owner), config_hash(run.config)
-    if far := saved.diverged.get((config, p2p_version())):
+    far = None if run.steps else saved.diverged.get((config, p2p_version()))
+    if far:
         run.state, run.exit_code = State.FAILED, Diverged.exit_code
         run.error = (
             f"diverged after {far.get('steps')} steps, says {saved.diverged_file}; "

@@ -127,7 +127,7 @@ def collect_results(plan: Plan, known: Mapping[str, RunResult] | None = None) ->
     known = known or {}
     trained = [run for run in plan.runs if run.trained]
     rows = [
-        known.get(run.name) or (_result if run.trained else _saved_result)(run, plan.study)
+        known.get(run.name) or (_saved_result if run.saved else _result)(run, plan.study)
         for run in plan.runs
         if run.trained or run.saved
     ]

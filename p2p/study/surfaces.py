@@ -99,8 +99,8 @@ def surfaces_csv(plan: Plan) -> str | None:
     for run in plan.runs:
         if run.surface is None:
             continue
-        measured = read_surface(run.path, run.surface, run.steps) if run.trained else None
-        for point in run.saved_surface if measured is None else measured:
+        measured = None if run.saved else read_surface(run.path, run.surface, run.steps)
+        for point in measured or run.saved_surface:
             numbers = {name: f"{float(point[name]):.6g}" for name in NUMBERS}
             named = {name: point[name] for name in ("policy", "steps") if point.get(name)}
             writer.writerow({"run": run.name, "steps": 0 if "policy" in named else "", **named}
