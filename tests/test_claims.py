@@ -52,6 +52,9 @@ def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
     fig8bc, curves = (comparisons.read(folder, f"fig8bc{end}") for end in ("", "-curves"))
     lines += returns.return_lines(fig8bc, returns.SETTINGS["fig8bc"], curves)
     lines += claims.variance_lines(fig8bc, curves, decides=claims.is_whole("fig8bc", fig8bc))
+    rates, curves = (comparisons.read(folder, f"variance-rate{end}") for end in ("", "-curves"))
+    lines += returns.return_lines(rates, returns.SETTINGS["variance-rate"], curves)
+    lines += claims.variance_rate_lines(rates, curves)
     assert [line for line in lines if line not in page] == []
 
 
