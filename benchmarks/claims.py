@@ -3,8 +3,8 @@
     python benchmarks/claims.py data/results
 
 reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3), fig8bc.csv with its curves
-(gradient variance), fig9.csv (cohort size), learning-rate.csv, rollout.csv, brakes.csv and
-variance-rate.csv with its curves (confounders). A row is a comparison: P2PDRL minus another method,
+(gradient variance), fig9.csv (cohort size), fig6.csv (strength of training), learning-rate.csv,
+rollout.csv, brakes.csv and variance-rate.csv with its curves (confounders). A row is a comparison: P2PDRL minus another method,
 or what column "claim" names at one setting minus what "against" names. The first p is that of
 Welch's t, the second Holm's over the comparisons of the claim; the interval is at the level that
 agrees with the second. Rows marked "described" have their own 95 % interval, and decide nothing: so
@@ -212,6 +212,11 @@ def variance_rate_lines(rows: Sequence[Row], curves: Sequence[Row]) -> list[str]
     return lines
 
 
+def _at_half(row: Row) -> float:
+    """Return the return in test domains at strength 0.5, of Figs. 2, 6 and 9."""
+    return float(row["eps_te=0.5"])
+
+
 def fig9_lines(rows: Sequence[Row], *, decides: bool = True) -> list[str]:
     """Return K = 4 beside K = 1 at strength 0.5, at equal steps a peer and in all.
 
@@ -223,7 +228,7 @@ def fig9_lines(rows: Sequence[Row], *, decides: bool = True) -> list[str]:
 
     def compared(
         one: tuple[int, int], other: tuple[int, int], where: str = "ant",
-        measure: Callable[[Row], float] = lambda row: float(row["eps_te=0.5"]),
+        measure: Callable[[Row], float] = _at_half,
     ) -> list[Comparison]:  # fmt: skip
         sides = [scores([r for r in rows if cohort(r) == c], measure) for c in (one, other)]
         return [Comparison(where, _cohort_name(*other), *sides)] if all(sides) else []
@@ -242,6 +247,29 @@ def fig9_lines(rows: Sequence[Row], *, decides: bool = True) -> list[str]:
 
 def _cohort_name(peers: int, millions: int) -> str:
     return f"K = {peers}, {millions}M steps"
+
+
+def fig6_lines(rows: Sequence[Row]) -> list[str]:
+    """Return the return in the test domain and in training, by the strength of training.
+
+    First P2PDRL beside PPO at each strength; then each method's test return at every strength but
+    0.5 minus that at 0.5, from where the paper has PPO's drop.
+    """
+    strengths = sorted({row["eps_tr"] for row in rows}, key=float)
+    lines = []
+    for kind, measure in (("test", _at_half), ("training", training_return)):
+        for eps in strengths:
+            compared = _all([row for row in rows if row["eps_tr"] == eps], measure)
+            lines += table(f"{kind} return, eps_tr {eps}", compared, decides=False)
+    for method in dict.fromkeys(row["method"] for row in rows):
+        by_eps = {eps: scores(rows, _at_half, method=method, eps_tr=eps) for eps in strengths}
+        middle = by_eps.pop("0.5", {})
+        for eps, ours in by_eps.items():
+            where = [task for task in ours if task in middle]
+            sides = of_tasks(ours, where), of_tasks(middle, where)
+            compared = [Comparison(named(where), "eps_tr 0.5", *sides)] if where else []
+            lines += table(f"test return, {method}, eps_tr {eps}", compared, decides=False)
+    return lines
 
 
 CONFOUNDERS = {"learning-rate": "learning_rate", "rollout": "domain_schedule"}  # what they vary
@@ -271,6 +299,7 @@ def main(folder: Path, tasks: str | None) -> None:
     lines += variance_lines(tables["fig8bc"], curves, decides=whole["fig8bc"])
     lines += variance_rate_lines(rows_of("variance-rate"), read(folder, "variance-rate-curves"))
     lines += fig9_lines(tables["fig9"], decides=whole["fig9"])
+    lines += fig6_lines(rows_of("fig6"))
     for study, setting in CONFOUNDERS.items():
         fig4 = tables["fig4"] if study == "learning-rate" else ()
         lines += confounder_lines(rows_of(study), setting, fig4)

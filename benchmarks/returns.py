@@ -20,12 +20,14 @@ from gradients import gradient_columns
 from p2p.core import registry
 
 SETTINGS = {  # what varies within a method
-    "fig4": (), "fig7": (), "fig8a": ("entropy_coef",), "fig9": ("num_peers", "steps"),
+    "fig2": ("eps_tr",), "fig4": (), "fig6": ("eps_tr",), "fig7": (),
+    "fig8a": ("entropy_coef",), "fig9": ("num_peers", "steps"),
     "fig8bc": (), "variance-rate": ("learning_rate",),
     "brakes": ("entropy_coef", "target_kl", "learning_rate"),
     **{study: (setting,) for study, setting in CONFOUNDERS.items()},
 }  # fmt: skip
 LABELS: dict[str, Callable[[str], str]] = {
+    "eps_tr": lambda value: f"eps_tr {value}",
     "learning_rate": lambda value: f"at {value}",
     "target_kl": lambda value: f"target_kl {value}",
     "num_peers": lambda value: f"K = {value}",

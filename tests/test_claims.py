@@ -196,6 +196,29 @@ def test_cohorts_are_compared_at_equal_steps_a_peer_and_in_all():
     assert len(others) == 8  # of ten pairs, two are tested
 
 
+def test_returns_are_described_at_each_strength_of_training_and_against_that_of_a_half():
+    """P2PDRL keeps 1000 at each strength; PPO falls by 100 from 0.5 to 1, and has 50 less at 0."""
+    rows = [
+        {**row, "eps_tr": eps, "train": str(3 * float(row["train"]))}
+        for eps, lost in (("0.0", 50), ("0.5", 0), ("1.0", 100))
+        for row in [*rows_of("p2pdrl", 1000), *rows_of("ppo", 1000 - lost)]
+    ]
+    cells = [line.split(" | ") for line in claims.fig6_lines(rows)]
+    assert [(claim, against, minus) for claim, _, against, _, minus, *_ in cells] == [
+        ("| test return, eps_tr 0.0", "ppo", "+50.00"),
+        ("| test return, eps_tr 0.5", "ppo", "+0.00"),
+        ("| test return, eps_tr 1.0", "ppo", "+100"),
+        ("| training return, eps_tr 0.0", "ppo", "+150"),
+        ("| training return, eps_tr 0.5", "ppo", "+0.00"),
+        ("| training return, eps_tr 1.0", "ppo", "+300"),
+        ("| test return, p2pdrl, eps_tr 0.0", "eps_tr 0.5", "+0.00"),
+        ("| test return, p2pdrl, eps_tr 1.0", "eps_tr 0.5", "+0.00"),
+        ("| test return, ppo, eps_tr 0.0", "eps_tr 0.5", "-50.00"),
+        ("| test return, ppo, eps_tr 1.0", "eps_tr 0.5", "-100"),
+    ]
+    assert {cell[-1] for cell in cells} == {"described |"}
+
+
 def measured(ours: float, entropy: float, rate: str = "") -> tuple[list[dict[str, str]], ...]:
     """Rows and curves of P2PDRL's ln Var and entropy beside PPO's -2 and 0."""
     rows, curves = [], []
