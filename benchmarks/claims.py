@@ -4,12 +4,12 @@
 
 reads what is there of fig4.csv (A1, A2), fig7.csv and fig8a.csv (A3), fig8bc.csv with its curves
 (gradient variance), fig9.csv (cohort size), fig6.csv (strength of training), learning-rate.csv,
-rollout.csv, brakes.csv and variance-rate.csv with its curves (confounders). A row is a comparison: P2PDRL minus another method,
-or what column "claim" names at one setting minus what "against" names. The first p is that of
-Welch's t, the second Holm's over the comparisons of the claim; the interval is at the level that
-agrees with the second. Rows marked "described" have their own 95 % interval, and decide nothing: so
-have all of a claim whose studies are not whole yet, but for fig4, of which each task is tested once
-it is whole, and whose verdicts are "so far" until all are.
+rollout.csv, brakes.csv and variance-rate.csv with its curves (confounders). A row is a comparison:
+P2PDRL minus another method, or what column "claim" names at one setting minus what "against" names.
+The first p is that of Welch's t, the second Holm's over the comparisons of the claim; the interval
+is at the level that agrees with the second. Rows marked "described" have their own 95 % interval,
+and decide nothing: so have all of a claim whose studies are not whole yet, but for fig4, of which
+each task is tested once it is whole, and whose verdicts are "so far" until all are.
 """
 
 from __future__ import annotations
