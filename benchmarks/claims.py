@@ -177,6 +177,22 @@ def a3_lines(
     ]
 
 
+def fig7_lines(rows: Sequence[Row]) -> list[str]:
+    """Return A3's measure on Humanoid, and the return in training and at strength 0, uncorrected.
+
+    P2PDRL beside self-KL and beside PPO, which has no regulariser.
+    """
+    kinds: dict[str, Callable[[Row], float]] = {
+        "A3, uncorrected": mean_return,
+        "A3, in training": training_return,
+        "A3, eps_te 0": lambda row: float(row["eps_te=0"]),
+    }
+    return [
+        line for claim, measure in kinds.items()
+        for line in table(claim, _all(rows, measure), decides=False)
+    ]  # fmt: skip
+
+
 def all_seeds_lines(fig8a: Sequence[Row], fig4: Sequence[Row]) -> list[str]:
     """Return A3 on Walker2d by all of Fig. 4's seeds of P2PDRL, which the study has four of."""
     ours = [row for row in fig4 if row["method"] == OURS and row["task"] == "walker2d"]
@@ -294,7 +310,7 @@ def main(folder: Path, tasks: str | None) -> None:
     lines = fig4_lines(tables["fig4"], whole=whole["fig4"])
     a3 = whole["fig7"] and whole["fig8a"]
     lines += a3_lines(tables["fig7"], tables["fig8a"], diverged, decides=a3)
-    lines += all_seeds_lines(tables["fig8a"], tables["fig4"])
+    lines += fig7_lines(tables["fig7"]) + all_seeds_lines(tables["fig8a"], tables["fig4"])
     curves = read(folder, "fig8bc-curves")
     lines += variance_lines(tables["fig8bc"], curves, decides=whole["fig8bc"])
     lines += variance_rate_lines(rows_of("variance-rate"), read(folder, "variance-rate-curves"))

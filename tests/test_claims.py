@@ -36,7 +36,10 @@ def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
         lines += returns.return_lines(rows, [setting]) + pooled
     fig8a, diverged = (comparisons.read(folder, f"fig8a{end}") for end in ("", "-diverged"))
     lines += returns.return_lines(fig8a, returns.SETTINGS["fig8a"])
-    lines += claims.a3_lines([], fig8a, diverged, decides=False)
+    fig7 = comparisons.read(folder, "fig7")
+    lines += returns.return_lines(fig7, returns.SETTINGS["fig7"]) + claims.fig7_lines(fig7)
+    whole = claims.is_whole("fig7", fig7) and claims.is_whole("fig8a", fig8a, diverged)
+    lines += claims.a3_lines(fig7, fig8a, diverged, decides=whole)
     lines += claims.all_seeds_lines(fig8a, fig4)
     brakes = comparisons.read(folder, "brakes")
     lines += returns.return_lines(brakes, returns.SETTINGS["brakes"])
