@@ -133,8 +133,8 @@ def _parse_only(
     "--save",
     type=FOLDER,
     metavar="DIR",
-    help="Save DIR/<name>.csv and <name>-curves.csv after each run; runs that have a row there, "
-    "of this version, are not trained again.",
+    help="Save DIR/<name>.csv, <name>-curves.csv and, of [surface], <name>-surfaces.csv after each "
+    "run; runs that have a row there, of this version, are not trained again.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an event on stdout.")
 @click.option("--plain", is_flag=True, help="Plain lines, on a terminal too.")
@@ -280,7 +280,7 @@ def _save(plan: Plan, results: Results, folder: Path) -> list[Path]:
 
     written, kept = save_tables(plan, results, folder)
     if kept:
-        files = " and ".join(map(str, kept))
+        files = ", ".join(map(str, kept))
         note(f"rows of {written[0]} are not of this study's finished runs; kept as {files}")
     return written
 

@@ -157,7 +157,7 @@ def test_rows_that_a_study_cannot_use_are_set_aside_and_said(tmp_path, study):
     assert done.exit_code == 0
     earlier = [saved / f"tiny-earlier{end}.csv" for end in ("", "-curves")]
     assert [file.read_text() for file in earlier] == before
-    assert f"kept as {earlier[0]} and {earlier[1]}" in done.stderr
+    assert f"kept as {earlier[0]}, {earlier[1]}" in done.stderr
     assert len(rows(saved)) == 2
     assert "kept as" not in p2p("study", smaller, *study[2:]).stderr
 

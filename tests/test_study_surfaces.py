@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from test_study import TINY, p2p
 
 import p2p as library
 from p2p.core.errors import BadArtefact, UsageError
-from p2p.plots import load_data
-from p2p.plots.surface import _contours, _levels, _map
+from p2p.plots import Data, load_data
+from p2p.plots.data import Row, SurfacePoint
+from p2p.plots.surface import _contours, _levels, _map, return_surfaces
 from p2p.study import State, plan_study, read_study, run_study, surfaces_csv
 
 ASKED = "[surface]\ngrid = 2\ndomains = 1\n"
@@ -80,12 +82,17 @@ def test_a_saved_surface_counts_as_done_and_is_kept(copy):
     assert {file.name: file.read_bytes() for file in (copy / "saved").iterdir()} == before
 
 
-@pytest.mark.parametrize("change", ["another grid", "no points"])
+@pytest.mark.parametrize("change", ["another grid", "no points", "a point less", "no number"])
 def test_a_saved_row_without_its_surface_does_not(copy, change):
     shutil.rmtree(copy / "out")
     assert states(copy) == [State.COMPLETE]
+    points = copy / "saved/tiny-surfaces.csv"
     if change == "no points":
-        (copy / "saved/tiny-surfaces.csv").unlink()
+        points.unlink()
+    elif change == "a point less":
+        points.write_text("".join(points.read_text().splitlines(keepends=True)[:-1]))
+    elif change == "no number":
+        points.write_text(points.read_text().replace("train", "brain"))
     else:
         study_file(copy, ASKED.replace("2", "3"))
     assert states(copy) == [State.WAITING]
@@ -119,7 +126,7 @@ def test_each_point_stands_in_its_place(made):
     """Rows of the array go with y, columns with x, whatever the order in the table."""
     data = load_data(read_study(made / "tiny.toml"), made / "saved", None, made)
     (points,) = data.surfaces.values()
-    found = _map(points[::-1], "here")
+    found = _map(points[::-1], "the run", data)
     for point in points[:4]:
         i, j = found.y.tolist().index(point.y), found.x.tolist().index(point.x)
         assert found.returns["train"][i, j] == point.train
@@ -140,6 +147,7 @@ def test_each_point_stands_in_its_place(made):
         ("[surface]\ngrid = 1\n", RUN, "[surface]: grid"),
         ("[surface]\npeer = 1\n", RUN, "[surface]: peer=1, but a run has num_peers=1 alone"),
         (ASKED, RUN.replace("2", "1"), "[surface] needs milestones of 2 or more"),
+        (ASKED, RUN + "total_steps = 512\n", "[surface] needs runs of two iterations or more"),
     ],
 )
 def test_what_no_run_can_give_is_said_before_any_is_trained(tmp_path, surface, grid, message):
@@ -153,11 +161,15 @@ def test_what_no_run_can_give_is_said_before_any_is_trained(tmp_path, surface, g
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("points", [None, [{}], [{"x": 0, "y": 0, "train": "1", "test": 0}]])
-def test_a_damaged_surface_is_one_line(copy, points):
+@pytest.mark.parametrize("fault", [lambda p: None, lambda p: [], lambda p: p[1:], lambda p: [{}]])
+def test_a_damaged_surface_is_one_line(copy, fault):
     (file,) = (copy / "out").glob("*/surface.json")
-    file.write_text(json.dumps({**json.loads(file.read_text()), "points": points}))
-    with pytest.raises(BadArtefact, match=r"surface\.json is damaged: it holds no surface; delete"):
+    there = json.loads(file.read_text())
+    file.write_text(json.dumps({**there, "points": fault(there["points"])}))
+    if fault(there["points"]) is None:
+        assert states(copy) == [State.COMPLETE]  # by its row; its folder has none
+        return
+    with pytest.raises(BadArtefact, match=r"surface\.json is damaged: it holds no points; delete"):
         states(copy)
 
 
@@ -165,7 +177,10 @@ def test_a_damaged_surface_is_one_line(copy, points):
     ("fault", "message"),
     [
         (lambda text: text.replace("x,y", "a,b"), "is no table of surfaces: it needs columns"),
-        (lambda text: text[: text.rindex("\n", 0, -1) + 1], "is not a grid and three policies"),
+        (
+            lambda text: text[: text.rindex("\n", 0, -1) + 1],
+            "is no grid and three policies; make it with: p2p study",
+        ),
     ],
 )
 def test_a_damaged_table_of_surfaces_is_one_line(copy, fault, message):
@@ -176,6 +191,52 @@ def test_a_damaged_table_of_surfaces_is_one_line(copy, fault, message):
     (line,) = result.stderr.splitlines()
     assert message in line
     assert result.exit_code == BadArtefact.exit_code
+
+
+def test_studies_that_share_a_run_keep_its_surfaces_side_by_side(copy):
+    """Neither measures it again after the other."""
+    for grid in (3, 2):
+        study = read_study(study_file(copy, ASKED.replace("2", str(grid))))
+        for _ in run_study(plan_study(study, copy / "out"), 1):
+            pass
+    for grid in (3, 2):
+        study = read_study(study_file(copy, ASKED.replace("2", str(grid))))
+        assert [run.state for run in plan_study(study, copy / "out").runs] == [State.COMPLETE]
+
+
+def test_a_run_that_was_trained_without_milestones_is_refused_before_anything_runs(tmp_path):
+    """Else it would fail each time, after the others have been trained."""
+    plain = study_file(tmp_path, "", RUN.replace("milestones = 2", "milestones = 0"))
+    for _ in run_study(plan_study(read_study(plain), tmp_path / "out"), 1):
+        pass
+    with pytest.raises(UsageError, match=r"milestones=0, and a surface needs 2 or more; choose"):
+        plan_study(read_study(study_file(tmp_path)), tmp_path / "out")
+
+
+def test_points_of_a_study_that_asks_for_none_are_not_drawn(copy):
+    """They are of an earlier file of that name, and say nothing of this one's settings."""
+    result = p2p("figures", study_file(copy, ""), "--like", "fig5", "--tables", copy / "saved")
+    assert result.exit_code == 2
+    assert "has no return surfaces, as the study makes none: add a table [surface]" in result.stderr
+
+
+def test_a_seed_that_a_method_lacks_leaves_its_place_empty(tmp_path):
+    """Seeds stand one below the other."""
+    grid = RUN.replace("'ppo'", '["ppo", "dppo"]') + "seed = [0, 1]\n"
+    study = read_study(study_file(tmp_path, grid=grid))
+    rows = [Row(f"{c.method}-{c.seed}", c.task, c.method, c.seed, {}) for c in study.configs[1:]]
+    axis = [SurfacePoint("", 0, x, y, x + y, math.nan) for x in (0.0, 1.0) for y in (0.0, 1.0)]
+    marks = [SurfacePoint(name, 1, 0.5, 0.5, 1.0, 1.0) for name in ("initial", "middle", "final")]
+    data = Data(study, "here", rows, {}, {row.run: [*axis, *marks] for row in rows})
+    figure = Figure()
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("p2p.plots.surface.picture", lambda draw, *_: drawn.append(draw(figure)))
+        return_surfaces(data)
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    filled = [bool(axes.collections) for axes in panels[:8]]
+    assert filled == [False, True, False, True, True, True, True, True]
+    assert [axes.get_title() for axes in panels[:2]] == ["seed 0", "seed 1"]
 
 
 def test_no_run_has_a_surface_before_it_is_measured(tmp_path):

@@ -112,10 +112,13 @@ def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path)
         UsageError: there is nothing to draw, or a folder is out of reach.
         BadArtefact: a table or run folder is damaged.
     """
-    table, curves, surfaces = tables_of(tables, study.name)
+    table, curves, surfaces = tables_of(tables, study.name)  # the last of studies that ask for it
     if runs is None and reachable(table, UsageError).exists():
-        texts = [_read(file) if file.exists() else "" for file in (curves, surfaces)]
-        found = _curves(texts[0], curves), _surfaces(texts[1], surfaces)
+        there = [file for file in (curves, surfaces if study.surface else None) if file]
+        texts = {file: _read(file) for file in there if file.exists()}
+        found = (
+            _curves(texts.get(curves, ""), curves), _surfaces(texts.get(surfaces, ""), surfaces),
+        )  # fmt: skip
         return Data(study, str(table), _rows(_read(table), table), *found)
     folder = runs or default_runs
     if reachable(folder, UsageError).is_dir():

@@ -15,7 +15,7 @@ from p2p.analysis.surface.config import SurfaceConfig
 from p2p.analysis.surface.results import Mark, Surface
 from p2p.core.errors import BadArtefact
 from p2p.plots.captions import how_trained
-from p2p.plots.data import Data, SurfacePoint
+from p2p.plots.data import Data, SurfacePoint, command
 from p2p.plots.lines import seeds_text
 from p2p.plots.method_styles import TASKS
 from p2p.plots.panels import Drawn
@@ -60,12 +60,16 @@ def _draw(figure: Figure, surface: Surface) -> None:
     panels[0].set_ylabel("towards middle policy\n(L2 distance)")
     figure.colorbar(filled, ax=panels, label=RETURN, pad=0.01)
     of = f"{surface.task}, {surface.method}, seed {surface.seed}, peer {surface.config.peer}"
-    figure.suptitle(f"{of}: mean of {surface.config.domains} domains", fontsize="medium")
+    figure.suptitle(f"{of}: mean of {_domains(surface.config)}", fontsize="medium")
     add_caption(
         figure,
-        f"Each point: mean action, 1 episode in each of {surface.config.domains} domains (seed "
+        f"Each point: mean action, 1 episode in each of {_domains(surface.config)} (seed "
         f"{surface.config.domain_seed}), the same at all points. One training seed: no interval.",
     )
+
+
+def _domains(config: SurfaceConfig) -> str:
+    return f"{config.domains} domain{'s' if config.domains > 1 else ''}"
 
 
 class _Map(NamedTuple):
@@ -87,27 +91,27 @@ def return_surfaces(data: Data) -> Drawn:
     for task in data.tasks:
         for look, runs in task_groups(data, task):
             found = {
-                run.seed: _map(data.surfaces[run.run], data.source)
+                run.seed: _map(data.surfaces[run.run], run.run, data)
                 for run in sorted(runs, key=lambda run: run.seed) if run.run in data.surfaces
             }  # fmt: skip
             rows += [(f"{TASKS[task]}, {look.label}", kind, found) for kind in TITLES if found]
     add = "" if data.study.surface else "a table [surface]"
     need(data, rows, "return surfaces", add)
     caption = (
-        f"Each panel is one run, each point the mean action in {asked.domains} domains (seed "
+        f"Each panel is one run, each point the mean action in {_domains(asked)} (seed "
         f"{asked.domain_seed}), one episode each, the same at all points; test domains at strength "
         f"{asked.eps_te:g}. {how_trained(data)} x: L2 distance from the initial (I) towards the "
         f"final policy (F) of peer {asked.peer}, y: towards the middle one (M). One scale of "
         f"returns for all; {seeds_text({label: len(found) for label, _, found in rows})}."
     )
-    columns = max(len(found) for *_, found in rows)
-    width, height = SMALL * columns + 1.6, SMALL * len(rows)
+    seeds = sorted({seed for *_, found in rows for seed in found})
+    width, height = SMALL * len(seeds) + 1.6, SMALL * len(rows)
 
     def paint(figure: Figure) -> None:
         from matplotlib import rc_context
 
         with rc_context({**RC, "axes.grid": False}):
-            _draw_all(figure, rows, columns)
+            _draw_all(figure, rows, seeds)
             add_caption(figure, caption)
 
     files = {suffix: picture(paint, width, height, suffix) for suffix in ("png", "svg")}
@@ -115,24 +119,26 @@ def return_surfaces(data: Data) -> Drawn:
 
 
 def _draw_all(
-    figure: Figure, rows: Sequence[tuple[str, str, dict[int, _Map]]], columns: int
+    figure: Figure, rows: Sequence[tuple[str, str, dict[int, _Map]]], seeds: Sequence[int]
 ) -> None:
-    all_axes = figure.subplots(len(rows), columns, squeeze=False)
+    all_axes = figure.subplots(len(rows), len(seeds), squeeze=False)
     levels = _levels([one.returns[kind] for _, kind, found in rows for one in found.values()])
     for line, (label, kind, found) in zip(all_axes, rows, strict=True):
-        for axes in line[len(found) :]:
-            axes.set_visible(False)
-        for axes, (seed, one) in zip(line, found.items(), strict=False):
+        for axes, seed in zip(line, seeds, strict=True):
+            if kind == "train":
+                axes.set_title(f"seed {seed}")
+            if seed not in found:
+                axes.set(xticks=[], yticks=[])
+                continue
+            one = found[seed]
             filled = _contours(axes, one.x, one.y, one.returns[kind], levels)
             for mark in one.marks:
                 _label(axes, mark, mark.policy[0].upper(), one.x)
-            if kind == "train":
-                axes.set_title(f"seed {seed}")
         line[0].set_ylabel(f"{label}\n{TITLES[kind]}")
     figure.colorbar(filled, ax=all_axes, label=RETURN, pad=0.01, aspect=60)
 
 
-def _map(points: Sequence[SurfacePoint], source: str) -> _Map:
+def _map(points: Sequence[SurfacePoint], run: str, data: Data) -> _Map:
     """Return a run's points as arrays.
 
     Raises:
@@ -143,7 +149,10 @@ def _map(points: Sequence[SurfacePoint], source: str) -> _Map:
     marks = [point for point in points if point.policy]
     by_place = {(point.y, point.x): point for point in grid}
     if len(by_place) != len(x) * len(y) or len(marks) != 3 or min(len(x), len(y)) < 2:
-        raise BadArtefact(f"{source}: the surface of a run is not a grid and three policies")
+        raise BadArtefact(
+            f"{data.source}: the surface of {run} is no grid and three policies; make it with: "
+            f"{command(data.study)}"
+        )
     returns = {
         kind: np.array([[getattr(by_place[at_y, at_x], kind) for at_x in x] for at_y in y])
         for kind in TITLES
@@ -152,18 +161,19 @@ def _map(points: Sequence[SurfacePoint], source: str) -> _Map:
 
 
 def _levels(returns: Sequence[NDArray[np.float64]]) -> Any:
-    """Return the limits between colours, round numbers that all returns lie between."""
+    """Return the limits between colours, round numbers that all finite returns lie between."""
     from matplotlib.ticker import MaxNLocator
 
-    low = min(float(one.min()) for one in returns)
-    high = max(float(one.max()) for one in returns)
+    finite = [one[np.isfinite(one)] for one in returns]
+    low = min((float(one.min()) for one in finite if one.size), default=0.0)
+    high = max((float(one.max()) for one in finite if one.size), default=0.0)
     return MaxNLocator(LEVELS).tick_values(low, high if high > low else low + 1.0)
 
 
 def _contours(
     axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64], levels: Any
 ) -> Any:
-    filled = axes.contourf(x, y, z, levels, cmap="viridis")
+    filled = axes.contourf(x, y, np.ma.masked_invalid(z), levels, cmap="viridis")
     axes.contour(filled, colors="white", linewidths=0.4, alpha=0.6)
     axes.set_aspect("equal")
     return filled

@@ -14,6 +14,7 @@ submissions  what a study's folder remembers of jobs
 testing      tests a trained run in unseen domains
 results      makes tables from finished runs
 curves       makes training curves from their journals
+measured     files in a run folder of what a study has measured
 surfaces     measures return surfaces around a trained run's policies
 saving       saves the tables, from which `saved` counts rows as done
 """

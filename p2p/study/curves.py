@@ -66,7 +66,7 @@ def curves_csv(plan: Plan) -> str:
 
 
 def _saved_curve(run: PlannedRun) -> list[dict[str, float]]:
-    """Return the curve of a run of which only the saved tables are left."""
+    """Return the curve of a run that counts as done by its row in the saved tables."""
     return [
         {name: number_of(point, name) for name, cell in point.items() if name != "run" and cell}
         for point in run.saved_curve

@@ -44,7 +44,7 @@ from p2p.runs.files import reachable
 KEYS = ("name", "description", "folder", "settings", "grid", "budget", "evaluate", "surface")
 TESTED = ("eps_te", "domains", "domain_seed", "episodes", "sampled", "randomise")  # of [evaluate]
 MAIN = ""  # the name of the test in [evaluate] itself
-MIDDLE = 2  # milestones, of which one lies between start and end
+LEAST_MILESTONES = 2  # for a surface: one lies between start and end
 DEFAULT_BUDGET = "small"
 NAMED = ("task", "method", "seed", "source_sha256")  # by themselves
 TEST_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # part of the names of columns
@@ -255,11 +255,13 @@ def _surface(content: Mapping[str, Any], configs: Sequence[TrainConfig]) -> Surf
         raise UsageError(f"[surface]: {error}") from None
     if (least := min(config.num_peers for config in configs)) <= found.peer:
         raise UsageError(f"[surface]: peer={found.peer}, but a run has num_peers={least} alone")
-    if (least := min(config.milestones for config in configs)) < MIDDLE:
+    if (least := min(config.milestones for config in configs)) < LEAST_MILESTONES:
         raise UsageError(
-            f"[surface] needs milestones of {MIDDLE} or more, for the middle policy; a run has "
-            f"milestones={least}"
+            f"[surface] needs milestones of {LEAST_MILESTONES} or more, for the middle policy; a "
+            f"run has milestones={least}"
         )
+    if min(config.num_iterations for config in configs) < LEAST_MILESTONES:
+        raise UsageError("[surface] needs runs of two iterations or more, for the middle policy")
     return found
 
 

@@ -19,10 +19,10 @@ from p2p.core.errors import BadArtefact, Diverged, UsageError
 from p2p.core.version import installed_version, p2p_version
 from p2p.runs import RunFolder
 from p2p.runs.files import reachable, read_json
-from p2p.study.grid import MAIN, Study
+from p2p.study.grid import LEAST_MILESTONES, MAIN, Study
 from p2p.study.names import config_hash, free_name, is_value, run_name, text_of
 from p2p.study.saved import Cells, Saved, measures_of, only_tests, saved_tables
-from p2p.study.surfaces import read_surface
+from p2p.study.surfaces import is_whole, read_surface
 from p2p.study.testing import read_tests
 
 MEASURED = ("final_episodes", "grad_variance_every")  # must be as the tables need them
@@ -124,8 +124,9 @@ class PlannedRun:
         Raises:
             BadArtefact: the folder is damaged.
             UsageError: the run was trained for more steps than the study asks for, or with
-                another value of a setting in `MEASURED`; but it may have measured the gradient's
-                variance though the study does not ask for it.
+                another value of a setting in `MEASURED`, or without the milestones of a surface;
+                but it may have measured the gradient's variance though the study does not ask for
+                it.
         """
         if not (self.path / "config.json").exists():
             return
@@ -143,6 +144,11 @@ class PlannedRun:
                     f"{self.path} was started with {name}={had}, the study asks for {asked}; "
                     "choose another folder with --out"
                 )
+        if self.surface and run.config.milestones < LEAST_MILESTONES:
+            raise UsageError(
+                f"{self.path} was started with milestones={run.config.milestones}, and a surface "
+                f"needs {LEAST_MILESTONES} or more; choose another folder with --out"
+            )
         result = run.result()  # perhaps of a lower goal that the run had before
         if result is None or result["steps"] < self.total_steps:
             self.steps = done
@@ -221,8 +227,8 @@ def plan_study(study: Study, out: Path, save: Path | None = None) -> Plan:
 
     Args:
         save: folder of saved tables: a run that has a row there, of this version and of equal
-            settings, is complete without a folder, or has failed if it diverged. The study whose
-            folder this one shares may have saved it.
+            settings, is complete whatever its folder has, or has failed if it diverged. The study
+            whose folder this one shares may have saved it.
 
     An existing run is identified by its settings, not by its name: another axis, which makes
     the names longer, can be added to a study without losing its runs.
@@ -256,7 +262,7 @@ def _count_saved(run: PlannedRun, saved: Saved, owner: Study) -> None:
     Args:
         owner: the study whose tables they are.
     """
-    if run.state is State.COMPLETE:
+    if run.state in (State.COMPLETE, State.FAILED):
         return
     measured, config = measured_hash(run, study=owner), config_hash(run.config)
     far = None if run.steps else saved.diverged.get((config, p2p_version()))
@@ -269,7 +275,7 @@ def _count_saved(run: PlannedRun, saved: Saved, owner: Study) -> None:
         return
     row = saved.row_of(run, config, p2p_version(), measured)
     surface = saved.surfaces.get(row["run"], []) if row else []
-    if row is None or (run.surface and not surface):
+    if row is None or (run.surface and not is_whole(surface, run.surface)):
         return
     run.saved_surface = surface if run.surface else ()
     run.saved = only_tests(row, run.tests)

@@ -91,7 +91,7 @@ def train_and_test(
     if tests or surface:
         send(tested=0.0, steps_per_second=None)
         run_tests(
-            folder, tests, config.whole_steps, cores,
+            folder, tests, config, cores,
             lambda share, rate: send(tested=share, steps_per_second=rate), surface,
         )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Saved tables of a study: a row that is there counts as a run that is done.
 
-So a study survives a change of machine: runs whose folders are gone are not trained again.
+So a study survives a change of machine: runs whose folders are gone, or have less than the row,
+are not trained again.
 """
 
 from __future__ import annotations

@@ -1,26 +1,24 @@
 """Return surfaces of a study's runs, of which its file asks in [surface] (section 4.3, Fig. 5).
 
-`surface.json` in a run folder holds the points of the last one; while it is that of the study's
-settings, the surface is not measured again. `p2p.analysis.surface` measures it, and keeps its
-episodes.
+`surface.json` in a run folder holds the points (`p2p.study.measured`); where they are of the
+study's settings, the surface is not measured again. `p2p.analysis.surface` measures it, and keeps
+its episodes.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.analysis.conditions import simulated_by
 from p2p.analysis.surface.config import SurfaceConfig
-from p2p.core.errors import BadArtefact
-from p2p.runs.files import read_json, write_json
+from p2p.study.measured import damaged, find, keep
 
 if TYPE_CHECKING:
     from p2p.analysis.session import Progress
-    from p2p.study.plan import Plan
+    from p2p.study.plan import Plan, PlannedRun
 
 FILE = "surface.json"
 NUMBERS = ("x", "y", "train", "test")
@@ -55,33 +53,45 @@ def run_surface(
         {"policy": mark.name, "steps": mark.steps, **{n: getattr(mark, n) for n in NUMBERS}}
         for mark in found.marks
     ]
-    asked = {"steps": steps, "config": config.model_dump(mode="json")}
-    write_json(path / FILE, {**asked, "versions": simulated_by(), "points": [*grid, *marks]})
+    keep(path / FILE, "points", [*grid, *marks], config, steps)
 
 
-def read_surface(path: Path, config: SurfaceConfig, steps: int) -> list[Point] | None:
+def read_surface(
+    path: Path, config: SurfaceConfig, steps: int, *, any_version: bool = False
+) -> list[Point] | None:
     """Return the points of a run's surface, then its three policies; None if it is not this one.
+
+    Args:
+        any_version: return those of other versions of p2p or MuJoCo, too.
 
     Raises:
         BadArtefact: the file is damaged.
     """
-    file = path / FILE
-    if not file.exists():
+    points = find(path / FILE, "points", config, steps, any_version=any_version)
+    if points is None:
         return None
-    kept = read_json(file)
-    asked = {"steps": steps, "config": config.model_dump(mode="json"), "versions": simulated_by()}
-    if any(kept.get(name) != value for name, value in asked.items()):
-        return None
-    points = kept.get("points")
-    if not isinstance(points, list) or not all(map(_is_point, points)):
-        raise BadArtefact(
-            f"{file} is damaged: it holds no surface; delete it to have it measured again"
-        )
+    if not isinstance(points, list) or not is_whole(points, config):
+        raise damaged(path / FILE, "points")
     return points
 
 
-def _is_point(point: Any) -> bool:
-    return isinstance(point, dict) and all(isinstance(point.get(n), int | float) for n in NUMBERS)
+def is_whole(points: Sequence[Any], config: SurfaceConfig) -> bool:
+    """Say whether these are all points of a surface with their numbers, as JSON or CSV has them."""
+    try:
+        named = [point for point in points if point.get("policy")]
+        for point in points:
+            [float(point[name]) for name in NUMBERS]
+        [int(point["steps"]) for point in named]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return (len(points), len(named)) == (config.points, 3)
+
+
+def _measured(run: PlannedRun) -> Sequence[Point]:
+    assert run.surface is not None
+    if not run.trained:
+        return ()
+    return read_surface(run.path, run.surface, run.steps, any_version=True) or ()
 
 
 def surfaces_csv(plan: Plan) -> str | None:
@@ -99,8 +109,7 @@ def surfaces_csv(plan: Plan) -> str | None:
     for run in plan.runs:
         if run.surface is None:
             continue
-        measured = None if run.saved else read_surface(run.path, run.surface, run.steps)
-        for point in measured or run.saved_surface:
+        for point in run.saved_surface or _measured(run):
             numbers = {name: f"{float(point[name]):.6g}" for name in NUMBERS}
             named = {name: point[name] for name in ("policy", "steps") if point.get(name)}
             writer.writerow({"run": run.name, "steps": 0 if "policy" in named else "", **named}

@@ -36,6 +36,11 @@ class SurfaceConfig(BaseModel):
     )
 
     @property
+    def points(self) -> int:
+        """Points of a surface: the grid, and the three policies."""
+        return self.grid**2 + 3
+
+    @property
     def episodes(self) -> int:
         """Episodes of both returns: on the grid, and of the three policies and their own forms."""
         return 2 * self.domains * (self.grid**2 + 5)  # the final policy's two forms are one
