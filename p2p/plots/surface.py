@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 LEVELS = 14  # colours, about: as many as give round numbers
 TITLES = {"train": "training return", "test": "test return"}
 EDGE = 0.6  # of the window's width: beyond it a label goes to the left of its point
-SMALL = 1.9  # inches, a panel of many
+SMALL = 1.9  # inches, the width of a panel of many
+AROUND = 0.45  # inches above and below it
 
 
 def surface_figure(surface: Surface, suffix: str = "png") -> bytes:
@@ -105,7 +106,8 @@ def return_surfaces(data: Data) -> Drawn:
         f"returns for all; {seeds_text({label: len(found) for label, _, found in rows})}."
     )
     seeds = sorted({seed for *_, found in rows for seed in found})
-    width, height = SMALL * len(seeds) + 1.6, SMALL * len(rows)
+    shape = max(np.ptp(one.y) / np.ptp(one.x) for *_, found in rows for one in found.values())
+    width, height = SMALL * len(seeds) + 1.6, (SMALL * float(shape) + AROUND) * len(rows)
 
     def paint(figure: Figure) -> None:
         from matplotlib import rc_context
