@@ -268,8 +268,9 @@ def _cohort_name(peers: int, millions: int) -> str:
 def fig6_lines(rows: Sequence[Row]) -> list[str]:
     """Return the return in the test domain and in training, by the strength of training.
 
-    First P2PDRL beside PPO at each strength; then each method's test return at every strength but
-    0.5 minus that at 0.5, from where the paper has PPO's drop.
+    First P2PDRL beside PPO at each strength. Then each method's test return at every strength minus
+    that at 0.2, with which all other studies train, and minus that at 0.5, from where the paper has
+    PPO's drop.
     """
     strengths = sorted({row["eps_tr"] for row in rows}, key=float)
     lines = []
@@ -279,12 +280,14 @@ def fig6_lines(rows: Sequence[Row]) -> list[str]:
             lines += table(f"{kind} return, eps_tr {eps}", compared, decides=False)
     for method in dict.fromkeys(row["method"] for row in rows):
         by_eps = {eps: scores(rows, _at_half, method=method, eps_tr=eps) for eps in strengths}
-        middle = by_eps.pop("0.5", {})
-        for eps, ours in by_eps.items():
-            where = [task for task in ours if task in middle]
-            sides = of_tasks(ours, where), of_tasks(middle, where)
-            compared = [Comparison(named(where), "eps_tr 0.5", *sides)] if where else []
-            lines += table(f"test return, {method}, eps_tr {eps}", compared, decides=False)
+        for other in ("0.2", "0.5"):
+            for eps, ours in by_eps.items():
+                if eps == other or (eps, other) == ("0.2", "0.5"):  # which the first has
+                    continue
+                where = [task for task in ours if task in by_eps.get(other, {})]
+                sides = of_tasks(ours, where), of_tasks(by_eps.get(other, {}), where)
+                compared = [Comparison(named(where), f"eps_tr {other}", *sides)] if where else []
+                lines += table(f"test return, {method}, eps_tr {eps}", compared, decides=False)
     return lines
 
 

@@ -52,6 +52,10 @@ def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
     fig9 = comparisons.read(folder, "fig9")
     lines += returns.return_lines(fig9, returns.SETTINGS["fig9"])
     lines += claims.fig9_lines(fig9, decides=claims.is_whole("fig9", fig9))
+    for study in ("fig2", "fig6"):
+        rows = comparisons.read(folder, study)
+        lines += returns.return_lines(rows, returns.SETTINGS[study])
+    lines += claims.fig6_lines(rows)
     fig8bc, curves = (comparisons.read(folder, f"fig8bc{end}") for end in ("", "-curves"))
     lines += returns.return_lines(fig8bc, returns.SETTINGS["fig8bc"], curves)
     lines += claims.variance_lines(fig8bc, curves, decides=claims.is_whole("fig8bc", fig8bc))
