@@ -26,7 +26,7 @@ from p2p.plots.method_styles import METHODS, group_colours
 from p2p.plots.method_styles import TASKS as TASK_NAMES
 from p2p.plots.strengths import regularised
 from p2p.plots.training import cohort_size, learning_curves
-from p2p.study import Study, find_study, read_study
+from p2p.study import Study, config_hash, find_study, read_study
 from p2p.study.names import run_name
 
 approx = pytest.approx
@@ -111,6 +111,25 @@ def test_each_figure_is_drawn_from_its_studys_tables(tmp_path: Path, name: str) 
     assert drawn.files["svg"].startswith(b"<?xml")
     assert ("95% intervals" in drawn.caption) == (name != "fig5")  # which shows each run
     assert f"n = {8 if name in ('fig3', 'fig4') else 4} seeds" in drawn.caption
+
+
+def test_a_study_without_tables_is_drawn_from_those_of_its_owner(tmp_path: Path) -> None:
+    """Fig. 3 shows runs of Fig. 4; Fig. 6 tests them in other domains, so that nothing is there."""
+    fig4 = read_study(find_study("fig4"))
+    file = write_tables(fig4, tmp_path) / "fig4.csv"
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    hashes = [config_hash(config) for config in fig4.configs]
+    with file.open("w", newline="") as lines:
+        table = csv.DictWriter(lines, [*rows[0], "config"])
+        table.writeheader()
+        table.writerows({**row, "config": one} for row, one in zip(rows, hashes, strict=True))
+    found = load_data(read_study(find_study("fig3")), tmp_path, None, tmp_path / "none")
+    assert (found.source, len(found.rows)) == (str(file), len(found.study.configs))
+    assert draw("fig3", found) == draw("fig3", load_data(fig4, tmp_path, None, tmp_path))
+    for name in ("fig5", "fig6"):  # Fig. 5 wants surfaces
+        with pytest.raises(UsageError, match=rf"nothing to draw of study {name}: "):
+            load_data(read_study(find_study(name)), tmp_path, None, tmp_path / "none")
 
 
 def test_equal_data_gives_equal_files(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from p2p.runs.files import reachable
 from p2p.study import (
     Study,
     collect_results,
+    config_hash,
     curves_csv,
+    owner_of,
     plan_study,
     shipped_studies,
     surfaces_csv,
@@ -101,7 +103,7 @@ class Data:
 
 
 def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path) -> Data:
-    """Return a study's tables.
+    """Return a study's tables; where there are none, its runs in those of its owner (`owner_of`).
 
     Args:
         tables: folder of saved tables (`p2p.study.tables_of`).
@@ -112,14 +114,10 @@ def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path)
         UsageError: there is nothing to draw, or a folder is out of reach.
         BadArtefact: a table or run folder is damaged.
     """
-    table, curves, surfaces = tables_of(tables, study.name)  # the last of studies that ask for it
-    if runs is None and reachable(table, UsageError).exists():
-        there = [file for file in (curves, surfaces if study.surface else None) if file]
-        texts = {file: _read(file) for file in there if file.exists()}
-        found = (
-            _curves(texts.get(curves, ""), curves), _surfaces(texts.get(surfaces, ""), surfaces),
-        )  # fmt: skip
-        return Data(study, str(table), _rows(_read(table), table), *found)
+    if runs is None:
+        for one in (study, owner_of(study)):
+            if one is not None and (data := _saved_data(study, tables, one)):
+                return data
     folder = runs or default_runs
     if reachable(folder, UsageError).is_dir():
         plan = plan_study(study, folder)
@@ -127,11 +125,34 @@ def load_data(study: Study, tables: Path, runs: Path | None, default_runs: Path)
             rows = _rows(collect_results(plan).csv(), folder)
             found = _curves(curves_csv(plan), folder), _surfaces(surfaces_csv(plan) or "", folder)
             return Data(study, str(folder), rows, *found)
-    looked = [folder] if runs else [table, folder]
+    looked = [folder] if runs else [tables_of(tables, study.name)[0], folder]
     raise UsageError(
         f"nothing to draw of study {study.name}: there is no trained run in "
         f"{' nor '.join(map(str, looked))}; make them with: {command(study)}"
     )
+
+
+def _saved_data(study: Study, folder: Path, owner: Study) -> Data | None:
+    """Return what the saved tables of `owner` have of a study's runs; None if there is nothing."""
+    table, curves, surfaces = tables_of(folder, owner.name)
+    if not reachable(table, UsageError).exists():
+        return None
+    text = _read(table)
+    rows = _rows(text, table)
+    if owner is not study:
+        asked = {config_hash(config) for config in study.configs}
+        theirs = {
+            row["run"] for row in csv.DictReader(StringIO(text)) if row.get("config") in asked
+        }
+        rows = [row for row in rows if row.run in theirs]
+        if not rows:
+            return None
+    files = [curves, *([surfaces] if study.surface else [])]
+    texts = {file: _read(file) for file in files if file.exists()}
+    return Data(
+        study, str(table), rows,
+        _curves(texts.get(curves, ""), curves), _surfaces(texts.get(surfaces, ""), surfaces),
+    )  # fmt: skip
 
 
 def command(study: Study) -> str:

@@ -22,9 +22,10 @@ saving       saves the tables, from which `saved` counts rows as done
 from p2p.study.curves import curves_csv
 from p2p.study.engine import Engine, LocalEngine, Submitted
 from p2p.study.grid import Study, find_study, read_study, shipped_studies
+from p2p.study.names import config_hash
 from p2p.study.plan import Plan, PlannedRun, State, plan_study
 from p2p.study.results import Group, Results, collect_results
-from p2p.study.saved import tables_of
+from p2p.study.saved import owner_of, tables_of
 from p2p.study.schedule import find_capacity, run_study, seconds_left
 from p2p.study.surfaces import surfaces_csv
 
@@ -39,9 +40,11 @@ __all__ = [
     "Study",
     "Submitted",
     "collect_results",
+    "config_hash",
     "curves_csv",
     "find_capacity",
     "find_study",
+    "owner_of",
     "plan_study",
     "read_study",
     "run_study",

@@ -64,21 +64,27 @@ class Saved:
 
 
 def saved_tables(study: Study, folder: Path) -> Iterator[tuple[Saved, Study]]:
-    """Yield the study's tables, and those of the study whose folder it shares, each with its study.
-
-    The latter only if it measures all that this one does, in the same way.
-    """
+    """Yield the study's tables, and those of its owner (`owner_of`), each with its study."""
     yield Saved(folder, study.name), study
+    if (owner := owner_of(study)) is not None:
+        yield Saved(folder, owner.name), owner
+
+
+def owner_of(study: Study) -> Study | None:
+    """Return the study whose folder this one shares, if it measures all that this one does alike.
+
+    Its rows then hold what this study asks of the same runs.
+    """
     beside = study.file.with_name(f"{study.folder.removesuffix(f'-{study.budget}')}.toml")
     if study.folder in ("", study.name) or not beside.is_file():
-        return
+        return None
     owner = read_study(beside, study.budget)
-    if (
+    alike = (
         owner.name == study.folder
         and study.tests.items() <= owner.tests.items()
         and study.surface in (None, owner.surface)
-    ):
-        yield Saved(folder, owner.name), owner
+    )
+    return owner if alike else None
 
 
 def only_tests(row: Cells, tests: Collection[str]) -> Cells:
