@@ -237,7 +237,7 @@ def result_lines(plan: Plan, results: Results, written: Sequence[Path], width: i
             first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             text = f"{word:<8} {counted(len(names), 'run')}: {first}"
             lines += fitted(text, width, " " * 9)
-    return [*lines, *next_lines(next_commands(plan, results), width, 9)]
+    return [*lines, *next_lines(next_commands(plan, results, written), width, 9)]
 
 
 def fitted(sentence: str, width: int, indent: str = "") -> list[str]:
@@ -245,8 +245,12 @@ def fitted(sentence: str, width: int, indent: str = "") -> list[str]:
     return [sentence] if len(sentence) <= width else wrap(sentence, width, indent)
 
 
-def next_commands(plan: Plan, results: Results) -> list[str]:
-    """Return what shows more of the results: a comparison, and a figure."""
+def next_commands(plan: Plan, results: Results, written: Sequence[Path]) -> list[str]:
+    """Return what shows more of the results: a comparison of the runs, and a figure.
+
+    Args:
+        written: the study's own table, then the saved ones, which alone show runs without folders.
+    """
     from p2p.plots import FIGURES
     from p2p.plots.data import is_shipped
 
@@ -260,6 +264,8 @@ def next_commands(plan: Plan, results: Results) -> list[str]:
         words.append(f"--like {_like(plan)}")
     several = len({tuple(run.settings.values()) for run in results.runs}) > 1
     code = registry.loading_options()
+    if len(written) > 1 and not any(run.trained for run in plan.runs):
+        return [" ".join([*words, f"--tables {shlex.quote(short_path(written[1].parent))}"]) + code]
     figure = " ".join([*words, f"--runs {folder}"]) + code
     return [*([f"p2p compare {folder}/*/{code}"] if several else []), figure]
 

@@ -34,6 +34,8 @@ def test_runs_with_a_saved_row_are_not_trained_again(tmp_path, study):
     result = p2p(*study)
     assert result.exit_code == 0
     assert not list((tmp_path / "out").glob("*/config.json"))
+    assert "p2p compare" not in result.stdout  # no run is there
+    assert f"--like fig3 --tables {tmp_path / 'saved'}" in " ".join(result.stdout.split())
     after = [(tmp_path / "saved" / f"tiny{end}.csv").read_text() for end in ("", "-curves")]
     assert after == before
     assert len(rows(tmp_path / "saved")) == 4
