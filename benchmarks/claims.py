@@ -107,7 +107,7 @@ def brakes_lines(rows: Sequence[Row], known: Sequence[Row]) -> list[str]:
     at PPO's rate.
 
     Args:
-        known: all runs of Fig. 4, of both learning rates and of Fig. 8a.
+        known: all runs of the studies in `BESIDE_BRAKES`.
     """
     brakes = dict.fromkeys(map(_brake, rows))
     known = list(
@@ -291,6 +291,7 @@ def fig6_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+BESIDE_BRAKES = ("fig4", "learning-rate", "fig7", "fig8a")  # have what each brake stands beside
 CONFOUNDERS = {"learning-rate": "learning_rate", "rollout": "domain_schedule"}  # what they vary
 
 
@@ -322,7 +323,7 @@ def main(folder: Path, tasks: str | None) -> None:
     for study, setting in CONFOUNDERS.items():
         fig4 = tables["fig4"] if study == "learning-rate" else ()
         lines += confounder_lines(rows_of(study), setting, fig4)
-    known = [row for study in ("fig4", "learning-rate", "fig8a") for row in rows_of(study)]
+    known = [row for study in BESIDE_BRAKES for row in rows_of(study)]
     lines += brakes_lines(rows_of("brakes"), known)
     print("\n".join([*HEADER, *lines]))
 

@@ -43,9 +43,7 @@ def test_the_docs_have_the_tables_and_the_verdicts_of_the_committed_rows():
     lines += claims.all_seeds_lines(fig8a, fig4)
     brakes = comparisons.read(folder, "brakes")
     lines += returns.return_lines(brakes, returns.SETTINGS["brakes"])
-    known = [
-        r for study in ("fig4", "learning-rate", "fig8a") for r in comparisons.read(folder, study)
-    ]
+    known = [r for study in claims.BESIDE_BRAKES for r in comparisons.read(folder, study)]
     found = [(line, *line.split(" | ")[:2]) for line in claims.brakes_lines(brakes, known)]
     several = {name for _, name, where in found if where not in TASKS}
     lines += [line for line, name, where in found if where not in TASKS or name not in several]
