@@ -50,7 +50,7 @@ A study file is a grid of runs:
   seed = [0, 1, 2]
   [evaluate]                  # tests after training, as by p2p eval
   eps_te = "0:1:0.1"
-  [surface]                   # returns around each run's policies, as by p2p surface
+  [surface]                   # a surface of each run, as by p2p surface
   grid = 15
   [budget.paper]              # replaces these values with --budget paper
   total_steps = 16_000_000
