@@ -42,7 +42,7 @@ def return_lines(
 
     Args:
         settings: what varies within a method, too; their values are rows of their own.
-        curves: those of the rows; the gradient's is shown if they have it.
+        curves: those of the rows; what they have of the gradient is shown.
     """
     columns: dict[str, Callable[[Row], float]] = {"training, last tenth": training_return}
     if rows and "eps_te=1" in rows[0]:

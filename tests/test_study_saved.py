@@ -125,6 +125,8 @@ def test_a_run_whose_tests_are_missing_or_old_is_saved_by_no_row(tmp_path, playe
     (out / "hopper-ppo-seed=0" / "evaluation.json").unlink()
     old = out / "ant-ppo-seed=0" / "evaluation.json"
     old.write_text(old.read_text().replace('"mujoco": "3', '"mujoco": "2'))
+    assert p2p(*command, "--results-only").exit_code == 0
+    assert len(rows(saved)) == 4, "no number is lost"
     shutil.rmtree(saved)
     assert p2p(*command, "--results-only").exit_code == 0
     assert {row["run"] for row in rows(saved)} == {"hopper-ppo-seed=1", "ant-ppo-seed=1"}
